@@ -130,12 +130,13 @@ def test_slurm_s_end_counts_where_there_is_one() -> None:
 
 
 def test_a_slurm_job_without_a_limit_has_none() -> None:
-    year, day = 365 * 86_400, 86_400
-    unlimited = {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": str(1000 + year)}
-    for now in (1000.0, 1000.0 + 200 * day):
+    year, day, start = 365 * 86_400, 86_400, int(NOON)
+    unlimited = {"SLURM_JOB_START_TIME": str(start), "SLURM_JOB_END_TIME": str(start + year)}
+    for now in (NOON, NOON + 200 * day):
         assert slurm_seconds_left(unlimited, lambda now=now: now) is None  # type: ignore[misc]
-    assert slurm_seconds_left(unlimited | {"SLURM_JOB_END_TIME": str(1000 + 7 * day)}, lambda: 2000.0) == 7 * day - 1000
-    assert slurm_seconds_left({"SLURM_JOB_END_TIME": str(1000 + year)}, lambda: 1000.0) is None
+    limited = unlimited | {"SLURM_JOB_END_TIME": str(start + 7 * day)}
+    assert slurm_seconds_left(limited, lambda: start + 1000) == 7 * day - 1000
+    assert slurm_seconds_left({"SLURM_JOB_END_TIME": str(start + year)}, lambda: NOON) is None
 
 
 def test_the_earliest_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:

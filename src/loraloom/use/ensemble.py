@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from loraloom import metrics
 from loraloom.calibration import Temperature, at_temperature
 from loraloom.data import Encoded
+from loraloom.data.text_data import listed
 from loraloom.errors import AdapterError
 from loraloom.use.adapter import Classifier, adapter_folder, refuse_unreadable
 from loraloom.use.backbones import Backbones
@@ -43,11 +44,12 @@ class Ensemble:
         self._backbones, self.members = backbones, tuple(members)
         self.labels = members[0].classifier.labels
         for member in members:
-            if set(member.classifier.labels) != set(self.labels):
+            own = member.classifier.labels
+            if set(own) != set(self.labels):
                 raise AdapterError(
-                    f"{member.folder}: its labels ({', '.join(member.classifier.labels)}) are not those of "
-                    f"{members[0].folder} ({', '.join(self.labels)}), so their probabilities have no mean; "
-                    "predict by each alone"
+                    f"{member.folder}: its labels ({listed(own, len(own))}) are not those of {members[0].folder} "
+                    f"({listed(self.labels, len(self.labels))}), so their probabilities have no mean; predict by each "
+                    "alone"
                 )
         self._columns = [[member.classifier.labels.index(label) for label in self.labels] for member in members]
         keys = [_tokenisation(member.classifier) for member in members]

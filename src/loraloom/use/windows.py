@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 from loraloom.data import Encoded, text_of
 from loraloom.data.columns import guessed_text
 from loraloom.data.rows import Record, other_separator
+from loraloom.data.text_data import listed
 from loraloom.errors import DataError
 from loraloom.use.ahead import Ahead
 
@@ -197,16 +198,16 @@ def text_columns(first: Record, wanted: Sequence[str] | None, source: str) -> tu
     Raises:
         DataError: a named one is missing, or none is beyond doubt.
     """
-    cells = first.cells
+    cells, has = first.cells, f"it has {listed(list(first.cells), len(first.cells))}"
     is_separated = not first.line and first.batch is None  # not JSONL, nor Parquet
     separated = other_separator(list(cells)) if is_separated else ""
     if wanted is not None:
         missing = [name for name in wanted if name not in cells]
         if missing:
             advice = separated or "; name the text's by --text_column"
-            raise DataError(f"{source}: has no column {missing[0]!r}; it has {', '.join(cells)}{advice}")
+            raise DataError(f"{source}: has no column {missing[0]!r}; {has}{advice}")
         return tuple(wanted)
     if (found := guessed_text(list(cells))) and not separated:
         return (found,)
     which = "which column is the text? name it by --text_column"
-    raise DataError(f"{source}: {which}; it has {', '.join(cells)}{separated}")
+    raise DataError(f"{source}: {which}; {has}{separated}")
