@@ -255,6 +255,12 @@ def test_finals_that_were_begun_are_not_to_come(rows: int, seconds: float | None
     assert to_come[-1] == 0
 
 
+def test_without_finals_all_seeds_are_to_come_but_those_that_have_ended() -> None:
+    pace = Pace(Task(_recipe(), 2_000, EVAL_ROWS, 4, 4), Plan(seeds=3))
+    outlook = look_ahead(pace, 4, tried=2, ended=5, finals_begun=0)
+    assert (outlook.rungs, outlook.finals.trials, outlook.leading) == ((), 7, None)
+
+
 @pytest.mark.parametrize("configurations", [1, 2])
 def test_there_are_no_more_finalists_to_come_than_configurations(configurations: int) -> None:
     task = Task(_recipe(pruner="halving"), 2_000, EVAL_ROWS, 4, configurations)
