@@ -52,7 +52,8 @@ def test_figures_are_whole_however_long_names_are(classes: int, name: str, has_c
     assert (" →" in said) == has_confusion
 
 
-def test_names_are_whole_in_a_file() -> None:
+def test_names_are_whole_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     names = ("markets, companies and the economy", "a_name_without_any_blanks_in_it_" * 2)
     found = Evaluated("best", "rows.csv", names, metrics.score(np.arange(2), np.eye(2)))
     print_evaluation(make_console(folds=False, file=(out := io.StringIO())), found)

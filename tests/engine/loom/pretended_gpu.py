@@ -106,6 +106,8 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
     with pytest.MonkeyPatch.context() as patch, PretendedGpu() as gpu:
         for name, answer in seen.items():
             patch.setattr(torch.cuda, name, answer)
+        # Of a build for CUDA, an optimizer would ask for its stream.
+        patch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
         patch.setattr("loraloom.engine.device._check_gpu", lambda: None)
         patch.setattr("loraloom.engine.gemm_rates._measured", lambda *_: GemmRates(1e12, 1e12, 1e12, 1e12))
         yield gpu
