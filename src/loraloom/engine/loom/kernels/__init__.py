@@ -12,6 +12,7 @@ longer than the compiler alone; wheels per platform, for what a compiler on the 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import os
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -98,18 +100,36 @@ def _built(compiler: str, flags: tuple[str, ...], sources: list[Path], processor
     folder = default_cache() / "kernels" / key.hexdigest()
     if not (folder / _LIBRARY).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{_BUILDING}*"):  # by a kill
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime > _LONGEST_SECONDS:
-                    shutil.rmtree(left, ignore_errors=True)
-        # Each process builds under a name of its own, and the last rename stands: both wrote the same.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=_BUILDING) as work:
-            built = _compile(compiler, flags, [path for path in sources if path.suffix == ".cpp"], Path(work))
-            with built.open("rb") as file:
-                os.fsync(file.fileno())
-            built.replace(folder / _LIBRARY)
-        sync_folder(folder)
+        with _held(folder):
+            if not (folder / _LIBRARY).exists():  # another process may have compiled it meanwhile
+                _build(compiler, flags, [path for path in sources if path.suffix == ".cpp"], folder)
     return folder / _LIBRARY
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """No one else's within the block, as far as the file system has locks."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _build(compiler: str, flags: tuple[str, ...], sources: list[Path], folder: Path) -> None:
+    """Without locks each process builds under a name of its own, and the last rename stands: all wrote the same."""
+    for left in folder.glob(f"{_BUILDING}*"):  # by a kill
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _LONGEST_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_BUILDING) as work:
+        built = _compile(compiler, flags, sources, Path(work))
+        with built.open("rb") as file:
+            os.fsync(file.fileno())
+        built.replace(folder / _LIBRARY)
+    sync_folder(folder)
 
 
 def _compile(compiler: str, flags: tuple[str, ...], sources: list[Path], work: Path) -> Path:

@@ -1,0 +1,39 @@
+"""Compiled kernels are kept, and made once."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from loraloom.engine.loom import kernels
+
+
+def test_of_those_that_need_kernels_at_the_same_moment_one_compiles_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock holds between open files, so that threads stand for processes here."""
+    compiled, together = list[Path](), Barrier(3)
+
+    def compile_slowly(compiler: str, flags: tuple[str, ...], sources: list[Path], work: Path) -> Path:
+        del compiler, flags, sources
+        compiled.append(work)
+        time.sleep(0.1)
+        library = work / "kernels.so"
+        library.write_bytes(b"a library")
+        return library
+
+    def built() -> Path:
+        together.wait()
+        return kernels._built("c++", (), [], "a processor")
+
+    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path))
+    monkeypatch.setattr(kernels, "_compile", compile_slowly)
+    with ThreadPoolExecutor(3) as pool:
+        (library,) = {future.result() for future in [pool.submit(built) for _ in range(3)]}
+    assert len(compiled) == 1
+    assert library.read_bytes() == b"a library"
+    assert [path.name for path in library.parent.iterdir()] == ["kernels.so"]
