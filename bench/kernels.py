@@ -1,4 +1,6 @@
-"""The compiled kernels beside what torch does in their place: milliseconds and TFLOP/s at the sizes of base and small.
+"""The compiled kernels, and Muon's step, beside what torch does in their place: milliseconds and TFLOP/s.
+
+At the sizes of base and small.
 
 python bench/kernels.py [--rows 848 4096] [--threads 2]. A time is the least of several runs, taken in turns with the
 other's, and each run works on buffers that the one before it has not just touched (`COPIES` of them), as in a model.
@@ -12,10 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from loraloom.engine.loom import kernels
+from loraloom.engine.optimizers import StackedMuon
 
 COPIES = 6
 RANK, P, EPS, LENGTH = 8, 0.1, 1e-12, 53
@@ -183,12 +186,31 @@ def attention(n: int, hidden: int) -> None:
                     part.requires_grad_(False)
 
 
+def muon(hidden: int) -> None:
+    """A step over A and B of 24 adapted layers, in `COPIES` models."""
+    shapes = [(RANK, hidden), (hidden, RANK)] * 24
+    optimizers: list[list[torch.optim.Optimizer]] = []
+    for kind in (StackedMuon, torch.optim.Muon):
+        made: list[torch.optim.Optimizer] = []
+        for _ in range(COPIES):
+            matrices = [nn.Parameter(torch.randn(shape) * 0.05) for shape in shapes]
+            for matrix in matrices:
+                matrix.grad = torch.randn_like(matrix) * 1e-3
+            made.append(kind(matrices, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(made)
+    ours, theirs = optimizers
+    line(
+        f"Muon, {len(shapes)} matrices of {RANK} x {hidden}",
+        seconds([lambda i: ours[i].step(), lambda i: theirs[i].step()]),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[848, 4096])
     parser.add_argument("--hidden", type=int, nargs="+", default=[768, 384])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--only", nargs="+", default=["products", "rows", "attention"])
+    parser.add_argument("--only", nargs="+", default=["products", "rows", "attention", "muon"])
     wish = parser.parse_args()
     torch.set_num_threads(wish.threads)
     if reason := kernels.load():
@@ -199,6 +221,9 @@ def main() -> None:
             for part in (products, rows, attention):
                 if part.__name__ in wish.only:
                     part(n, hidden)
+        if muon.__name__ in wish.only:
+            print()
+            muon(hidden)
 
 
 if __name__ == "__main__":

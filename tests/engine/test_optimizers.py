@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from loraloom.engine.optimizers import MuonBesideAdamW, build_optimizer
+from loraloom.engine.optimizers import MuonBesideAdamW, StackedMuon, build_optimizer
 from loraloom.recipe import Train
 
 
@@ -77,7 +77,43 @@ def test_muon_takes_matrices_and_leaves_the_rest_to_adamw() -> None:
     optimizer = build_optimizer(Train.model_validate({"optim": "muon"}), nn.Linear(4, 3).named_parameters(), [])
     assert isinstance(optimizer, MuonBesideAdamW)
     kinds = {type(part).__name__: [p.ndim for g in part.param_groups for p in g["params"]] for part in optimizer.parts}
-    assert kinds == {"Muon": [2], "AdamW": [1]}
+    assert kinds == {"StackedMuon": [2], "AdamW": [1]}
+
+
+def test_muon_over_matrices_of_many_shapes_steps_as_torchs_does_over_one_after_another() -> None:
+    shapes = ((4, 24), (24, 4), (4, 24), (6, 6), (1, 24), (24, 1), (8, 48), (3, 5))
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = ([nn.Parameter(torch.zeros(shape)) for shape in shapes] for _ in range(2))
+    without_gradient = nn.Parameter(torch.ones(4, 24))
+    stacked = StackedMuon(
+        [{"params": [*ours[:4], without_gradient], "weight_decay": 0.1}, {"params": ours[4:], "weight_decay": 0.0}],
+        lr=0.02,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    of_torch: torch.optim.Optimizer = torch.optim.Muon(
+        [{"params": theirs[:4], "weight_decay": 0.1}, {"params": theirs[4:], "weight_decay": 0.0}],
+        lr=0.02,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    for _ in range(4):
+        for own, other in zip(ours, theirs, strict=True):
+            own.grad = torch.randn(own.shape, generator=generator)
+            other.grad = own.grad.clone()
+        stacked.step()
+        of_torch.step()
+    for own, other in zip(ours, theirs, strict=True):
+        rounding = 4 * 0.02 * 0.2 * max(own.shape) ** 0.5 * 2**-8  # the iteration is in bf16
+        torch.testing.assert_close(own, other, rtol=0, atol=rounding)
+        assert torch.equal(stacked.state[own]["momentum_buffer"], of_torch.state[other]["momentum_buffer"])
+    assert torch.equal(without_gradient, torch.ones(4, 24))
+
+
+def test_a_matrix_whose_gradient_is_not_a_number_spoils_no_other() -> None:
+    spoilt, sound = nn.Parameter(torch.zeros(4, 8)), nn.Parameter(torch.zeros(4, 8))
+    spoilt.grad, sound.grad = torch.full((4, 8), torch.nan), torch.ones(4, 8)
+    StackedMuon([spoilt, sound], adjust_lr_fn="match_rms_adamw").step()
+    assert spoilt.isnan().all()
+    assert sound.isfinite().all()
 
 
 def test_muon_follows_the_rate_that_a_schedule_sets() -> None:

@@ -3,10 +3,15 @@
 Biases and norms are not decayed, as in transformers. Muon (Jordan et al. 2024) orthogonalises matrices only; all other
 parameters go to AdamW beside it. Its updates are scaled to AdamW's size (Liu et al. 2025, "Muon is Scalable for LLM
 Training", equation 4), so that one learning rate means the same for both.
+
+torch's own Muon takes one matrix after another, each by 15 products that cost more to begin than to compute. Those of
+one shape are stacked here: a step over 48 matrices of 8 × 768 takes a fifth as long (`bench/kernels.py --only muon`).
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,8 +21,53 @@ from torch import Tensor, nn
 from loraloom.recipe import Train
 
 
+class StackedMuon(torch.optim.Muon):
+    """`torch.optim.Muon` as `adjust_lr_fn="match_rms_adamw"` has it, matrices of one shape together.
+
+    Wide ones and tall ones are one shape, since a tall one is turned over. Its numbers are torch's own.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None if closure is None else closure()
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    update = self._with_momentum(parameter, group["momentum"])
+                    wide = update if update.size(0) <= update.size(1) else update.T
+                    alike[wide.shape].append((parameter, wide))
+            for shape, members in alike.items():
+                updates = _orthogonalised(torch.stack([wide for _, wide in members]), group)
+                rate = group["lr"] * 0.2 * math.sqrt(max(shape))
+                for (parameter, _), update in zip(members, updates, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(update if update.shape == parameter.shape else update.T, alpha=-rate)
+        return loss
+
+    def _with_momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """The gradient with Nesterov's momentum, which is noted."""
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter.grad, memory_format=torch.preserve_format)
+        state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(state["momentum_buffer"], momentum)
+
+
+def _orthogonalised(matrices: Tensor, group: Mapping[str, Any]) -> Tensor:
+    """Newton and Schulz's iteration in bf16, [matrices, rows, columns] with no more rows than columns."""
+    a, b, c = group["ns_coefficients"]
+    x = matrices.bfloat16()
+    x /= torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=group["eps"])
+    for _ in range(group["ns_steps"]):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
 class MuonBesideAdamW(torch.optim.Optimizer):
-    """`torch.optim.Muon` on matrices and `torch.optim.AdamW` on the rest, as one optimizer of shared groups."""
+    """`StackedMuon` on matrices and `torch.optim.AdamW` on the rest, as one optimizer of shared groups."""
 
     def __init__(self, groups: Iterable[dict[str, Any]], lr: float) -> None:
         matrices: list[dict[str, Any]] = []
@@ -29,7 +79,7 @@ class MuonBesideAdamW(torch.optim.Optimizer):
                     chosen.append({**group, "params": parameters})
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self.parts.append(torch.optim.Muon(matrices, lr=lr, adjust_lr_fn="match_rms_adamw"))
+            self.parts.append(StackedMuon(matrices, lr=lr, adjust_lr_fn="match_rms_adamw"))
         if rest:
             self.parts.append(torch.optim.AdamW(rest, lr=lr))
         # The dictionaries of the parts themselves: a schedule writes rates into them.

@@ -1,6 +1,6 @@
 """One trial's optimizer over its row of a pack's parameters, and its state by the parameters' names.
 
-Adam and SGD step a trial's flat row in two pieces (under weight decay, and not); Muon needs matrices, and steps each
+Adam and SGD step a trial's flat row in two pieces (under weight decay, and not); Muon needs matrices, and is given each
 parameter. A checkpoint holds the state by name and in each parameter's own shape, so that it fits any pack: a layout
 pads ranks to the greatest among the mates.
 
