@@ -16,7 +16,6 @@ from loraloom.report.tables import tables
 from loraloom.study.durable import replacing_folder
 
 LIBRARIES = (
-    "statsmodels.regression.linear_model",
     "matplotlib.figure",
     "matplotlib.collections",
     "matplotlib.ticker",

@@ -1,14 +1,14 @@
 """One linear model of all configurations, and tests in it that hold with few trials and unequal noise.
 
-Ordinary least squares (statsmodels) over orthonormal columns of the design, so that axes which can't be told apart
-make a smaller basis instead of an error. Noise is not alike: a rate at which some trainings diverge scatters ten times
-as wide as another. So variances are HC2 (MacKinnon and White 1985, "Some heteroskedasticity-consistent covariance
-matrix estimators", equation 12: squared residuals over 1 - leverage, unbiased where noise is alike), and their
-degrees of freedom are estimated for each comparison: Bell and McCaffrey 2002, as in Imbens and Kolesár 2016, "Robust
-standard errors in small samples", equation 10, for one; Pustejovsky and Tipton 2018, "Small-sample methods for
-cluster-robust variance estimation", equations 12 to 14 (AHT), for several at once, of which the former is the case q
-= 1. A value that two trials had has one degree of freedom, however many trials had the others: that is what keeps
-small studies from false findings.
+Ordinary least squares as a projection on orthonormal columns of the design, so that axes which can't be told apart make
+a smaller basis instead of an error (statsmodels does the same, and takes a second to import). Noise is not alike: a
+rate at which some trainings diverge scatters ten times as wide as another. So variances are HC2 (MacKinnon and White
+1985, "Some heteroskedasticity-consistent covariance matrix estimators", equation 12: squared residuals over 1 -
+leverage, unbiased where noise is alike), and their degrees of freedom are estimated for each comparison: Bell and
+McCaffrey 2002, as in Imbens and Kolesár 2016, "Robust standard errors in small samples", equation 10, for one;
+Pustejovsky and Tipton 2018, "Small-sample methods for cluster-robust variance estimation", equations 12 to 14 (AHT),
+for several at once, of which the former is the case q = 1. A value that two trials had has one degree of freedom,
+however many trials had the others: that is what keeps small studies from false findings.
 
 Accuracies are counts of rows: few configurations that differ by one row or none can leave a comparison less noise than
 there is. The variance of rounding (Sheppard 1898, as in `metrics.mean_interval`) is added to what the residuals have.
@@ -202,8 +202,6 @@ class Fit:
 
 def fit(design: Floats, values: Floats, beside: Floats | None = None, *, rounding: float = 0.0) -> Fit:
     """Least squares of `values` (N,) on `design` (N, p), and on what `beside` (N, z) adds to it."""
-    from statsmodels.regression.linear_model import OLS
-
     kept = np.ones(len(values), dtype=np.bool_)
     while True:
         basis, into, span = _orthonormal(design[kept])
@@ -215,10 +213,10 @@ def fit(design: Floats, values: Floats, beside: Floats | None = None, *, roundin
         if not fitted_alone.any() or fitted_alone.all():
             break
         kept[np.flatnonzero(kept)[fitted_alone]] = False
-    fitted = OLS(values[kept], basis, hasconst=True).fit()
-    residuals = np.asarray(fitted.resid, dtype=np.float64)
+    coefficients = basis.T @ values[kept]  # the basis is orthonormal
+    residuals = values[kept] - basis @ coefficients
     residuals[np.abs(residuals) < ALMOST * max(1e-12, float(np.abs(values).max()))] = 0.0  # rounding is no noise
-    return Fit(basis, into, span, np.asarray(fitted.params, dtype=np.float64), residuals, kept, added, rounding)
+    return Fit(basis, into, span, coefficients, residuals, kept, added, rounding)
 
 
 def _orthonormal(columns: Floats, scale: float = 0.0) -> tuple[Floats, Floats, Floats]:
