@@ -28,7 +28,11 @@ OF_THE_PRESET = {
 OF_THE_CONTEST = {
     "batch": ["batch 32 and 64 against 16", "batch 8 against 16"],
     "biases": ["bias none against lora_only"],
-    "dropout before A": ["dropout 0.05 and 0.1 against 0", "dropout 0.3 against 0"],
+    "dropout before A": [
+        "dropout 0.05 and 0.1 against 0",
+        "dropout 0.3 against 0",
+        "dropout 0.1 against 0 (strong base)",
+    ],
     "weight decay": ["decay 0.01 and 0.1 against 0"],
     "optimizer": ["AdamW against Adam", "Muon against Adam", "SGD against Adam"],
 }
