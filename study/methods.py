@@ -20,16 +20,14 @@ self-training has more of them, LoRA alone has three times the passes too.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import product
 from operator import truediv
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,17 +40,17 @@ from loraloom.data.sampling import part_of, stratified_order
 from loraloom.metrics import mean_interval
 from loraloom.report.failures.suspects import confident_learning
 from loraloom.report.markdown.text import table
-from loraloom.study.durable import write_json
 from loraloom.use.cross_fitting import FOLDS, out_of_fold
 from loraloom.use.embedding import Embedder
 from study.arguments import run
-from study.machine import described
+from study.method_results import Case, Kept, Training, key_of
 from study.plain_peft import TEMPERATURE, Classifier, Halves, Method, Rows, States, begin, probabilities, steps
 from study.robustness.rows import with_noise
 from study.sets import load
 
 RESULT = Path(__file__).parent / "results" / "methods.json"
 ENCODER, MAX_LENGTH = "demo", 24
+CASES = Case("trec", 500, 3), Case("sst2", 500, 3), Case("banking77", 770, 3)
 VALIDATION_ROWS, TEST_ROWS = 300, 500
 SEEDS = 6
 RATES = 3e-4, 1e-3, 3e-3
@@ -79,69 +77,6 @@ AT_ITS_RATE = NOISY, CLEANED, TOGETHER, STUDENT, SELF_TRAINED, LONGER
 AGAINST = {name: NOISY if name == CLEANED else LORA for name in (*METHODS, *AT_ITS_RATE) if name != LORA}
 """What is compared, and with what."""
 
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Rows that are drawn from a set, and how often they are passed over."""
-
-    name: str
-    rows: int
-    passes: int
-
-
-CASES = Case("trec", 500, 3), Case("sst2", 500, 3), Case("banking77", 770, 3)
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """One training: rows that it has right of so many, of validation and of test; `parameters` are those that predict.
-
-    `rows` are those trained on, `steps` are with those of teachers.
-    """
-
-    validation: tuple[int, int]
-    test: tuple[int, int]
-    rows: int
-    steps: int
-    parameters: int
-
-    @property
-    def valid(self) -> float:
-        return self.validation[0] / self.validation[1]
-
-    @property
-    def accuracy(self) -> float:
-        return self.test[0] / self.test[1]
-
-
-class Kept:
-    """The trainings of one file, by key, which is written after each; `times` of a step, by method in LoRA's."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        self._trainings: dict[str, dict[str, Any]] = there.get("trainings", {})
-        self.times: dict[str, float] = there.get("times", {})
-
-    def get(self, case: Case, name: str, rate: float, seed: int) -> Training | None:
-        found = self._trainings.get(_key(case, name, rate, seed))
-        if found is None:
-            return None
-        counts: dict[str, Any] = {each: found[each] for each in Training.__slots__}
-        return Training(**counts | {each: tuple(counts[each]) for each in ("validation", "test")})
-
-    def add(self, case: Case, name: str, rate: float, seed: int, training: Training) -> None:
-        self._trainings[_key(case, name, rate, seed)] = asdict(training) | {"machine": described()}
-        self.write()
-
-    def write(self) -> None:
-        write_json(self._path, {"times": self.times, "trainings": self._trainings})
-
-
-def _key(case: Case, name: str, rate: float, seed: int) -> str:
-    return f"{case.name}, {case.rows} rows, {case.passes} passes, {name}, rate {rate:g}, seed {seed}"
-
-
 Asked = tuple[Case, str, float, int]
 """A case, a method's name, a rate, and a seed."""
 
@@ -166,7 +101,7 @@ def _do(given: argparse.Namespace) -> None:
             break
         training = measure(*asked)
         kept.add(*asked, training)
-        print(f"{_key(*asked)}: {training.valid:.4f} on validation rows, {training.accuracy:.4f}", flush=True)
+        print(f"{key_of(*asked)}: {training.valid:.4f} on validation rows, {training.accuracy:.4f}", flush=True)
     print("\n".join((*tuning_lines(kept), "", *lines(kept))))
 
 

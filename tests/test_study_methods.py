@@ -19,6 +19,7 @@ from transformers import AutoModel, set_seed
 from loraloom.data import Split
 from loraloom.errors import RunError
 from study import methods, plain_peft
+from study.method_results import Case, Kept, Training
 from study.methods import (
     AGAINST,
     AT_ITS_RATE,
@@ -33,9 +34,6 @@ from study.methods import (
     SELF_TRAINED,
     STUDENT,
     TOGETHER,
-    Case,
-    Kept,
-    Training,
 )
 from study.plain_peft import Classifier, Halves, Method, Rows, begin, steps
 from study.robustness.rows import with_noise
