@@ -1,4 +1,4 @@
-"""Methods that loraloom does not have, beside LoRA: other starts, DoRA, R-Drop, cleaned labels, students.
+"""Methods that loraloom does not have, beside LoRA: other starts, DoRA, R-Drop, attention, students, soups.
 
     python -m study.methods                what is not yet in the results is trained; the table is printed
     python -m study.methods --seconds 600  nothing is begun after as many
@@ -14,14 +14,15 @@ Cleaning: of rows of which a tenth have another label, those are left out that c
 other seeds on the same rows; beside it is what that mean itself has right. Self-training: the first of these labels
 three times as many rows of the set, whose labels are not read; those of which it is sure, after its temperature was
 fitted on validation rows, are trained on too, from the start and in as many passes. Steps count those of teachers. As
-self-training has more of them, LoRA alone has three times the passes too.
+self-training has more of them, LoRA alone has three times the passes too. A soup (study/soups.py) is one adapter of the
+mean weights of three: of those teachers, or of the first of them and the same of rates that are lower and higher.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import product
@@ -47,6 +48,7 @@ from study.method_results import Case, Kept, Training, key_of
 from study.plain_peft import TEMPERATURE, Classifier, Halves, Method, Rows, States, begin, probabilities, steps
 from study.robustness.rows import with_noise
 from study.sets import load
+from study.soups import soup
 
 RESULT = Path(__file__).parent / "results" / "methods.json"
 ENCODER, MAX_LENGTH = "demo", 24
@@ -60,8 +62,14 @@ BEYOND = {3e-4: 1e-4, 3e-3: 1e-2}
 NOISE = 0.1
 LORA, NOISY, CLEANED = "LoRA", "LoRA, noisy labels", "noisy labels, cleaned"
 TOGETHER, STUDENT, SELF_TRAINED, LONGER = "three together", "student of three", "self-training", "LoRA, longer"
-TEACHERS = {TOGETHER: 3, STUDENT: 3, SELF_TRAINED: 1}
-"""How many are trained before."""
+SOUP, SOUP_OF_RATES = "soup of three", "soup of three rates"
+SOUPS = SOUP, SOUP_OF_RATES
+APART = 3**0.5
+MOST_TEACHERS = 3
+_SEEDS = [(1.0, number) for number in range(MOST_TEACHERS)]
+_RATES = [(factor, 0) for factor in (1.0, 1 / APART, APART)]
+TEACHERS = {TOGETHER: _SEEDS, STUDENT: _SEEDS, SELF_TRAINED: _SEEDS[:1], SOUP: _SEEDS, SOUP_OF_RATES: _RATES}
+"""What is trained before: by how many times the rate, and which of the seeds that a seed has for it."""
 UNLABELLED, SURE = 3, 0.9
 """Rows to be labelled, in those that have labels; and from which confidence a label is believed."""
 METHODS = {
@@ -70,9 +78,10 @@ METHODS = {
     "OLoRA": Method(start="olora"),
     "DoRA": Method(dora=True),
     "R-Drop": Method(consistency=1.0, dropout=0.1),
+    "attention pooling": Method(attention=True),
 }
 TIMES_LONGER = 3
-AT_ITS_RATE = NOISY, CLEANED, TOGETHER, STUDENT, SELF_TRAINED, LONGER
+AT_ITS_RATE = NOISY, CLEANED, TOGETHER, STUDENT, SELF_TRAINED, LONGER, *SOUPS
 """What takes LoRA's rate."""
 AGAINST = {name: NOISY if name == CLEANED else LORA for name in (*METHODS, *AT_ITS_RATE) if name != LORA}
 """What is compared, and with what."""
@@ -93,8 +102,8 @@ def main() -> None:
 
 def _do(given: argparse.Namespace) -> None:
     kept, begun = Kept(given.results), time.monotonic()
-    if not given.table and not kept.times:
-        kept.times = times(CASES[0])
+    if not given.table and (untimed := [name for name in METHODS if name not in kept.times]):
+        kept.times |= times(CASES[0], untimed)
         kept.write()
     while not given.table and (asked := next(missing(kept), None)) is not None:
         if given.seconds is not None and time.monotonic() - begun > given.seconds:
@@ -150,10 +159,12 @@ def measure(case: Case, name: str, rate: float, seed: int) -> Training:
     Raises:
         DataError: the set can't be had.
     """
-    teachers = [_teacher(case, rate, seed, number) for number in range(TEACHERS.get(name, 0))]
+    teachers = [_teacher(case, factor * rate, seed, number) for factor, number in TEACHERS.get(name, ())]
     models, taken = [model for model, _ in teachers], sum(count for _, count in teachers)
     rows = _rows(case, name, seed, models)
-    if name != TOGETHER:
+    if name in SOUPS:
+        models = [soup(models)]
+    elif name != TOGETHER:
         longer = replace(case, passes=TIMES_LONGER * case.passes) if name == LONGER else case
         model, own = _trained(longer, METHODS.get(name, METHODS[LORA]), rows, rate, seed)
         models, taken = [model], taken + own
@@ -185,10 +196,10 @@ def _trained(case: Case, method: Method, rows: Rows, rate: float, seed: int) -> 
     return model, max(steps(model, method, rows, case.passes, rate, seed))
 
 
-@lru_cache(maxsize=max(TEACHERS.values()))
+@lru_cache(maxsize=MOST_TEACHERS)
 def _teacher(case: Case, rate: float, seed: int, number: int) -> tuple[Classifier, int]:
     """LoRA on the rows of a seed, but of a seed of its own, which no other training has."""
-    own = SEEDS + seed * max(TEACHERS.values()) + number
+    own = SEEDS + seed * MOST_TEACHERS + number
     return _trained(case, METHODS[LORA], _rows(case, LORA, seed, ()), rate, own)
 
 
@@ -206,13 +217,14 @@ def _with_own(rows: Rows, teacher: Classifier, unlabelled: States, validation: S
     return Rows([*rows.states, *(unlabelled[row] for row in sure.tolist())], labels)
 
 
-def times(case: Case) -> dict[str, float]:
-    """The processor time of a step of each method, in LoRA's on the same batch: the median of `TIMED` rounds."""
+def times(case: Case, names: Iterable[str]) -> dict[str, float]:
+    """The processor time of a step of methods, in LoRA's on the same batch: the median of `TIMED` rounds."""
     drawn, _ = _drawn(case, 0)
     rows = Rows(_states(drawn.texts), drawn.labels)
-    models = {name: begin(_halves(), method, _classes(case), 0) for name, method in METHODS.items()}
-    under_way = {name: steps(model, METHODS[name], rows, 1, RATES[0], 0) for name, model in models.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in METHODS}
+    methods = {name: METHODS[name] for name in dict.fromkeys((LORA, *names))}
+    models = {name: begin(_halves(), method, _classes(case), 0) for name, method in methods.items()}
+    under_way = {name: steps(model, methods[name], rows, 1, RATES[0], 0) for name, model in models.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(TIMED + 1):  # of which the first, in which memory is taken, is not counted
         for name, training in under_way.items():
             begun = time.process_time()

@@ -1,8 +1,9 @@
 """Plain PEFT over an encoder's upper half: a small loop in which methods are tried that a recipe has no field for.
 
 As the first preset has it, the upper half of the layers is adapted and the lower is frozen; what the lower makes of a
-text is computed once. The rest is transformers' own layers, PEFT's adapters, the mean of the tokens, a linear head and
-AdamW. Rejected: the engines, which would take a field of the recipe for each method before one is known to be of use.
+text is computed once. The rest is transformers' own layers, PEFT's adapters, the mean of the tokens, or a learned one,
+a linear head and AdamW. Rejected: the engines, which would take a field of the recipe for each method before one is
+known to be of use.
 """
 
 from __future__ import annotations
@@ -40,12 +41,16 @@ States = Sequence[Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to adapt: PEFT's `init_lora_weights` and `use_dora`; R-Drop's alpha, and the dropout that it needs."""
+    """A way to adapt: PEFT's `init_lora_weights` and `use_dora`; R-Drop's alpha, and the dropout that it needs.
+
+    With `attention` a learned query weighs the tokens that are pooled.
+    """
 
     start: bool | str = True
     dora: bool = False
     consistency: float = 0.0
     dropout: float = 0.0
+    attention: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +70,42 @@ class _Given(nn.Module):
 
 
 class Classifier(nn.Module):
-    """An adapted upper half, the mean of its tokens, and one linear layer."""
+    """An adapted upper half, its tokens' mean or, by a query (D,), a weighted one, and one linear layer."""
 
-    def __init__(self, encoder: nn.Module, classes: int) -> None:
+    def __init__(self, encoder: nn.Module, classes: int, attention: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(cast(Any, encoder).config.hidden_size, classes)
+        width = cast(Any, encoder).config.hidden_size
+        self.query = nn.Parameter(torch.zeros(width)) if attention else None
+        self.head = nn.Linear(width, classes)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
     @property
     def trained(self) -> list[nn.Parameter]:
-        """The adapters' parameters, and the head's."""
+        """The adapters' parameters, the head's, and the query."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """Logits (B, C) of states (B, T, D), of which `mask` (B, T) has the real ones."""
         hidden = self.encoder(inputs_embeds=states, attention_mask=mask).last_hidden_state  # (B, T, D)
-        logits: Tensor = self.head(mean_of_tokens(hidden, mask))
+        pooled = mean_of_tokens(hidden, mask) if self.query is None else attended(hidden, mask, self.query)
+        logits: Tensor = self.head(pooled)
         return logits
+
+
+def attended(hidden: Tensor, mask: Tensor, query: Tensor) -> Tensor:
+    """The mean (B, D) of real tokens' hidden states (B, T, D), weighed by the softmax of their products with a query.
+
+    A query (D,) of zeros gives their plain mean. Products are not divided by the root of D: at an adapter's rate the
+    query of some hundred steps would leave the mean by a fiftieth.
+
+    Source: Yang et al. 2016, "Hierarchical attention networks for document classification", equations 6 and 7, without
+    the layer before the query.
+    """
+    scores = (hidden @ query).masked_fill(mask == 0, -torch.inf)  # (B, T)
+    pooled: Tensor = (scores.softmax(dim=1).unsqueeze(-1) * hidden).sum(dim=1)
+    return pooled
 
 
 class Halves:
@@ -148,7 +170,7 @@ def begin(halves: Halves, method: Method, classes: int, seed: int) -> Classifier
     set_seed(seed)
     encoder = halves.adapted(method)
     set_seed(seed)
-    return Classifier(encoder, classes)
+    return Classifier(encoder, classes, method.attention)
 
 
 def steps(model: Classifier, method: Method, rows: Rows, passes: int, rate: float, seed: int) -> Iterator[int]:

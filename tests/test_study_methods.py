@@ -32,12 +32,15 @@ from study.methods import (
     RATES,
     RESULT,
     SELF_TRAINED,
+    SOUP,
+    SOUP_OF_RATES,
     STUDENT,
     TOGETHER,
 )
-from study.plain_peft import Classifier, Halves, Method, Rows, begin, steps
+from study.plain_peft import RANK, Classifier, Halves, Method, Rows, attended, begin, probabilities, steps
 from study.robustness.rows import with_noise
 from study.sets import Rows as SetRows
+from study.soups import factors, soup
 from tests.conftest import make_rows
 
 LOG = Path(__file__).parent.parent / "docs" / "log.md"
@@ -115,12 +118,48 @@ def test_labels_of_its_own_are_believed_where_a_classifier_is_as_right_as_it_is_
         assert found.labels.tolist() == [0, 0, 1][: len(expected)]
 
 
-def test_each_method_trains_as_many_parameters_but_for_the_magnitudes_of_dora(halves: Halves) -> None:
+def test_a_query_of_zeros_pools_by_the_mean_and_any_query_pools_real_tokens_alone(halves: Halves) -> None:
+    rows = halves.states(TEXTS[:6])
+    models = [begin(halves, METHODS[name], 2, 0).eval() for name in (LORA, "attention pooling")]
+    plain, pooled = (probabilities(model, rows) for model in models)
+    np.testing.assert_allclose(pooled, plain, rtol=1e-5)
+    set_seed(0)
+    states, query = torch.randn(2, 5, 8), torch.randn(8)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    both, alone = attended(states, mask, query), attended(states[1:, :3], mask[1:, :3], query)
+    torch.testing.assert_close(both[1:], alone)
+    weights = (states[1, :3] @ query).exp()
+    torch.testing.assert_close(alone[0], weights / weights.sum() @ states[1, :3])
+
+
+def test_a_soup_is_the_nearest_adapter_of_lora_s_rank_to_the_mean_update(halves: Halves) -> None:
+    rows = Rows(halves.states(TEXTS), np.array([0, 1] * 20))
+    models = [begin(halves, METHODS[LORA], 2, seed) for seed in range(3)]
+    for seed, model in enumerate(models):
+        assert max(steps(model, METHODS[LORA], rows, 2, 1e-2, seed)) == 6
+    given = [probabilities(model, rows.states) for model in models]
+    np.testing.assert_allclose(probabilities(soup(models[:1] * 3), rows.states), given[0], rtol=1e-4)
+    mixed = soup(models)
+    assert sum(each.numel() for each in mixed.trained) == sum(each.numel() for each in models[0].trained)
+    weights = torch.stack([model.head.weight for model in models])
+    torch.testing.assert_close(mixed.head.weight, weights.mean(dim=0))
+    assert len(factors(mixed)) == 6
+    for (first, second), *others in zip(*map(factors, (mixed, *models)), strict=True):
+        update, mean = second @ first, torch.stack([b @ a for a, b in others]).mean(dim=0)
+        assert torch.linalg.matrix_rank(update) == RANK < torch.linalg.matrix_rank(mean)
+        left_out = torch.linalg.svdvals(mean)[RANK:].norm()
+        torch.testing.assert_close((update - mean).norm(), left_out, rtol=1e-3, atol=1e-6)
+    for model, before in zip(models, given, strict=True):  # what is averaged stays as it is
+        np.testing.assert_array_equal(probabilities(model, rows.states), before)
+
+
+def test_each_method_trains_as_many_parameters_but_for_dora_s_magnitudes_and_the_query(halves: Halves) -> None:
     rows = Rows(halves.states(TEXTS), np.array([0, 1] * 20))
     models = {name: begin(halves, method, 2, 0) for name, method in METHODS.items()}
     counts = {name: sum(each.numel() for each in model.trained) for name, model in models.items()}
     magnitudes = 5 * 32 + 64  # of query, key, value, output and down 32 each; of up 64
-    assert counts == {**dict.fromkeys(METHODS, counts[LORA]), "DoRA": counts[LORA] + magnitudes}
+    more = {"DoRA": magnitudes, "attention pooling": 32}
+    assert counts == {name: counts[LORA] + more.get(name, 0) for name in METHODS}
     for name, model in models.items():
         before = [parameter.clone() for parameter in model.parameters()]
         assert list(steps(model, METHODS[name], rows, 1, 1e-3, 0)) == [1, 2, 3]
@@ -163,7 +202,7 @@ def test_a_rate_at_the_end_of_the_grid_has_a_further_one_tried_and_what_is_kept_
         return Training((valid, 100), (right, 100), 500, 10, 1_000)
 
     monkeypatch.setattr(methods, "measure", measured)
-    monkeypatch.setattr(methods, "times", lambda _: {**dict.fromkeys(METHODS, 1.0), "DoRA": 2.0})
+    monkeypatch.setattr(methods, "times", lambda _, names: {**dict.fromkeys(names, 1.0), "DoRA": 2.0})
     monkeypatch.setattr(methods, "SEEDS", 2)
     monkeypatch.setattr(sys, "argv", ["methods", "--results", str(tmp_path / "methods.json")])
     with pytest.raises(SystemExit):
@@ -171,7 +210,7 @@ def test_a_rate_at_the_end_of_the_grid_has_a_further_one_tried_and_what_is_kept_
     methods.main()
     assert len(asked) == 1 + len({*asked}) * len(CASES)  # the one that was broken off, again
     kept = Kept(tmp_path / "methods.json")
-    assert [methods.rate_of(kept, name) for name in (*METHODS, *AT_ITS_RATE)] == [1e-3, 1e-3, 1e-4] + 8 * [1e-3]
+    assert [methods.rate_of(kept, name) for name in (*METHODS, *AT_ITS_RATE)] == [1e-3, 1e-3, 1e-4] + 11 * [1e-3]
     assert {rate for name, rate, _ in asked if name == "OLoRA"} == {*RATES, 1e-4}
     assert {rate for name, rate, _ in asked if name == "PiSSA"} == {*RATES}
     assert not list(methods.missing(kept))
@@ -201,7 +240,7 @@ def test_all_of_one_training_is_counted(
     drawn, validation = methods._drawn(case, 0)
     texts = (*drawn.texts, *validation.texts, *methods._unlabelled(case, 0))
     assert sorted(map(id, texts)) == sorted(map(id, rows.train.texts))
-    asked = LORA, CLEANED, TOGETHER, STUDENT, SELF_TRAINED, LONGER
+    asked = LORA, CLEANED, TOGETHER, STUDENT, SELF_TRAINED, LONGER, SOUP, SOUP_OF_RATES
     found = {name: methods.measure(case, name, 1e-3, 0) for name in asked}
     for name, training in found.items():
         assert (training.validation[1], training.test[1]) == (20, 40)
@@ -216,6 +255,8 @@ def test_all_of_one_training_is_counted(
         STUDENT: (60, 3 * 8 + 8, plain),
         SELF_TRAINED: (80, 8 + 2 * 5, plain),
         LONGER: (60, 3 * 8, plain),
+        SOUP: (60, 3 * 8, plain),
+        SOUP_OF_RATES: (60, 3 * 8, plain),
     }
     teachers = [methods._teacher(case, 1e-3, 0, number)[0] for number in range(3)]
     students = methods._rows(case, STUDENT, 0, teachers)
@@ -230,9 +271,20 @@ def test_all_of_one_training_is_counted(
     ]
     soft, hard = (plain_peft.probabilities(model, students.states) for model in both)
     assert not np.allclose(soft, hard)
+    taught: list[tuple[float, int]] = []
+
+    def teacher(_: Case, rate: float, seed: int, number: int) -> tuple[Classifier, int]:
+        taught.append((rate, number + seed))
+        return both[0], 8
+
+    monkeypatch.setattr(methods, "_teacher", teacher)
+    for name in (SOUP, SOUP_OF_RATES):
+        methods.measure(case, name, 3e-3, 0)
+    root = 3**0.5
+    assert taught == [(3e-3, 0), (3e-3, 1), (3e-3, 2), (3e-3, 0), (pytest.approx(3e-3 / root), 0), (3e-3 * root, 0)]
     monkeypatch.setattr(methods, "TIMED", 2)
-    times = methods.times(case)
-    assert (set(times), times[LORA]) == ({*METHODS}, 1)
+    times = methods.times(case, ["R-Drop"])
+    assert (set(times), times[LORA]) == ({LORA, "R-Drop"}, 1)
 
 
 def test_the_log_has_the_table_of_the_results() -> None:
