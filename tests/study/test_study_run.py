@@ -16,7 +16,7 @@ from loraloom.errors import RecipeError, RunError
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.record import Result, TrialRecord, read_record
-from loraloom.study.run import Run, folder_to_begin, in_use, trial_folders
+from loraloom.study.run import Run, folder_to_begin, in_use, refuse_taken, trial_folders
 from tests.commands import Commands
 from tests.study.study_records import record, score
 
@@ -125,6 +125,15 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(RunError, match="choose another folder"):
         Run.create(tmp_path / "run", RECIPE)
+
+
+@pytest.mark.parametrize("name", ["link", "link/run"])
+def test_a_link_to_nothing_is_refused_as_that(name: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nothing")
+    with pytest.raises(RunError, match=r"link: is a link to nothing \(nothing\); make that folder, or remove the"):
+        refuse_taken(tmp_path / name)
+    (tmp_path / "nothing").mkdir()
+    assert Run.create(tmp_path / name, RECIPE).recipe == RECIPE
 
 
 def test_an_existing_run_is_refused_with_the_way_to_go_on(tmp_path: Path) -> None:

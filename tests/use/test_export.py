@@ -329,6 +329,8 @@ def test_a_folder_that_is_there_is_not_written_over(best: Path, tmp_path: Path) 
     for name in ("mine", "link"):
         with pytest.raises(LoraloomError, match="is there already"):
             export(best, "merged", tmp_path / name)
+    with pytest.raises(LoraloomError, match="link: is a link to nothing"):
+        export(best, "merged", tmp_path / "link" / "new")
 
 
 def test_a_missing_package_is_named_with_its_extra(best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

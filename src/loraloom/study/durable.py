@@ -104,6 +104,17 @@ def refuse_bytes(path: Path) -> None:
         raise RunError(f"{str(path)!a}: is no name in UTF-8; rename it, or choose another") from None
 
 
+def refuse_dangling(path: Path) -> None:
+    """Refuses to make a folder where a link to nothing stands, or below one.
+
+    Raises:
+        RunError: as it says.
+    """
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise RunError(f"{place}: is a link to nothing ({place.readlink()}); make that folder, or remove the link")
+
+
 def disk_is_full(error: BaseException) -> bool:
     """Whether `error`, or what it came from, says that the disk is full: libraries say it in words of their own."""
     chain: list[BaseException] = []

@@ -26,6 +26,7 @@ from loraloom.study.durable import (
     is_whole,
     mend_folders,
     refuse_bytes,
+    refuse_dangling,
     remove,
     replacing_folder,
     sync_folder,
@@ -245,12 +246,13 @@ def in_use(run: Path) -> bool | None:
 
 
 def refuse_taken(path: Path) -> None:
-    """Refuses a path that holds anything, since a run never writes over another, or that files can't be read from.
+    """Refuses a path that holds anything, since a run never writes over another, or where no run can be made or read.
 
     Raises:
         RunError: it does.
     """
     refuse_bytes(path)
+    refuse_dangling(path)
     if (path / RECIPE).is_file():
         raise RunError(f"{path}: holds a run already; choose another folder, or go on by: {go_on_command(path)}")
     if path.is_file() or (path.is_dir() and not all(map(_of_a_kill, path.iterdir()))):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.errors import AdapterError, LoraloomError
-from loraloom.study.durable import refuse_bytes, replacing_folder, write_text
+from loraloom.study.durable import refuse_bytes, refuse_dangling, replacing_folder, write_text
 from loraloom.study.record import CARD, TrialRecord
 from loraloom.use.adapter import adapter_folder, read_adapter_record
 from loraloom.use.export.measuring import Measured, measure, refuse_other
@@ -80,6 +80,7 @@ def export(
     if target.exists() or target.is_symlink():
         raise LoraloomError(f"{target}: is there already; name a new folder")
     refuse_bytes(target)
+    refuse_dangling(target)
     record = read_adapter_record(folder)
     _refuse(form, folder, record)
     given = rows_of(folder, record, None if rows is None else Path(rows), text_column, label_column)
