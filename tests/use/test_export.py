@@ -20,6 +20,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 import loraloom
 from loraloom.backbone.sources import find, load_tokenizer, pin
@@ -331,6 +332,26 @@ def test_a_folder_that_is_there_is_not_written_over(best: Path, tmp_path: Path) 
             export(best, "merged", tmp_path / name)
     with pytest.raises(LoraloomError, match="link: is a link to nothing"):
         export(best, "merged", tmp_path / "link" / "new")
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        ("transformers.modeling_utils.safe_save_file", SafetensorError("I/O error: Permission denied (os error 13)")),
+        ("tokenizers.Tokenizer.save", Exception("Permission denied (os error 13)")),
+    ],
+    ids=["safetensors", "tokenizers"],
+)
+def test_what_can_not_be_written_is_an_error_of_the_system_whichever_library_says_it(
+    best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, error: Exception
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(function, refused)
+    with pytest.raises(PermissionError, match=r"Permission denied: '.*/merged'"):
+        export(best, "merged", tmp_path / "merged")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_package_is_named_with_its_extra(best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

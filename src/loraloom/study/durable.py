@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Collection, Iterator
@@ -18,11 +19,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from loraloom.errors import AdapterError, DataError, RunError
+from loraloom.errors import AdapterError, DataError, LoraloomError, RunError
 
 MANIFEST = "manifest.json"
 _NEW, _OLD = ".new", ".old"
 _DAMAGED = "{}: is damaged (its SHA-256 is not the manifest's); take another copy of the folder"
+_REFUSED_BY_SYSTEM = re.compile(r"\(os error ([0-9]+)\)")
 _FULL_DISK = "No space left on device", "os error 28", "inline_container", "iostream error"
 
 
@@ -127,6 +129,20 @@ def disk_is_full(error: BaseException) -> bool:
         or any(word in str(one) for word in _FULL_DISK)
         for one in chain
     )
+
+
+@contextmanager
+def system_errors_of(path: Path) -> Iterator[None]:
+    """Raises as an OSError of `path` what the system refused to safetensors and tokenizers: theirs are no OSErrors."""
+    try:
+        yield
+    except (LoraloomError, OSError):
+        raise
+    except Exception as error:
+        refused = _REFUSED_BY_SYSTEM.search(str(error))
+        if refused is None:
+            raise
+        raise OSError(number := int(refused[1]), os.strerror(number), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:

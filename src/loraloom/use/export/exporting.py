@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.errors import AdapterError, LoraloomError
-from loraloom.study.durable import refuse_bytes, refuse_dangling, replacing_folder, write_text
+from loraloom.study.durable import refuse_bytes, refuse_dangling, replacing_folder, system_errors_of, write_text
 from loraloom.study.record import CARD, TrialRecord
 from loraloom.use.adapter import adapter_folder, read_adapter_record
 from loraloom.use.export.measuring import Measured, measure, refuse_other
@@ -71,6 +71,7 @@ def export(
         DataError: the rows can't be read, or there are none.
         MissingExtraError: `form` needs a package that is not installed.
         LoraloomError: `out` is there already, or is not UTF-8, or what was written does not do what the adapter does.
+        OSError: the folder can't be written.
     """
     folder, target = adapter_folder(adapter), Path(out)
     if form not in FORMATS:
@@ -87,7 +88,7 @@ def export(
     subject = load_subject(folder, record, given)
     from loraloom.use.export.card import export_card
 
-    with replacing_folder(target) as new:
+    with replacing_folder(target) as new, system_errors_of(target):
         base = sum(parameter.numel() for parameter in subject.model.parameters())
         own = measure("adapter", 4 * base, subject.logits, subject.rows)
         measured = (own, *_WRITERS[form](subject, new, own))
