@@ -24,8 +24,9 @@ from loraloom.errors import LoraloomError, RunError
 from loraloom.report.live import address, make_server
 from loraloom.report.live.rendering import LiveReport
 from loraloom.report.live.server import WatchServer
-from loraloom.report.live.shell import SCRIPT, STYLE, shell
+from loraloom.report.live.shell import SCRIPT, STYLE, WAITING_POLICY, shell, waiting
 from loraloom.report.live.state import State, state_of
+from loraloom.report.reading import RunRead, read_run
 from loraloom.study.commands import Command
 from loraloom.study.durable import MANIFEST, write_manifest
 from loraloom.study.run import LOCK, Run
@@ -80,6 +81,13 @@ def status(server: WatchServer) -> dict[str, Any]:
     return told
 
 
+def page_of(server: WatchServer) -> tuple[int, dict[str, str], bytes]:
+    """The page around the report, once that is made."""
+    ask(server, "/")
+    server.report.wait()
+    return ask(server, "/")
+
+
 def bytes_of(run: Path) -> dict[str, str]:
     return {
         path.relative_to(run).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -119,6 +127,27 @@ def test_it_shows_trials_as_they_end_and_writes_nothing(growing: Path) -> None:
         page = ask(server, "/report/index.html")[2].decode()
         assert "best of 2 configurations so far reaches a validation accuracy" in page
         assert bytes_of(growing) == before
+
+
+def test_while_the_first_report_is_made_a_page_says_so_and_asks_again(
+    growing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+
+    def slow(run: Path) -> RunRead:
+        assert goes_on.wait(60)
+        return read_run(run)
+
+    monkeypatch.setattr("loraloom.report.live.rendering.read_run", slow)
+    with served(growing) as server:
+        for _ in range(2):
+            code, headers, page = ask(server, "/")
+            assert (code, headers["Content-Security-Policy"]) == (200, WAITING_POLICY)
+            assert b"The report is being made." in page
+            assert b'http-equiv="refresh"' in page
+        goes_on.set()
+        server.report.wait()
+        assert b"<iframe" in ask(server, "/")[2]
 
 
 def test_the_page_is_the_reports_own_with_its_policy(growing: Path, tmp_path: Path) -> None:
@@ -239,7 +268,7 @@ def test_a_recipe_that_can_not_be_read_at_first_is_said_and_mended_later(growing
     recipe = (growing / "recipe.yaml").read_bytes()
     with served(growing) as server:
         (growing / "recipe.yaml").write_bytes(b"")
-        code, _, said = ask(server, "/")
+        code, _, said = page_of(server)
         assert code == 503
         assert b"recipe.yaml: is cut off or empty" in said
         (growing / "recipe.yaml").write_bytes(recipe)
@@ -271,7 +300,7 @@ def test_it_waits_for_a_run_that_is_yet_to_come(tmp_path: Path, growing: Path, e
         if empty:
             run.rmdir()
         growing.rename(run)
-        assert b"<iframe" in ask(server, "/")[2]
+        assert b"<iframe" in page_of(server)[2]
         assert "1 finished trial." in status(server)["detail"]
 
 
@@ -336,7 +365,7 @@ def test_a_run_of_an_older_version_has_ended_where_it_has_a_winner(tmp_path: Pat
 
 def test_the_shell_lets_its_own_script_and_style_alone_run(growing: Path) -> None:
     with served(growing) as server:
-        _, headers, page = ask(server, "/")
+        _, headers, page = page_of(server)
     policy = headers["Content-Security-Policy"]
     assert "unsafe" not in policy
     for text, tag in ((SCRIPT, "script"), (STYLE, "style")):
@@ -346,9 +375,10 @@ def test_the_shell_lets_its_own_script_and_style_alone_run(growing: Path) -> Non
 
 def test_hostile_names_are_text_in_the_shell() -> None:
     hostile = "</title><script>alert(1)</script>\"'{x}"
-    page = shell(hostile, State("broken off", hostile), hostile, hostile)
-    assert "<script>alert" not in page
-    assert page.count("&lt;script&gt;alert(1)") == 4
+    state = State("broken off", hostile)
+    for page, times in ((shell(hostile, state, hostile, hostile), 4), (waiting(hostile, state, hostile), 3)):
+        assert "<script>alert" not in page
+        assert page.count("&lt;script&gt;alert(1)") == times
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9)])

@@ -54,8 +54,15 @@ class LiveReport:
         """Where the run is, at this moment."""
         return state_of(self._run, seen=self._rendered is not None)
 
+    def is_being_made(self) -> bool:
+        """Whether the first render is under way, which takes seconds of a large run: it is begun where it is not."""
+        if self._rendered is not None or self.trouble is not None:
+            return False
+        self._begin()
+        return True
+
     def latest(self) -> Rendered:
-        """The newest render that there is; a newer one is begun where it is due.
+        """The newest render that there is, or the first when it is made; a newer one is begun where it is due.
 
         Raises:
             LoraloomError: nothing could be rendered yet.
@@ -64,8 +71,8 @@ class LiveReport:
             with self._working:
                 if self._rendered is None:
                     self._render()
-        elif self._is_due() and self._working.acquire(blocking=False):
-            threading.Thread(target=self._render_and_release, daemon=True).start()
+        elif self._is_due():
+            self._begin()
         if self._rendered is None:
             raise LoraloomError(self.trouble or f"{self._run}: can't be read")
         return self._rendered
@@ -84,6 +91,11 @@ class LiveReport:
         if self._now() < self._next + (self._pause if self.state().goes_on else 0.0):
             return False
         return self.is_behind() or self.trouble is not None
+
+    def _begin(self) -> None:
+        """Begins a render in a thread of its own, where none is under way."""
+        if self._working.acquire(blocking=False):
+            threading.Thread(target=self._render_and_release, daemon=True).start()
 
     def _render_and_release(self) -> None:
         try:

@@ -89,6 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
         if state.name == "waiting" and place in ("/", "/status"):
             self._wait(place, state)
             return
+        if place == "/" and self.server.report.is_being_made():
+            self._wait(place, state, "The report is being made.")
+            return
         try:
             rendered = self.server.report.latest()
         except LoraloomError as error:
@@ -105,9 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._plain(HTTPStatus.NOT_FOUND, "there is no such file in the report")
 
-    def _wait(self, place: str, state: State) -> None:
+    def _wait(self, place: str, state: State, detail: str = "") -> None:
         if place == "/":
-            page = waiting(clean(self.server.name), state).encode()
+            page = waiting(clean(self.server.name), state, detail).encode()
             self._send(HTTPStatus.OK, "text/html; charset=utf-8", page, {"Content-Security-Policy": WAITING_POLICY})
         else:
             told = {"sentence": state.sentence, "goes_on": state.goes_on, "detail": "", "version": ""}

@@ -2,7 +2,8 @@
 
 The report's own page stays as it is, with its content security policy. A script of a few lines asks every few seconds
 whether there is another version, and then loads the frame anew at the place where the reader was. Without scripts the
-browser loads all anew every ten seconds. Rejected: pushing events, which keep a thread for every open page.
+browser loads all anew every ten seconds. Until the first report is made a page without it says so. Rejected: pushing
+events, which keep a thread for every open page.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from markupsafe import Markup
 from loraloom.report.live.state import State
 from loraloom.report.policy import source_hash
 
-SECONDS, SECONDS_WITHOUT_SCRIPT = 3, 10
+SECONDS, SECONDS_WITHOUT_SCRIPT, SECONDS_WAITING = 3, 10, 1
 
 STYLE = """
 :root { color-scheme: light dark; --ground: #f7f8f9; --ink: #1d232a; --muted: #5d6875; --line: #dde2e8; --on: #009e73; }
@@ -74,22 +75,25 @@ _PAGE = Markup(
 _REFRESH = Markup('<meta http-equiv="refresh" content="{}">')
 
 
-def waiting(name: str, state: State) -> str:
-    """The page before there is a run: the browser asks for it again every few seconds, until it is the report's."""
-    line = Markup('<p class="on" role="status"><i aria-hidden="true"></i><b>{}</b></p>').format(state.sentence)
-    return _PAGE.format(name=name, style=Markup(STYLE), refresh=_REFRESH.format(SECONDS), body=line)  # noqa: S704  # ours
+_LINE = Markup('<p class="{kind}" role="status"><i aria-hidden="true"></i><b>{sentence}</b> <span>{detail}</span></p>')
+
+
+def waiting(name: str, state: State, detail: str) -> str:
+    """The page before there is a run or its report: the browser asks for it each second, until it is the report's."""
+    line = _LINE.format(kind="on", sentence=state.sentence, detail=detail)
+    refresh = _REFRESH.format(SECONDS_WAITING)
+    return _PAGE.format(name=name, style=Markup(STYLE), refresh=refresh, body=line)  # noqa: S704  # ours
 
 
 def shell(name: str, state: State, detail: str, version: str) -> str:
     """The page; `name` is the run's."""
+    line = _LINE.format(kind="on" if state.goes_on else "", sentence=state.sentence, detail=detail)
     body = Markup(
-        '<p class="{kind}" role="status"><i aria-hidden="true"></i><b>{sentence}</b> <span>{detail}</span></p>\n'
+        "{line}\n"
         '<iframe src="report/index.html" title="The report" data-version="{version}"></iframe>\n'
         "<script>{script}</script>"
     ).format(
-        kind="on" if state.goes_on else "",
-        sentence=state.sentence,
-        detail=detail,
+        line=line,
         version=version,
         script=Markup(SCRIPT),  # noqa: S704  # ours
     )
