@@ -439,8 +439,13 @@ def test_cleaned_text_can_be_written_and_shown(text: str) -> None:
 
 
 @given(st.floats(0, 1))
-def test_only_a_whole_share_is_written_as_one(number: float) -> None:
+def test_only_a_whole_share_is_written_as_one_and_only_none_as_nought(number: float) -> None:
     assert (share(number) == "1.000") == (number == 1)
+    assert (share(number) == "0.000") == (number == 0)
+
+
+def test_a_class_of_few_rows_among_many_has_a_share() -> None:
+    assert [share(rows / 76_969) for rows in (0, 20, 39, 76_969)] == ["0.000", "<0.001", "0.001", "1.000"]
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,12 @@ def clean(text: str) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in [0, 1] with three decimals; only a whole one is written 1.000."""
+    """A share in [0, 1] with three decimals; only a whole one is written 1.000, and only none 0.000."""
     if value is None:
         return "–"
     text = f"{value:.3f}"
+    if text == "0.000" and value > 0:
+        return "<0.001"
     return ">0.999" if text == "1.000" and value < 1 else text
 
 
