@@ -341,16 +341,24 @@ def test_without_a_command_the_help_is_printed_as_it_is(
     )
 
 
-def test_help_of_doctor_teaches_without_torch() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["doctor", "--help"], "Example: loraloom doctor"),
+        (["budget", "demo", "--set", "backbone.model=./nothing"], "'./nothing' is not a folder"),
+    ],
+    ids=["help of doctor", "budget without the model"],
+)
+def test_what_needs_no_torch_is_said_without_it(arguments: list[str], said: str) -> None:
     code = """import sys
 from loraloom import cli
-sys.argv = ["loraloom", "doctor", "--help"]
+sys.argv = ["loraloom", *sys.argv[1:]]
 cli.run()
 print("torch" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Example: loraloom doctor" in done.stdout
+    assert said in done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "False"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom import budget
+from loraloom.backbone import sources
 from loraloom.data.counting import count_classes
 from loraloom.errors import LoraloomError
 from loraloom.execute.demands import Demands, point_name, refusal
@@ -102,6 +103,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         LoraloomError: the classes can't be told, the model can't be had, the counts disagree, or `auto` has nothing to
             vary.
     """
+    sources.find(recipe.backbone.model)  # refuses before torch is imported, which takes seconds
     from loraloom.engine.gemm_rates import measure
     from loraloom.engine.precision import choose_dtype
 
