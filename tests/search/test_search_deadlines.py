@@ -19,7 +19,7 @@ from loraloom.search.costs import Costs, Measured
 from loraloom.search.finals import Finals, Wanted
 from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import LeftOut, Pace
-from loraloom.search.plan import FINALISTS, SHARED_PARTS, NoTrialFitsError, Plan, make_plan
+from loraloom.search.plan import FEWEST_ROWS, FINALISTS, SHARED_PARTS, NoTrialFitsError, Plan, make_plan
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.ranks import Ranks
 from loraloom.search.space import default_space
@@ -445,6 +445,39 @@ def test_token_ids_have_their_time_in_a_plan(pruner: str) -> None:
     assert 0 < (part.top or 0) < 1_000
 
 
+def _pace_with_token_ids(seconds: float) -> Pace:
+    """Of so many seconds for training; the token ids of a row take as long as a pass over it."""
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5, encode_row_seconds=0.01)])
+    clock = Clock(seconds, lambda: 0.0, reserve=0.0)
+    clock.loading_seconds = 0.0
+    return Pace(Task(read_recipe({}), 9_000, 300, 4, 12), Plan((1_000, None), 1), clock, costs)
+
+
+def test_a_trial_on_few_rows_is_begun_where_there_is_time_for_the_token_ids_of_all() -> None:
+    one, pace = read_recipe({}).configuration({}), _pace_with_token_ids(0)
+    needs = pace.seconds(one, 1_000) + pace.costs.shared_seconds(one, 9_000, 300)
+    assert _pace_with_token_ids(needs + 0.1).allows(one, 1_000)
+    assert not _pace_with_token_ids(needs - 0.1).allows(one, 1_000)
+
+
+def test_a_final_that_is_cut_short_has_time_for_its_token_ids() -> None:
+    one, pace = read_recipe({}).configuration({}), _pace_with_token_ids(100)
+    assert pace.task is not None
+    rows = pace.most_rows(one, None)
+    shared = pace.costs.shared_seconds(one, rows, pace.task.validated(rows))
+    assert 99 < pace.seconds(one, rows) + shared <= 100
+
+
+def test_a_trial_that_fits_into_all_the_time_is_trained_though_it_takes_more_than_the_finals_share() -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"sampler": "random"}})
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5)])
+    task = Task(recipe, 20_000, 300, 4, 3)
+    least = costs.seconds(task.dearest(costs), FEWEST_ROWS, task.validated(FEWEST_ROWS))
+    plan = make_plan(task, costs, 1.1 * least)
+    assert (plan.finalists, plan.seeds) == (1, 1)
+    assert FEWEST_ROWS <= (plan.top or 0) < 100
+
+
 def test_trials_that_run_at_once_take_the_time_of_one() -> None:
     recipe = _recipe(n_trials=4)
     task = Task(recipe, 5_000, EVAL_ROWS, 4, 4)
@@ -500,6 +533,9 @@ def test_a_grid_whose_points_fit_is_trained_in_full_though_as_many_of_the_deares
     assert make_plan(Task(recipe, 1_000, 300, 4, 4), costs, 200).finalists is not None
     assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 200).finalists is None
     assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 150).finalists is not None
+    twice = recipe.with_fields(search={"seeds": 2})
+    assert make_plan(Task(twice, 1_000, 300, 4, 4, every=every), costs, 200).finalists is not None
+    assert make_plan(Task(twice, 1_000, 300, 4, 4, every=every), costs, 400).finalists is None
     # Four at once take a quarter of the time, but the dearest may be the last that is begun.
     assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 100, slots=4).finalists is not None
     assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 140, slots=4).finalists is None

@@ -23,6 +23,7 @@ from loraloom.search.plan import (
     LEADING_SHARE,
     MOST_EPOCHS,
     Plan,
+    as_begun,
     extended,
     fitted,
     foreseen,
@@ -47,13 +48,17 @@ def _recipe(**search: Any) -> Recipe:
     return read_recipe({**axes, "search": {"epochs": "clock", "sampler": "auto", **search}})
 
 
-def _costs(recipe: Recipe) -> Costs:
-    """A row of the large model is eight times as dear, one with all layers adapted half as dear again."""
+def _costs(recipe: Recipe, encoding: float = 0.0) -> Costs:
+    """A row of the large model is eight times as dear, one with all layers adapted half as dear again.
+
+    The token ids of a row take `encoding` seconds, once.
+    """
     found = []
     for kind in Task(recipe, 1, 1, 2, None).kinds:
         key = cost_key(kind)
         row = (0.008 if key.model == LARGE else 0.001) * (1.5 if key.adapted.startswith("all") else 1)
-        found.append(Measured(**key._asdict(), train_row_seconds=row, eval_row_seconds=row / 3, beside_seconds=0.5))
+        times: dict[str, Any] = {"train_row_seconds": row, "eval_row_seconds": row / 3, "beside_seconds": 0.5}
+        found.append(Measured(**key._asdict(), **times, encode_row_seconds=encoding))
     return Costs(found)
 
 
@@ -74,6 +79,18 @@ def test_every_kind_of_finalist_ends_in_the_share_of_the_finals(rows: int, secon
     share = 1 if len(plan.rungs) == 1 else CLOCKED_SHARE
     for taken, passes in zip(_seconds(plan, task, costs), plan.epochs.values(), strict=True):
         assert taken <= 1.001 * share * seconds or passes == EPOCHS[-1]
+
+
+@pytest.mark.parametrize("rows", [20_000, 1_000_000])
+def test_a_finalist_ends_in_its_share_with_the_token_ids_that_it_makes_for_all(rows: int) -> None:
+    recipe = _recipe()
+    task, costs = Task(recipe, rows, EVAL_ROWS, 4, None), _costs(recipe, 0.002)
+    plan = make_plan(task, costs, 300)
+    trained, validated = task.rows(plan.top), task.validated(plan.top)
+    for kind in task.kinds:
+        final = plan.planned(kind, plan.top)
+        taken = costs.seconds(final, trained, validated) + costs.shared_seconds(final, trained, validated)
+        assert taken <= 1.001 * CLOCKED_SHARE * 300
 
 
 def test_the_cheaper_a_row_is_the_more_passes_it_gets() -> None:
@@ -157,6 +174,8 @@ def test_a_run_that_goes_on_with_more_time_has_rungs_above_those_it_had() -> Non
     assert longer.rungs[: len(kept.rungs)] == kept.rungs
     sizes = [task.rows(rung) for rung in longer.rungs]
     assert sizes[-1] == 1_000_000
+    assert longer.epochs == make_plan(task, costs, 50_000).epochs != kept.epochs
+    assert extended(kept, task, costs, None).epochs == kept.epochs  # no clock says how many
     assert all(REDUCTION_FACTOR - 0.01 < more / fewer <= REDUCTION_FACTOR**2 for fewer, more in pairwise(sizes))
 
 
@@ -241,7 +260,7 @@ def test_a_plan_made_again_is_the_same(seconds: float) -> None:
     assert _plan(20_000, seconds)[0] == _plan(20_000, seconds)[0]
 
 
-@pytest.mark.parametrize(("seconds", "begins"), [(6.0, False), (15.0, True)])
+@pytest.mark.parametrize(("seconds", "begins"), [(6.0, False), (10.0, False), (15.0, True)])
 def test_a_part_of_a_pass_is_a_final_only_where_it_sees_more_than_the_rungs_have_seen(
     seconds: float, begins: bool
 ) -> None:
@@ -263,6 +282,21 @@ def test_a_part_of_a_pass_is_a_final_only_where_it_sees_more_than_the_rungs_have
     assert (wanted is not None) == begins
 
 
+def test_once_one_final_has_seen_a_part_the_others_are_compared_with_it_on_as_much() -> None:
+    recipe = _recipe()
+    task, costs = Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe)
+    plan = Plan((6_667, None), 2, 1, {cost_key(kind): 0.5 for kind in task.kinds})
+    ledger: Any = InMemoryLedger()
+    ledger.kept = [Entry(place, "complete", {"place": place}, 0, 6_667, 0.9 - place / 100) for place in range(3)]
+    ledger.kept.append(Entry(3, "complete", {"place": 0}, 0, None, 0.92))
+    tried = Tried(ledger, 1)
+    tried.update()
+    pace = Pace(task, plan, Clock(1_000, lambda: 0.0), costs)
+    wanted = Finals(pace, Ranks(pace, tried), lambda _: task.kinds[0]).next(plan)
+    assert wanted is not None
+    assert (wanted.key, wanted.rows) == ('{"place": 1}', None)
+
+
 def test_a_single_configuration_that_goes_on_has_the_seeds_that_there_is_time_for() -> None:
     recipe = read_recipe({"search": {"seeds": 3, "pruner": "none"}})
     task, costs = Task(recipe, 1_000, EVAL_ROWS, 4, 1), _costs(_recipe())
@@ -278,27 +312,51 @@ def test_once_the_search_has_ended_the_finals_have_the_passes_of_all_that_is_lef
     assert all(longer.epochs[key] > epochs for key, epochs in plan.epochs.items())
     assert max(_seconds(longer, task, costs)) <= 93
     assert max(_seconds(fitted(plan, task, costs, 50, 1), task, costs)) <= 50
+    for finalists, seeds, slots, rounds in ((3, 1, 3, 1), (3, 1, 1, 3), (2, 3, 4, 2)):
+        several = fitted(replace(plan, finalists=finalists, seeds=seeds), task, costs, 93 * rounds, slots)
+        assert several.epochs == longer.epochs
     by_the_recipe = replace(plan, epochs=None)
     assert fitted(by_the_recipe, task, costs, 93, 1) == by_the_recipe
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_finals_have_as_many_passes_as_the_one_that_was_begun(*, begun: bool) -> None:
+    plan, task, costs = _plan(20_000, 100)
+    pace = Pace(task, plan, Clock(200, lambda: 0.0), costs, final_begun=begun)
+    pace.fit()
+    assert (pace.plan == plan) == begun
+
+
+def test_a_trial_goes_on_with_the_passes_it_was_begun_with_if_it_is_the_same_one() -> None:
+    now = read_recipe({}).configuration({}).with_fields(train={"num_train_epochs": 2, "bf16": False})
+    begun = now.with_fields(train={"num_train_epochs": 5, "eval_strategy": "end", "bf16": "auto"})
+    assert as_begun(now, begun) == begun.with_fields(train={"bf16": False})
+    assert as_begun(now, begun.with_fields(lora={"r": 3})) == now
+    assert as_begun(now, begun.with_fields(train={"learning_rate": 0.5})) == now
 
 
 # The presets that lead
 
 
-def test_leading_presets_are_compared_on_as_many_rows_as_their_share_of_the_time_allows() -> None:
+@pytest.mark.parametrize(("seconds", "slots", "encoding"), [(3_600, 1, 0.0), (1_800, 2, 0.0), (900, 2, 0.002)])
+def test_leading_presets_are_compared_on_as_many_rows_as_their_share_of_the_time_allows(
+    seconds: float, slots: int, encoding: float
+) -> None:
+    """Of the time of all that are trained at once, token ids of a rung's rows included."""
     recipe = _recipe()
     leading = tuple(map(recipe.configuration, preset_points(recipe, lambda _: None)[:3]))
-    task, costs = Task(recipe, 76_000, EVAL_ROWS, 4, None, leading), _costs(recipe)
-    plan = make_plan(task, costs, 3_600)
+    task, costs = Task(recipe, 76_000, EVAL_ROWS, 4, None, leading), _costs(recipe, encoding)
+    plan, share = make_plan(task, costs, seconds, slots), LEADING_SHARE * slots * seconds
     assert 0 < plan.leading_rung < len(plan.rungs) - 1
 
     def taken(number: int) -> float:
         rung = plan.rungs[number]
         rows, validated = task.rows(rung), task.validated(rung)
-        return sum(costs.seconds(plan.planned(one, rung), rows, validated) for one in leading)
+        planned = [plan.planned(one, rung) for one in leading]
+        return sum(costs.seconds(one, rows, validated) + costs.shared_seconds(one, rows, validated) for one in planned)
 
-    assert taken(plan.leading_rung) <= LEADING_SHARE * 3_600
-    assert plan.leading_rung + 2 == len(plan.rungs) or taken(plan.leading_rung + 1) > LEADING_SHARE * 3_600
+    assert taken(plan.leading_rung) <= share
+    assert plan.leading_rung + 2 == len(plan.rungs) or taken(plan.leading_rung + 1) > share
 
 
 def test_one_that_leads_alone_begins_with_all_others() -> None:

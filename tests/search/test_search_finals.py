@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -111,6 +112,15 @@ def test_a_promotion_leaves_the_time_of_the_finals_unless_it_is_one_of_them() ->
     assert _promoted(pace, high, keep=final) == (3, None)
     assert _promoted(pace, high, keep=2 * final) is None
     assert _promoted(_pace(0.9 * final), high, keep=final) is None
+
+
+@pytest.mark.parametrize("found", [[], [5], [1, 2, 3, 4, 5]])
+def test_time_is_kept_for_all_seeds_of_finalists_that_are_yet_to_be_found(found: list[int]) -> None:
+    pace = _pace(10_000)
+    pace.plan = replace(pace.plan, seeds=2)
+    one = pace.seconds(RECIPE.configuration({}), None)
+    finals = Finals(pace, _tried(pace, InMemoryLedger(), {1_000: found}), _same)
+    assert finals.seconds_missing == pytest.approx(3 * 2 * one)
 
 
 def test_time_left_over_goes_to_seeds_of_the_two_that_lead_then_of_all_finalists_then_to_further_ones() -> None:
