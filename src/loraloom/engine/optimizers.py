@@ -5,7 +5,8 @@ parameters go to AdamW beside it. Its updates are scaled to AdamW's size (Liu et
 Training", equation 4), so that one learning rate means the same for both.
 
 torch's own Muon takes one matrix after another, each by 15 products that cost more to begin than to compute. Those of
-one shape are stacked here: a step over 48 matrices of 8 × 768 takes a fifth as long (`bench/kernels.py --only muon`).
+one shape are stacked here: a step over 48 matrices of 8 × 768 takes 3.8 ms where torch's takes 12.6 (AMD EPYC of
+family 25, 2 threads, 2026-11-29, `bench/kernels.py --only muon`).
 """
 
 from __future__ import annotations
