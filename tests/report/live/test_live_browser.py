@@ -24,6 +24,13 @@ def growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_run(tmp_path / "run", recipe, [make_record(recipe, 0, next(iter(recipe.grid())), 0.9)])
 
 
+def report_in(page: Any) -> Any:
+    """The frame of the report, which follows the page that says that it is being made."""
+    frame = page.wait_for_selector("iframe", timeout=60_000).content_frame()
+    frame.wait_for_selector("#answer", timeout=60_000)
+    return frame
+
+
 def test_a_trial_that_ends_appears_where_the_reader_is(browser: Any, growing: Path) -> None:
     with served(growing) as server:
         page = browser.new_page(viewport={"width": 390, "height": 600})
@@ -32,8 +39,7 @@ def test_a_trial_that_ends_appears_where_the_reader_is(browser: Any, growing: Pa
         page.on("pageerror", lambda error: said.append(str(error)))
         with Run(growing).locked():
             page.goto(f"http://127.0.0.1:{server.server_port}/")
-            report = page.frame(url="**/report/index.html")
-            report.wait_for_selector("#answer")
+            report = report_in(page)
             report.locator("#board button.open").first.click()
             report.evaluate("window.scrollTo({top: 400, behavior: 'instant'})")
             page.wait_for_function("document.querySelector('p').className === 'on'", timeout=60_000)
@@ -53,7 +59,7 @@ def test_what_is_open_sorted_and_in_hand_stays_when_a_trial_ends(browser: Any, g
         page = browser.new_page()
         with Run(growing).locked():
             page.goto(f"http://127.0.0.1:{server.server_port}/")
-            report = page.frame(url="**/report/index.html")
+            report = report_in(page)
             report.wait_for_selector("#board button.sort")
             assert not report.evaluate(f"{folded}.open")
             report.evaluate(f"{folded}.open = true")
@@ -71,9 +77,9 @@ def test_a_server_that_has_ended_is_said_and_the_report_stays(commands: Commands
     page = browser.new_page()
     with commands.start("watch", growing, "--port", "0") as watching:
         page.goto(watching.line().partition(" at ")[2].partition(";")[0])
-        page.frame(url="**/report/index.html").wait_for_selector("#answer")
+        report = report_in(page)
     page.wait_for_selector("text=loraloom watch has ended", timeout=60_000)
-    assert page.frame(url="**/report/index.html").locator("#answer").count() == 1
+    assert report.locator("#answer").count() == 1
     page.close()
 
 
