@@ -94,7 +94,19 @@ def kill_chain(
     """One run, killed at uniform instants of each of its commands; `spread` seconds, or as long as a whole run.
 
     With an odd seed its trials are saved after every step, else as a search saves them, which is never in a second.
+    A run that ended before its first kill says nothing: another is begun and killed sooner.
     """
+    within = spread or whole.seconds
+    while True:
+        found = _killed_within(within, commands, whole, folder, seed, *options, most=most)
+        if found.kills or found.wrong:
+            return found
+        within /= 2
+
+
+def _killed_within(
+    within: float, commands: Commands, whole: Whole, folder: Path, seed: int, *options: str, most: int
+) -> Killed:
     before = ["tests.faults.often_saved"] if seed % 2 else []
     generator, name = random.Random(seed), f"{whole.search.name}, seed {seed}"  # noqa: S311
     run, found = folder / f"{whole.search.name}-{seed}", Killed(chains=1)
@@ -103,7 +115,7 @@ def kill_chain(
         start = time.time()
         child = commands.start(*begin_or_resume(run, whole.search, *options), before=before)
         if found.kills < most:
-            time.sleep(generator.uniform(0, spread or whole.seconds))
+            time.sleep(generator.uniform(0, within))
             child.send(signal.SIGKILL)
         killed_at = time.time()
         ended = child.wait()

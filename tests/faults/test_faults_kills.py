@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.commands import Commands
-from tests.faults.kills import kill_chain
+from tests.faults.kills import Whole, kill_chain
 
 
 @pytest.mark.parametrize(("name", "seed"), [("loom", 1), ("trainer", 1), ("pruned", 1), ("climbing", 1)])
@@ -17,3 +18,11 @@ def test_a_search_killed_again_and_again_ends_as_one_that_was_not(
     found = kill_chain(commands, request.getfixturevalue(name), tmp_path, seed, most=3)
     assert found.wrong == []
     assert found.kills > 0
+
+
+def test_a_search_that_ended_before_its_first_kill_is_begun_anew_and_killed(
+    commands: Commands, loom: Whole, tmp_path: Path
+) -> None:
+    found = kill_chain(commands, replace(loom, seconds=4 * loom.seconds), tmp_path, 2, most=1)
+    assert found.wrong == []
+    assert found.kills == 1

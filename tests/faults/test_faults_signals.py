@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,14 @@ def test_a_search_ended_by_signals_goes_on_as_if_it_had_not_been(
     commands: Commands, loom: Whole, tmp_path: Path, seed: int, twice: bool
 ) -> None:
     found = signal_run(commands, loom, tmp_path, seed, twice=twice)
+    assert found.wrong == []
+    assert found.signals > 0
+
+
+def test_a_search_that_ended_before_its_first_signal_is_begun_anew_and_signalled(
+    commands: Commands, loom: Whole, tmp_path: Path
+) -> None:
+    found = signal_run(commands, replace(loom, seconds=8 * loom.seconds), tmp_path, 1)
     assert found.wrong == []
     assert found.signals > 0
 
