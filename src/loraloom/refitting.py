@@ -34,7 +34,7 @@ from loraloom.report.model_card import model_card
 from loraloom.report.wording import duration
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import Watcher
-from loraloom.study.commands import go_on_command, refit_command
+from loraloom.study.commands import command_on
 from loraloom.study.durable import discard, replacing_folder, verify_manifest, write_text
 from loraloom.study.record import (
     CARD,
@@ -72,10 +72,8 @@ def refit(
     with alone(), left_as_found():
         run, watcher, stop = Run(Path(out)), watcher or Watcher(), stop or Stop()
         with run.locked():
-            winner = run.best()
-            if winner is None:
-                raise RunError(f"{run.path}: has no winner yet; go on by: {go_on_command(run.path)}")
-            place = prepare_again(run, watcher, in_memory, refit_command(run.path, run.recipe))
+            winner = run.winner()
+            place = prepare_again(run, watcher, in_memory, command_on("refit", run.path, run.recipe))
             place, work = place.over(data=_with_held_out(place.data)), run.path / REFITTING
             configuration = _configuration(winner)
             if not _is_trained(work, winner, configuration):

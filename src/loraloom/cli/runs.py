@@ -195,7 +195,7 @@ def refit(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
     if not (quiet or as_json):
         say_loading("the libraries")
     from loraloom.refitting import refit as run_refit
-    from loraloom.study.commands import refit_command
+    from loraloom.study.commands import command_on
     from loraloom.study.run import Run
     from loraloom.terminal.console import make_console
     from loraloom.terminal.live import Terminal
@@ -203,7 +203,7 @@ def refit(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
 
     opened = Run(run)
     watcher = Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
-    with stoppable(run, 0, refit_command(run, opened.recipe)) as stop:
+    with stoppable(run, 0, command_on("refit", run, opened.recipe)) as stop:
         record = run_refit(run, watcher=watcher, stop=stop)
     if as_json:
         print_json({"run": str(run), "refit": record.model_dump(mode="json")})

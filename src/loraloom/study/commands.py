@@ -169,11 +169,11 @@ def resume_command(run: Path, recipe: Recipe, seconds: int | None) -> str:
     return f"loraloom.resume({str(run)!r}, {limit}{rows_again(recipe)})"
 
 
-def refit_command(run: Path, recipe: Recipe) -> str:
-    """The command that trains a run's winner again, for a shell, or for the program that has its rows."""
+def command_on(name: str, run: Path, recipe: Recipe) -> str:
+    """The command `name` on a run that has its winner, for a shell, or for the program that has its rows."""
     if recipe.from_python:
-        return f"loraloom.refit({str(run)!r}, {rows_again(recipe)})"
-    return f"loraloom refit {shell_path(run)}"
+        return f"loraloom.{name}({str(run)!r}, {rows_again(recipe)})"
+    return f"loraloom {name} {shell_path(run)}"
 
 
 def rows_again(recipe: Recipe) -> str:

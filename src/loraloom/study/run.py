@@ -154,6 +154,16 @@ class Run:
         folder = self.path / BEST
         return read_record(folder) if is_whole(folder) else None
 
+    def winner(self) -> TrialRecord:
+        """As `best`.
+
+        Raises:
+            RunError: there is none yet.
+        """
+        if (best := self.best()) is None:
+            raise RunError(f"{self.path}: has no winner yet; go on by: {go_on_command(self.path)}")
+        return best
+
     def publish_best(self, record: TrialRecord, extra: dict[str, str], card: str) -> None:
         """Makes best/ the folder of `record`, with its test result, the `extra` files (name to text) and its card.
 

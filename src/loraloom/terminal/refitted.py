@@ -11,10 +11,9 @@ from loraloom.wording import plural
 
 def refitted_lines(record: TrialRecord, run: Run) -> tuple[str, ...]:
     """Its rows, its accuracy and the winner's, and how it is used."""
-    winner, metric = run.best(), run.recipe.search.metric
+    winner, metric = run.winner(), run.recipe.search.metric
     assert record.result is not None
     assert record.result.test is not None
-    assert winner is not None
     assert winner.result is not None
     assert winner.result.test is not None
     test, before = record.result.test, with_interval(winner.result.test, metric)
