@@ -1,10 +1,6 @@
 """A soup of LoRA classifiers: one with the mean of their weights, at the rank, and so of the parameters, of each.
 
-What is averaged of an adapted layer is its update, the mean of B A, not A and B by themselves, which two seeds have in
-different bases. The mean of three updates has up to three times the rank; of what the rank has room for, a truncated
-singular value decomposition is the nearest. Heads are averaged as they are.
-
-Sources: Wortsman et al. 2022, "Model soups", section 2, the uniform soup; Eckart and Young 1936.
+As `loraloom.use.soup` makes it of saved adapters, and by its means: updates are averaged, heads as they are.
 """
 
 from __future__ import annotations
@@ -17,6 +13,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
+from loraloom.use.soup import nearest
 from study.plain_peft import Classifier
 
 
@@ -30,12 +27,9 @@ def soup(models: Sequence[Classifier]) -> Classifier:
     for own, *others in zip(*(model.head.parameters() for model in (mixed, *models)), strict=True):
         own.copy_(torch.stack(others).mean(dim=0))
     for (first, second), *others in zip(*map(factors, (mixed, *models)), strict=True):
-        update = torch.stack([b @ a for a, b in others]).mean(dim=0)  # (out, in), but for the scale that all have
-        left, sizes, right = torch.linalg.svd(update, full_matrices=False)
-        rank = len(first)
-        roots = sizes[:rank].sqrt()
-        first.copy_(roots[:, None] * right[:rank])
-        second.copy_(left[:, :rank] * roots)
+        a, b, *_ = nearest(others)
+        first.copy_(a)
+        second.copy_(b)
     return mixed
 
 

@@ -82,6 +82,7 @@ def test_the_options_of_every_command_are_known() -> None:
         "train": run,
         "resume": {"run", "--max_seconds", "--deadline", "--grace", "--quiet", "--json"} | where,
         "refit": {"run", "--quiet", "--json"},
+        "soup": {"run", "--quiet", "--json"},
         "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--out", "--json"},
         "predict": {
             *("adapters", "--file", "--text", "--out", "--text_column"),
@@ -499,6 +500,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["train", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=1,2"], "lora.r would vary"),
         (["resume", "{tmp}/nothing"], "no such run folder"),
         (["refit", "{tmp}/nothing"], "no such run folder"),
+        (["soup", "{tmp}/nothing"], "no such run folder"),
         (["report", "{tmp}/nothing"], "no such run folder"),
         (["report", "{trained}", "--against", "{trained}"], "is the run itself"),
         (["report", "{trained}", "--against", "{tmp}"], "has no recipe.yaml"),

@@ -39,6 +39,7 @@ ORDER = (
     "conclusion",
     "pipeline",
     "refitting",
+    "souping",
     "terminal",
     "estimator",
     "cli",
@@ -67,6 +68,7 @@ TORCH_FREE = (
     "conclusion",
     "pipeline",
     "refitting",
+    "souping",
     "cli",
 )
 """Parts of which no module imports torch, nor does what it imports."""

@@ -52,6 +52,7 @@ __all__ = [
     "refit",
     "resume",
     "search",
+    "soup",
 ]
 
 
@@ -161,6 +162,20 @@ def refit(out: Path | str, *, train: Any = None, validation: Any = None, test: A
     from loraloom import refitting
 
     return refitting.refit(out, train=train, validation=validation, test=test)
+
+
+def soup(out: Path | str, *, train: Any = None, validation: Any = None, test: Any = None) -> TrialRecord:
+    """Mixes the seeds of a run's winner into one adapter of its size, RUN/soup; returns its record.
+
+    It is the mean of their weights, judged by the validation rows and tested on the test rows. Rows that the search was
+    given from Python are given again.
+
+    Raises:
+        LoraloomError: there is no winner, it has one seed, its data or models have changed, or the mean is worse.
+    """
+    from loraloom import souping
+
+    return souping.soup(out, train=train, validation=validation, test=test).record
 
 
 def load(path: Path | str, *, revision: str | None = None) -> Classifier:

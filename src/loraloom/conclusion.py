@@ -21,6 +21,7 @@ from loraloom.study.durable import write_text
 from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import Run
+from loraloom.use.adapter import load
 from loraloom.use.evaluate import test_winner
 from loraloom.use.similarity import collect_in_time
 from loraloom.wording import plural
@@ -105,7 +106,7 @@ def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: Comman
         return best
     watcher.note(f"testing the winner, trial {winner.number}")
     log.tests(winner.number)
-    tested, predictions = test_winner(run.trial_folder(winner.number), place.data.test)
+    tested, predictions = test_winner(load(run.trial_folder(winner.number)), place.data.test)
     run.publish_best(tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
     return tested
 

@@ -49,6 +49,7 @@ from loraloom.study.record import (
     read_record,
 )
 from loraloom.study.run import BEST, REFIT, REFITTING, Run, folder_to_begin
+from loraloom.use.adapter import load
 from loraloom.use.evaluate import test_winner
 from loraloom.use.temperature import fitted_temperature, keep_temperature
 
@@ -175,7 +176,7 @@ def _record(place: Workplace, winner: TrialRecord, configuration: Configuration,
 
 def _publish(run: Run, winner: TrialRecord, test: Split, work: Path) -> TrialRecord:
     """Tests the adapter as saved in `work`, and makes RUN/refit of it."""
-    tested, predictions = test_winner(work, test)
+    tested, predictions = test_winner(load(work), test)
     temperature = fitted_temperature(run.path / BEST, winner)
     files = {RECORD: tested.model_dump_json(indent=2) + "\n", TEST_PREDICTIONS: predictions}
     with replacing_folder(run.path / REFIT) as new:

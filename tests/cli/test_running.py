@@ -276,6 +276,7 @@ def test_who_waits_at_a_terminal_hears_at_once_why(
         lambda: adapters.evaluate(NOWHERE, NOWHERE / "rows.csv"),
         lambda: adapters.export(NOWHERE, adapters.ExportFormat.merged, NOWHERE / "made"),
         lambda: runs.refit(NOWHERE),
+        lambda: runs.soup(NOWHERE),
     ],
 )
 def test_commands_that_load_a_model_say_so_at_once(

@@ -11,8 +11,8 @@ import pytest
 import loraloom
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "run-folder.md"
-NOT_ALWAYS = {"similarity/", "cross_fitted/", "refit/", "refitting/", "tracking/", "checkpoint/", "profile.json"}
-NOT_ALWAYS |= {"study.db.damaged", "commands.json.damaged", "traceback.txt"}
+NOT_ALWAYS = {"similarity/", "cross_fitted/", "refit/", "refitting/", "soup/", "tracking/", "checkpoint/"}
+NOT_ALWAYS |= {"profile.json", "study.db.damaged", "commands.json.damaged", "traceback.txt"}
 """What this small run does not leave; the page says when they are there."""
 
 

@@ -14,7 +14,7 @@ import typer
 from loraloom.cli.adapters import evaluate, export, predict, submit
 from loraloom.cli.new import new
 from loraloom.cli.recipes import budget, doctor, recipes, schema
-from loraloom.cli.runs import dashboard, refit, report, resume, search, train, watch
+from loraloom.cli.runs import dashboard, refit, report, resume, search, soup, train, watch
 from loraloom.cli.serving import serve
 
 COMMANDS = (
@@ -24,6 +24,7 @@ COMMANDS = (
     train,
     resume,
     refit,
+    soup,
     evaluate,
     predict,
     export,

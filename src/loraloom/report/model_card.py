@@ -297,7 +297,8 @@ def _training(subject: _Subject) -> Iterator[str]:
     facts = []
     if record.train_rows is not None:
         facts.append(f"{plural(record.train_rows, 'training row')} of {code(subject.data)}")
-    facts.append(f"Engine {text(record.engine)}, {record.dtype}, seed {record.seed}")
+    seed = "" if record.is_soup else f", seed {record.seed}"
+    facts.append(f"Engine {text(record.engine)}, {record.dtype}{seed}")
     if subject.packages:
         named = (f"{text(str(name))} {text(value(version))}" for name, version in subject.packages.items())
         facts.append("Packages: " + ", ".join(named))

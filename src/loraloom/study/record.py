@@ -40,6 +40,9 @@ REFITTED = (
 )
 """The mark of RUN/refit, the winner that was trained again."""
 
+SOUP_OF = "its weights are the mean of those of trials "
+"""How the mark of RUN/soup begins, the winner's seeds in one adapter."""
+
 Dtype = Literal["fp32", "bf16"]
 """What frozen weights are computed in."""
 Ended = Literal["complete", "pruned", "failed"]
@@ -174,6 +177,11 @@ class TrialRecord(_Frozen):
     def is_refitted(self) -> bool:
         """Whether it was trained again with the validation rows, which then say nothing of it."""
         return REFITTED in self.marks
+
+    @property
+    def is_soup(self) -> bool:
+        """Whether it is the mean of several trainings, of which its seed is one's."""
+        return any(mark.startswith(SOUP_OF) for mark in self.marks)
 
     @property
     def point_key(self) -> str:

@@ -23,9 +23,8 @@ from loraloom.use.origin import rows_of
 from loraloom.use.temperature import fitted_temperature
 
 
-def test_winner(folder: Path, test: Split) -> tuple[TrialRecord, str]:
-    """The record in `folder` with its result on `test`, and the lines of test_predictions.jsonl."""
-    classifier = load(folder)
+def test_winner(classifier: Classifier, test: Split) -> tuple[TrialRecord, str]:
+    """The record of an adapter as loaded with its result on `test`, and the lines of test_predictions.jsonl."""
     encoded = classifier.encoded(test.texts)
     probabilities = metrics.softmax(classifier.logits_of(encoded))
     scores = metrics.score(test.labels, probabilities)

@@ -8,16 +8,18 @@ from loraloom.data import TextData, load_again
 from loraloom.errors import LoraloomError
 from loraloom.study.integrity import RECIPE
 from loraloom.study.provenance import fingerprint_of
-from loraloom.study.run import BEST, REFIT, TRIALS, Run
+from loraloom.study.run import BEST, REFIT, SOUP, TRIALS, Run
 
 MOST_BYTES = 50_000_000
 """Of a run's training file that is read again: to check more takes longer than what asks for it."""
 
 
 def run_of(adapter: Path) -> Path | None:
-    """RUN, for RUN/best, RUN/refit and RUN/trials/0007; None for a folder that was taken elsewhere."""
+    """RUN, for RUN/best, RUN/refit, RUN/soup and RUN/trials/0007; None for a folder that was taken elsewhere."""
     place = adapter.resolve()
-    run = place.parent if place.name in (BEST, REFIT) else place.parent.parent if place.parent.name == TRIALS else None
+    run = place.parent.parent if place.parent.name == TRIALS else None
+    if place.name in (BEST, REFIT, SOUP):
+        run = place.parent
     return run if run is not None and (run / RECIPE).is_file() else None
 
 

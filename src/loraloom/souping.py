@@ -1,0 +1,140 @@
+"""The seeds of the winner in one adapter, of one adapter's parameters: RUN/soup.
+
+A search repeats the winner's configuration with several seeds, and best/ is the best of them. A soup is their mean
+(`use/soup.py`): what an ensemble of them knows, as far as one adapter has room for it, within the same cap. It is
+judged by the validation rows, as trials are, and tested as the winner was.
+
+Costs reading the validation and test rows once; nothing is trained. It appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loraloom import metrics
+from loraloom.errors import LoraloomError, RunError
+from loraloom.execute.alone import alone, left_as_found
+from loraloom.execute.workplace import Workplace
+from loraloom.preparation import prepare_again
+from loraloom.report.model_card import model_card
+from loraloom.report.wording import listed
+from loraloom.search.watcher import Watcher
+from loraloom.study.commands import command_on
+from loraloom.study.durable import replacing_folder, write_json, write_manifest, write_text
+from loraloom.study.evidence import write_predicted
+from loraloom.study.leaderboard import Standing, mean_of, standings, validation
+from loraloom.study.record import CARD, RECORD, SOUP_OF, TEST_PREDICTIONS, Result, Score, TrialRecord
+from loraloom.study.run import BEST, SOUP, Run
+from loraloom.use.adapter import Classifier, load, read_adapter_record
+from loraloom.use.evaluate import test_winner
+from loraloom.use.soup import mix
+
+
+@dataclass(frozen=True, slots=True)
+class Soup:
+    """What became of one: its record, the winner's seeds that it is of, and the share of their mean that it holds.
+
+    `is_better` says whether it is, on the validation rows, than its seeds are in the mean.
+    """
+
+    record: TrialRecord
+    seeds: Standing
+    kept: float
+    is_better: bool
+
+
+def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -> Soup:
+    """Mixes the seeds of the winner of the run in `out` into RUN/soup, and tests it.
+
+    `in_memory` are rows that were given to the search from Python, which are given again.
+
+    Raises:
+        RunError: there is no run or no winner, it has one seed, or its rows or models have changed.
+        AdapterError: a seed's folder is damaged.
+        LoraloomError: the seeds do not mix.
+    """
+    with alone(), left_as_found():
+        run, watcher = Run(Path(out)), watcher or Watcher()
+        with run.locked():
+            seeds = _seeds(run)
+            place = prepare_again(run, watcher, in_memory, command_on("soup", run.path, run.recipe))
+            watcher.note(f"mixing trials {numbers(seeds.trials)}")
+            folders = [run.trial_folder(trial.number) for trial in seeds.trials]
+            for folder in folders:
+                read_adapter_record(folder)  # refuses a damaged one
+            with replacing_folder(run.path / SOUP) as new:
+                kept = mix(folders, new)
+                _label(run.winner(), seeds, new)
+                record = _scored(load(new), place, seeds, new, watcher)  # as a user would
+                write_text(new / CARD, model_card(run.path, record))
+            own = mean_of([validation(record, run.recipe.search.metric)])
+            return Soup(record, seeds, kept, own > seeds.mean)
+
+
+def numbers(trials: Sequence[TrialRecord]) -> str:
+    """The trials' numbers in words, ascending."""
+    return listed([str(number) for number in sorted(trial.number for trial in trials)])
+
+
+def _seeds(run: Run) -> Standing:
+    """The winner with its other seeds.
+
+    Raises:
+        RunError: there is no winner, or it has no other.
+    """
+    winner, ranked = run.winner(), standings(run.records(), run.recipe.search.metric)
+    seeds = next(one for one in ranked if any(trial.number == winner.number for trial in one.trials))
+    if len(seeds.trials) == 1:
+        raise RunError(
+            f"{run.path}: the winner, trial {winner.number}, was trained with one seed, and a soup is of several: "
+            "search with search.seeds=3"
+        )
+    return seeds
+
+
+def _label(winner: TrialRecord, seeds: Standing, new: Path) -> None:
+    """Makes what was mixed in `new` an adapter's folder, which can be loaded, by a record like the winner's."""
+    mark = SOUP_OF + numbers(seeds.trials)
+    record = winner.model_copy(update={"timings": None, "marks": (*winner.marks, mark)})
+    write_json(new / RECORD, record.model_dump(mode="json"))
+    write_manifest(new)
+
+
+def _scored(classifier: Classifier, place: Workplace, seeds: Standing, new: Path, watcher: Watcher) -> TrialRecord:
+    """The record with what it reaches on validation and test rows, written with its predictions.
+
+    Raises:
+        LoraloomError: it is worse than its seeds by more than chance.
+    """
+    watcher.note("asking it of the validation rows")
+    rows = place.rows(seeds.leader.configuration, noted=False)
+    probabilities = metrics.softmax(classifier.logits_of(rows.validation))
+    score = Score.of(metrics.score(rows.data.validation.labels, probabilities))
+    _refuse_less(score, seeds)
+    write_predicted(new, rows.predicted(probabilities))
+    watcher.note("testing it")
+    tested, predictions = test_winner(classifier, place.data.test)
+    assert tested.result is not None
+    record = tested.model_copy(update={"result": Result(validation=score, test=tested.result.test)})
+    write_json(new / RECORD, record.model_dump(mode="json"))
+    write_text(new / TEST_PREDICTIONS, predictions)
+    return record
+
+
+def _refuse_less(score: Score, seeds: Standing) -> None:
+    """Seeds that came to answers of their own, or of which one collapsed, have a mean that knows less than each.
+
+    Raises:
+        LoraloomError: it is so, by more than the chance of which rows were held out.
+    """
+    assert seeds.leader.result is not None
+    interval = seeds.leader.result.validation.interval
+    if interval is not None and score.accuracy < interval[0]:
+        each = listed([f"{validation(trial, 'accuracy'):.3f}" for trial in seeds.trials])
+        raise LoraloomError(
+            f"the mean of trials {numbers(seeds.trials)} has an accuracy of {score.accuracy:.3f} on the validation "
+            f"rows, where they have {each}; it is not kept, and {BEST}/ is as it was"
+        )

@@ -1,0 +1,31 @@
+"""What `loraloom soup` came to, for people: beside its seeds on validation rows, beside the winner on test rows."""
+
+from __future__ import annotations
+
+from loraloom.errors import shell_path
+from loraloom.report.wording import share
+from loraloom.souping import Soup, numbers
+from loraloom.study.leaderboard import metric_name, validation
+from loraloom.study.run import BEST, SOUP, Run
+from loraloom.terminal.wording import with_interval
+from loraloom.wording import plural
+
+
+def souped_lines(made: Soup, run: Run) -> tuple[str, ...]:
+    """What it is of, its figures and its seeds', and which of the two adapters the validation rows are for."""
+    record, seeds, metric, winner = made.record, made.seeds, run.recipe.search.metric, run.winner()
+    assert record.result is not None
+    assert record.result.test is not None
+    assert winner.result is not None
+    assert winner.result.test is not None
+    own, test = validation(record, metric), record.result.test
+    used = run.path / (SOUP if made.is_better else BEST)
+    why = "" if made.is_better else "   (the soup is no better than its seeds where it was judged)"
+    return (
+        f"soup        of trials {numbers(seeds.trials)}; its rank holds {share(made.kept)} of their mean",
+        f"validation  {metric_name(metric)} {own:.3f}, its seeds' mean {seeds.mean:.3f}, the winner's "
+        f"{validation(winner, metric):.3f}",
+        f"test        {with_interval(test, metric)} on {plural(test.examples, 'test row')}",
+        f"winner      {with_interval(winner.result.test, metric)} on the same",
+        f"use         loraloom predict {shell_path(used)} --text …{why}",
+    )

@@ -1,0 +1,79 @@
+"""The mean of adapters of one configuration, as one adapter of its rank.
+
+What is averaged of an adapted layer is its update, the mean of B A: A and B by themselves are, of two seeds, in
+different bases. The mean of n updates of rank r has up to n r; of those of rank r the truncated singular value
+decomposition is the nearest in the sum of squares. All else that is trained, heads and biases, is averaged as it is.
+
+Sources: Wortsman et al. 2022, "Model soups", section 2, the uniform soup; Eckart and Young 1936.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loraloom.errors import AdapterError
+from loraloom.study.record import CONFIG, WEIGHTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_A, _B = ".lora_A.weight", ".lora_B.weight"
+
+
+def mix(folders: Sequence[Path], target: Path) -> float:
+    """Writes weights and configuration of the mean of adapters, which differ by their seeds alone, into `target`.
+
+    Costs, a layer, a decomposition of n r by n r numbers. Returns the share of the mean updates' sum of squares that
+    the rank has room for, over all layers.
+
+    Raises:
+        AdapterError: they do not hold the same parameters in the same shapes.
+    """
+    from safetensors.torch import load_file, save_file
+
+    adapters = [load_file(folder / WEIGHTS) for folder in folders]
+    shapes = [{name: value.shape for name, value in adapter.items()} for adapter in adapters]
+    if other := next((folder for folder, own in zip(folders, shapes, strict=True) if own != shapes[0]), None):
+        raise AdapterError(f"{other}: holds other parameters than {folders[0]}; only adapters of one kind are mixed")
+    first, kept, whole = adapters[0], 0.0, 0.0
+    mixed: dict[str, Tensor] = {}
+    for name, value in first.items():
+        if name.endswith(_A):
+            name_of_b = name.removesuffix(_A) + _B
+            factors = [(adapter[name], adapter[name_of_b]) for adapter in adapters]
+            mixed[name], mixed[name_of_b], own, all_of_it = nearest(factors)
+            kept, whole = kept + own, whole + all_of_it
+        elif not name.endswith(_B):
+            mixed[name] = _mean([adapter[name] for adapter in adapters]).to(value.dtype)
+    save_file(mixed, target / WEIGHTS, metadata={"format": "pt"})
+    shutil.copyfile(folders[0] / CONFIG, target / CONFIG)
+    return kept / whole if whole else 1.0
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    import torch
+
+    return torch.stack([value.double() for value in values]).mean(dim=0)
+
+
+def nearest(factors: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, float, float]:
+    """A (r, in) and B (out, r) whose product is nearest to the mean of B A, its sum of squares, and that of the mean.
+
+    `factors` are A and B of each. Computed in fp64 by the factors of the tall matrices, never the (out, in) product.
+    """
+    import torch
+
+    first_a, first_b = factors[0]
+    rank = len(first_a)
+    tall_a = torch.cat([a.double() for a, _ in factors]).T  # (in, n r)
+    tall_b = torch.cat([b.double() for _, b in factors], dim=1) / len(factors)  # (out, n r)
+    (basis_a, inner_a), (basis_b, inner_b) = torch.linalg.qr(tall_a), torch.linalg.qr(tall_b)
+    left, sizes, right = torch.linalg.svd(inner_b @ inner_a.T, full_matrices=False)
+    roots = sizes[:rank].sqrt()
+    a = roots[:, None] * right[:rank] @ basis_a.T
+    b = basis_b @ left[:, :rank] * roots
+    squares = sizes.square()
+    return a.to(first_a.dtype), b.to(first_b.dtype), float(squares[:rank].sum()), float(squares.sum())

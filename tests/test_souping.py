@@ -1,0 +1,210 @@
+"""The winner's seeds in one adapter: what is averaged, what it is judged and tested by, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import loraloom
+from loraloom import souping
+from loraloom.errors import AdapterError, LoraloomError, RunError
+from loraloom.study.evidence import agrees, read_predicted
+from loraloom.study.leaderboard import Standing
+from loraloom.study.record import Score, read_record
+from loraloom.study.run import Run
+from loraloom.use.evaluate import evaluate
+from loraloom.use.soup import mix
+from tests.commands import Commands
+from tests.conftest import make_recipe, make_rows
+
+WEIGHTS = "adapter_model.safetensors"
+OF_SEEDS = ["search.seeds=3", "lora.bias=lora_only"]
+
+
+@pytest.fixture(scope="module")
+def run_of_seeds(tiny_model: Path, rows_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one configuration with three seeds."""
+    run = tmp_path_factory.mktemp("searched") / "run"
+    loraloom.search(make_recipe(tiny_model, rows_file), run, overrides=OF_SEEDS, report=False)
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_mixed(run_of_seeds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, and the soup of its seeds."""
+    run = shutil.copytree(run_of_seeds, tmp_path_factory.mktemp("mixed") / "run")
+    loraloom.soup(run)
+    return run
+
+
+@pytest.fixture
+def searched(run_of_seeds: Path, tmp_path: Path) -> Path:
+    """A run of three seeds, for a test to change."""
+    return shutil.copytree(run_of_seeds, tmp_path / "run")
+
+
+def updates(weights: dict[str, Any]) -> dict[str, Any]:
+    """B A of each adapted layer."""
+    return {
+        name: weights[name.replace("lora_A", "lora_B")].astype(np.float64) @ value
+        for name, value in weights.items()
+        if "lora_A" in name
+    }
+
+
+def test_what_is_averaged_are_updates_heads_and_biases(run_mixed: Path) -> None:
+    seeds = [load_file(run_mixed / "trials" / f"{number:04d}" / WEIGHTS) for number in range(3)]
+    mixed, rank = load_file(run_mixed / "soup" / WEIGHTS), read_record(run_mixed / "best").configuration.lora.r
+    assert {name: value.shape for name, value in mixed.items()} == {n: v.shape for n, v in seeds[0].items()}
+    others = [name for name in mixed if "lora_" not in name]
+    assert any("bias" in name for name in others)
+    assert any("classifier" in name for name in others)
+    for name in others:
+        np.testing.assert_allclose(mixed[name], np.mean([seed[name] for seed in seeds], axis=0), rtol=1e-6, atol=1e-9)
+    for name, own in updates(mixed).items():
+        mean = np.mean([updates(seed)[name] for seed in seeds], axis=0)
+        left, sizes, right = np.linalg.svd(mean, full_matrices=False)
+        np.testing.assert_allclose(own, left[:, :rank] * sizes[:rank] @ right[:rank], atol=1e-6 * sizes[0])
+
+
+def test_the_mean_of_an_adapter_and_itself_is_that_adapter(run_of_seeds: Path, tmp_path: Path) -> None:
+    folder = run_of_seeds / "trials" / "0000"
+    assert mix([folder, folder], tmp_path) == pytest.approx(1.0)
+    own, mixed = load_file(folder / WEIGHTS), load_file(tmp_path / WEIGHTS)
+    assert all(np.array_equal(mixed[name], own[name]) for name in own if "lora_" not in name)
+    for name, update in updates(mixed).items():
+        np.testing.assert_allclose(update, updates(own)[name], atol=1e-7)
+
+
+def test_an_adapter_that_learnt_nothing_is_no_division_by_zero(run_of_seeds: Path, tmp_path: Path) -> None:
+    weights = load_file(run_of_seeds / "trials" / "0000" / WEIGHTS)
+    shutil.copytree(run_of_seeds / "trials" / "0000", tmp_path / "still")
+    still = {name: np.zeros_like(value) if "lora_B" in name else value for name, value in weights.items()}
+    save_file(still, tmp_path / "still" / WEIGHTS)
+    (tmp_path / "mixed").mkdir()
+    assert mix([tmp_path / "still"] * 2, tmp_path / "mixed") == 1.0
+    assert all(not update.any() for update in updates(load_file(tmp_path / "mixed" / WEIGHTS)).values())
+
+
+def test_adapters_of_other_shapes_are_refused(run_of_seeds: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run_of_seeds / "trials" / "0000", tmp_path / "other")
+    weights = load_file(other / WEIGHTS)
+    name = next(name for name in weights if "lora_A" in name)
+    save_file({**weights, name: weights[name][:1].copy()}, other / WEIGHTS)
+    with pytest.raises(AdapterError, match=r"other: holds other parameters than .*0001; only adapters of one kind"):
+        mix([run_of_seeds / "trials" / "0001", other], tmp_path)
+
+
+def test_it_is_judged_by_validation_rows_and_tested_as_loaded(run_mixed: Path, rows_file: Path) -> None:
+    winner, own = Run(run_mixed).winner(), read_record(run_mixed / "soup")
+    assert own.is_soup
+    assert not winner.is_soup
+    assert "its weights are the mean of those of trials 0, 1 and 2" in own.marks
+    assert (own.counts, own.configuration, own.labels) == (winner.counts, winner.configuration, winner.labels)
+    assert own.result is not None
+    assert own.result.test is not None
+    kept = read_predicted(run_mixed / "soup", len(own.labels))
+    assert kept is not None
+    assert agrees(kept, own)
+    classifier, texts = loraloom.load(run_mixed / "soup"), [text for text, _ in make_rows(20, seed=3)]
+    assert classifier.record == own
+    assert not np.allclose(classifier.logits(texts), loraloom.load(run_mixed / "best").logits(texts))
+    lines = (run_mixed / "soup" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert classifier.predict([row["text"] for row in rows]) == [own.labels[row["prediction"]] for row in rows]
+    assert sum(row["label"] == row["prediction"] for row in rows) == own.result.test.correct
+    data = Run(run_mixed).recipe.provenance["data"]["rows"]
+    evaluated = evaluate(run_mixed / "soup", rows_file)
+    assert (evaluated.trained_on, evaluated.chosen_on) == (data["train"], data["validation"])
+
+
+def test_its_card_says_of_what_it_is_and_no_seed(run_mixed: Path) -> None:
+    own, winners = ((run_mixed / name / "README.md").read_text(encoding="utf-8") for name in ("soup", "best"))
+    assert "the mean of those of trials 0, 1 and 2" in own
+    assert ", seed " in winners
+    assert ", seed " not in own
+
+
+def test_the_winner_and_its_trials_stay_as_they_were(run_of_seeds: Path, run_mixed: Path) -> None:
+    for name in ("best", "trials/0000", "trials/0001", "trials/0002"):
+        for path in (run_of_seeds / name).iterdir():
+            assert (run_mixed / name / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_search_gone_on_with_counts_no_soup(searched: Path) -> None:
+    loraloom.soup(searched)
+    before = (searched / "leaderboard.csv").read_bytes()
+    loraloom.resume(searched)
+    assert (searched / "leaderboard.csv").read_bytes() == before
+    assert not Run(searched).winner().is_soup
+    assert read_record(searched / "soup").is_soup
+
+
+def test_a_winner_of_one_seed_is_refused(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    loraloom.search(tiny_recipe, tmp_path / "run", report=False)
+    with pytest.raises(RunError, match=r"trial 0, was trained with one seed, .*search with search\.seeds=3"):
+        loraloom.soup(tmp_path / "run")
+    assert not (tmp_path / "run" / "soup").exists()
+
+
+def test_a_run_without_a_winner_is_refused(searched: Path) -> None:
+    shutil.rmtree(searched / "best")
+    with pytest.raises(RunError, match="has no winner yet; go on by: loraloom resume"):
+        loraloom.soup(searched)
+
+
+def test_a_damaged_seed_is_refused_and_an_older_soup_stays(searched: Path) -> None:
+    loraloom.soup(searched)
+    kept = (searched / "soup" / WEIGHTS).read_bytes()
+    path = searched / "trials" / "0001" / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(AdapterError, match="0001"):
+        loraloom.soup(searched)
+    assert (searched / "soup" / WEIGHTS).read_bytes() == kept
+
+
+def test_seeds_whose_mean_knows_less_are_not_mixed(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse = souping._refuse_less
+
+    def of_none_right(score: Score, seeds: Standing) -> None:
+        refuse(score.model_copy(update={"accuracy": 0.0}), seeds)
+
+    monkeypatch.setattr(souping, "_refuse_less", of_none_right)
+    with pytest.raises(LoraloomError, match=r"mean of trials 0, 1 and 2 has an accuracy of 0\.\d+ .* it is not kept"):
+        loraloom.soup(searched)
+    assert not (searched / "soup").exists()
+
+
+def test_rows_from_python_are_given_again(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    del tiny_recipe["data"]["train_file"]
+    rows = make_rows(90, seed=7)
+    train = [text for text, _ in rows], [label for _, label in rows]
+    loraloom.search(tiny_recipe, tmp_path / "run", train=train, overrides=["search.seeds=2"], report=False)
+    with pytest.raises(RunError, match=r"go on by: loraloom\.soup\('.*run', train=…\)"):
+        loraloom.soup(tmp_path / "run")
+    assert loraloom.soup(tmp_path / "run", train=train).is_soup
+
+
+def test_the_command_prints_its_figures_beside_its_seeds_and_which_to_use(commands: Commands, searched: Path) -> None:
+    ended = commands.run("soup", searched)
+    assert ended.code == 0
+    assert re.search(
+        r"^soup        of trials 0, 1 and 2; its rank holds 0\.\d+ of their mean$", ended.out, re.MULTILINE
+    )
+    figures = r"^validation  accuracy (\d\.\d+), its seeds' mean (\d\.\d+), the winner's \d\.\d+$"
+    found = re.search(figures, ended.out, re.MULTILINE)
+    assert found
+    assert re.search(r"^test        0\.\d+ \(95 % interval .*\) on 30 test rows$", ended.out, re.MULTILINE)
+    used = "soup" if float(found[1]) > float(found[2]) else "best"
+    assert f"loraloom predict {searched / used} --text" in ended.out
+    told = json.loads(commands.run("soup", searched, "--json").out)
+    assert told["trials"] == [0, 1, 2]
+    assert 0 < told["kept"] <= 1
+    assert told["soup"]["result"]["test"]["examples"] == 30
