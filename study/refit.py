@@ -3,10 +3,9 @@
     python -m study.refit                what is not yet in the results is trained; the table is printed
     python -m study.refit --list         the cases, and train nothing
 
-Each draw takes other training rows of a set (which is read by study/sets.py), holds a tenth of them out for validation,
-trains loraloom's first preset with every layer adapted, and refits it, by `loraloom.search` and `loraloom.refit`. Both
-are tested on the same rows of the set's test, at most 2,000. Nothing was chosen by these figures but whether to say
-that a refit is worth its time.
+Each draw (`study/draws.py`) holds a tenth of its rows out for validation, and is trained and refitted by
+`loraloom.search` and `loraloom.refit`. Both are tested on the same rows of the set's test. Nothing was chosen by these
+figures but whether to say that a refit is worth its time.
 """
 
 from __future__ import annotations
@@ -14,40 +13,22 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import loraloom
-from loraloom.data import Split
-from loraloom.data.sampling import part_of
 from loraloom.metrics import mean_interval
 from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_json
 from loraloom.study.record import TEST_PREDICTIONS
 from study.arguments import run
+from study.draws import Case, recipe_of, splits_of
 from study.machine import described
-from study.sets import load
 
 RESULT = Path(__file__).parent / "results" / "refit.json"
-TEST_ROWS = 2_000
-FEW = 500
-"""Below so many rows the preset pools by the mean, and warms up in a tenth as many steps (`search/presets.py`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Rows that are drawn from a set (None: all), and how they are trained."""
-
-    name: str
-    rows: int | None
-    passes: int
-    draws: int
-    max_length: int = 128
-
-
 CASES = (
     Case("subj16", None, 16, 3),
     Case("trec", 96, 16, 6),
@@ -108,13 +89,10 @@ def measure(case: Case, seed: int) -> Draw:
     Raises:
         LoraloomError: the set can't be had, or a training failed.
     """
-    rows = load(case.name)
-    train = rows.train if case.rows is None else part_of(rows.train, case.rows, seed)
-    test = part_of(rows.tests["test"], min(TEST_ROWS, len(rows.tests["test"])), 0)
-    splits: dict[str, Any] = {"train": _named(train, rows.labels), "test": _named(test, rows.labels)}
+    splits = splits_of(case, seed)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "run"
-        winner = loraloom.search(_recipe(case, len(train), seed), place, report=False, **splits)
+        winner = loraloom.search(recipe_of(case, len(splits["train"][0]), seed), place, report=False, **splits)
         refitted = loraloom.refit(place, **splits)
         before, after = _right(place / "best"), _right(place / "refit")
     alone = [
@@ -122,26 +100,6 @@ def measure(case: Case, seed: int) -> Draw:
     ]
     trained = winner.train_rows or 0, refitted.train_rows or 0
     return Draw(seed, trained, len(before), (sum(before), sum(after)), (alone[0], alone[1]))
-
-
-def _recipe(case: Case, rows: int, seed: int) -> dict[str, Any]:
-    few = rows < FEW
-    warm_up = rows // 10 if few else min(300, max(60, rows // 40))
-    return {
-        "data": {"max_length": case.max_length},
-        "backbone": {"model": "demo", "dropout": "off"},
-        "lora": {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"},
-        "head": {"kind": "linear", "pooling": "mean" if few else "native"},
-        "train": {
-            **{"optim": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01, "label_smoothing_factor": 0.1},
-            **{"lr_scheduler_type": "linear", "warmup_steps": warm_up, "num_train_epochs": case.passes},
-            **{"eval_strategy": "end", "seed": seed},
-        },
-    }
-
-
-def _named(split: Split, labels: Sequence[str]) -> tuple[list[str], list[str]]:
-    return list(split.texts), [labels[label] for label in split.labels]
 
 
 def _right(adapter: Path) -> list[bool]:

@@ -1,0 +1,62 @@
+"""Small draws of the study's sets, and how they are trained: loraloom's first preset with every layer adapted.
+
+Each draw takes other training rows of a set; test rows are the same for all draws, at most `TEST_ROWS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loraloom.data import Split
+from loraloom.data.sampling import part_of
+from study.sets import load
+
+TEST_ROWS = 2_000
+FEW = 500
+"""Below so many rows the preset pools by the mean, and warms up in a tenth as many steps (`search/presets.py`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Rows that are drawn from a set (None: all), and how they are trained."""
+
+    name: str
+    rows: int | None
+    passes: int
+    draws: int
+    max_length: int = 128
+
+
+def splits_of(case: Case, seed: int) -> dict[str, Any]:
+    """Training and test rows of a draw, as `loraloom.search` takes them: texts and names of labels.
+
+    Raises:
+        LoraloomError: the set can't be had.
+    """
+    rows = load(case.name)
+    train = rows.train if case.rows is None else part_of(rows.train, case.rows, seed)
+    test = part_of(rows.tests["test"], min(TEST_ROWS, len(rows.tests["test"])), 0)
+    return {"train": _named(train, rows.labels), "test": _named(test, rows.labels)}
+
+
+def _named(split: Split, labels: Sequence[str]) -> tuple[list[str], list[str]]:
+    return list(split.texts), [labels[label] for label in split.labels]
+
+
+def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
+    """The training of a draw of so many `rows`."""
+    few = rows < FEW
+    warm_up = rows // 10 if few else min(300, max(60, rows // 40))
+    return {
+        "data": {"max_length": case.max_length},
+        "backbone": {"model": "demo", "dropout": "off"},
+        "lora": {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"},
+        "head": {"kind": "linear", "pooling": "mean" if few else "native"},
+        "train": {
+            **{"optim": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01, "label_smoothing_factor": 0.1},
+            **{"lr_scheduler_type": "linear", "warmup_steps": warm_up, "num_train_epochs": case.passes},
+            **{"eval_strategy": "end", "seed": seed},
+        },
+    }

@@ -1,0 +1,198 @@
+"""What to make of three seeds of one configuration: one of them, their soup, or all together.
+
+    python -m study.seeds                 what is not yet in the results is trained; the table is printed
+    python -m study.seeds --seconds 600   no draw is begun after as many
+    python -m study.seeds --list          the cases, and train nothing
+
+Each draw (`study/draws.py`) holds a tenth of its rows out for validation, is trained with three seeds by
+`loraloom.search`, whose winner is the best of them on the validation rows, and mixed by `loraloom soup`. All are asked
+of the same rows of the set's test. "Taken" is what the command says to take, by the validation rows: the soup where it
+is better than its seeds are in the mean, else the winner. Sets that are held out for checking defaults are not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+import loraloom
+from loraloom.metrics import mean_interval
+from loraloom.report.markdown.text import table
+from loraloom.souping import soup
+from loraloom.study.durable import write_json
+from study.arguments import run
+from study.draws import Case, recipe_of, splits_of
+from study.machine import described
+
+RESULT = Path(__file__).parent / "results" / "seeds.json"
+SEEDS = 3
+FEW = 1_000
+"""Rows below which a case counts as one of few."""
+CASES = (
+    Case("subj16", None, 16, 4),
+    Case("trec", 96, 16, 4),
+    Case("sst2", 200, 16, 4),
+    Case("trec", 500, 12, 3),
+    Case("sst2", 500, 12, 3),
+    Case("banking77", 770, 12, 2),
+    Case("trec", 3_000, 4, 2),
+    Case("sst2", 3_000, 4, 2),
+    Case("banking77", 4_000, 4, 2),
+    Case("agnews", 3_000, 2, 2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Test rows that were right, of `tested`: by each seed, by the winner, the soup, the mean probabilities, the taken.
+
+    `kept` is the share of the mean update that the soup's rank holds; `losses` are log losses on the test rows, of a
+    seed in the mean, and of the soup.
+    """
+
+    seed: int
+    rows: int
+    tested: int
+    seeds: tuple[int, ...]
+    winner: int
+    soup: int
+    together: int
+    taken: int
+    kept: float
+    losses: tuple[float, float]
+
+    def points(self, right: float) -> float:
+        """So many right rows in percent."""
+        return 100 * right / self.tested
+
+    @property
+    def of_one(self) -> float:
+        """What a seed has right in the mean."""
+        return fmean(self.seeds)
+
+
+COMPARED: dict[str, Callable[[Draw], tuple[float, float]]] = {
+    "soup − a seed": lambda draw: (draw.soup, draw.of_one),
+    "soup − winner": lambda draw: (draw.soup, draw.winner),
+    "taken − winner": lambda draw: (draw.taken, draw.winner),
+    "together − winner": lambda draw: (draw.together, draw.winner),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=RESULT, help="the file of results")
+    parser.add_argument("--seconds", type=float, help="begin no draw after as many; by default all are trained")
+    parser.add_argument("--list", action="store_true", help="list the cases, and train nothing")
+    run("study.seeds", _do, parser.parse_args())
+
+
+def _do(given: argparse.Namespace) -> None:
+    if given.list:
+        for case in CASES:
+            print(f"{case.name}, {case.rows or 'all'} rows, {case.passes} passes, {case.draws} draws")
+        return
+    start = time.monotonic()
+    kept = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else {"draws": {}}
+    for seed in range(max(case.draws for case in CASES)):  # a draw of each set before the next of any
+        for case in CASES:
+            if seed >= case.draws or key_of(case, seed) in kept["draws"]:
+                continue
+            if given.seconds is not None and time.monotonic() - start > given.seconds:
+                break
+            draw = measure(case, seed)
+            kept["draws"][key_of(case, seed)] = asdict(draw) | {"machine": described()}
+            write_json(given.results, kept)
+            print(key_of(case, seed), draw, flush=True)
+    print("\n".join(lines(kept)))
+
+
+def key_of(case: Case, seed: int) -> str:
+    return f"{json.dumps(asdict(case))} {seed}"
+
+
+def measure(case: Case, seed: int) -> Draw:
+    """Trains, mixes and tests one draw.
+
+    Raises:
+        LoraloomError: the set can't be had, a training failed, or the seeds do not mix.
+    """
+    splits = splits_of(case, seed)
+    recipe = recipe_of(case, len(splits["train"][0]), 100 * seed) | {"search": {"seeds": SEEDS}}
+    texts, labels = splits["test"]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "run"
+        winner = loraloom.search(recipe, place, report=False, **splits)
+        made = soup(place, **splits)
+        true = np.array([winner.labels.index(label) for label in labels])
+        of_seeds = [loraloom.load(place / "trials" / f"{number:04d}").predict_proba(texts) for number in range(SEEDS)]
+        mixed = loraloom.load(place / "soup").predict_proba(texts)
+
+    def right(probabilities: Any) -> int:
+        return int((probabilities.argmax(axis=1) == true).sum())
+
+    def loss(probabilities: Any) -> float:
+        return float(-np.log(probabilities[np.arange(len(true)), true]).mean())
+
+    seeds, own = tuple(map(right, of_seeds)), right(mixed)
+    won = seeds[winner.number]
+    return Draw(
+        seed=seed,
+        rows=winner.train_rows or 0,
+        tested=len(true),
+        seeds=seeds,
+        winner=won,
+        soup=own,
+        together=right(np.mean(of_seeds, axis=0)),
+        taken=own if made.is_better else won,
+        kept=made.kept,
+        losses=(fmean(map(loss, of_seeds)), loss(mixed)),
+    )
+
+
+def lines(kept: dict[str, Any]) -> Iterator[str]:
+    """The table, and the means over draws of few rows and of more."""
+    shown: list[tuple[str, ...]] = []
+    gains: dict[bool, dict[str, list[float]]] = {few: {name: [] for name in COMPARED} for few in (True, False)}
+    for case in CASES:
+        found = [kept["draws"].get(key_of(case, seed)) for seed in range(case.draws)]
+        draws = [Draw(**{name: one[name] for name in Draw.__slots__}) for one in found if one]
+        if not draws:
+            continue
+        for name, pair in COMPARED.items():
+            gains[draws[0].rows < FEW][name] += [
+                draw.points(a) - draw.points(b) for draw in draws for a, b in [pair(draw)]
+            ]
+        accuracies = (
+            fmean(draw.points(right) for draw, right in zip(draws, each, strict=True))
+            for each in zip(*((d.of_one, d.winner, d.soup, d.together, d.taken) for d in draws), strict=True)
+        )
+        losses = (f"{fmean(draw.losses[place] for draw in draws):.3f}" for place in (0, 1))
+        held = f"{fmean(draw.kept for draw in draws):.2f}"
+        shown.append(
+            (case.name, f"{draws[0].rows:,}", str(len(draws)), *(f"{a:.2f}" for a in accuracies), held, *losses)
+        )
+    head = "set", "rows", "draws", "a seed", "winner", "soup", "together", "taken", "held", "loss, a seed", "loss, soup"
+    yield table(head, shown, numbers=range(1, len(head)))
+    for few, of_some in gains.items():
+        for name, values in of_some.items():
+            interval = mean_interval(values)
+            if interval is not None:
+                span = f"95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}"
+                rows = f"fewer than {FEW:,} rows" if few else f"{FEW:,} rows or more"
+                yield f"\n{name}, {rows}: {fmean(values):+.2f} points, {span}, {len(values)} draws."
+
+
+if __name__ == "__main__":
+    main()

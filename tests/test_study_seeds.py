@@ -1,0 +1,59 @@
+"""What the study keeps of three seeds, their soup and their mean probabilities, and how it sums draws up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study import seeds
+from study.draws import Case
+from study.seeds import CASES, Draw, key_of, lines, measure
+from tests.conftest import make_recipe, make_rows
+
+
+def test_a_draw_counts_right_rows_of_each_seed_of_the_soup_and_of_all_together(
+    tiny_model: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def splits_of(case: Case, seed: int) -> dict[str, Any]:
+        train, test = make_rows(case.rows or 0, seed=seed), make_rows(40, seed=9)
+        return {
+            name: ([text for text, _ in rows], [label for _, label in rows])
+            for name, rows in (("train", train), ("test", test))
+        }
+
+    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
+        recipe = make_recipe(tiny_model, rows_file)
+        del recipe["data"]["train_file"]
+        recipe["train"] = {**recipe["train"], "seed": seed}
+        return recipe
+
+    monkeypatch.setattr(seeds, "splits_of", splits_of)
+    monkeypatch.setattr(seeds, "recipe_of", recipe_of)
+    draw = measure(Case("made", 90, 1, 1), 2)
+    assert draw.tested == 40
+    assert len(draw.seeds) == 3
+    assert draw.winner in draw.seeds
+    assert draw.taken in (draw.winner, draw.soup)
+    assert all(0 <= right <= 40 for right in (*draw.seeds, draw.soup, draw.together))
+    assert 0 < draw.kept <= 1
+
+
+def test_draws_of_few_rows_are_summed_up_apart_from_those_of_more() -> None:
+    few, more = CASES[1], CASES[-1]
+    draws = {
+        key_of(few, 0): Draw(0, 86, 200, (100, 102, 104), 104, 106, 108, 106, 0.8, (0.5, 0.6)),
+        key_of(few, 1): Draw(1, 86, 200, (100, 102, 104), 104, 108, 108, 104, 0.8, (0.5, 0.6)),
+        key_of(more, 0): Draw(0, 2_700, 1_000, (900, 902, 904), 904, 894, 910, 904, 0.5, (0.3, 0.4)),
+        key_of(more, 1): Draw(1, 2_700, 1_000, (900, 902, 904), 902, 892, 910, 902, 0.5, (0.3, 0.4)),
+    }
+    table, *means = lines({"draws": {key: asdict(draw) | {"machine": {}} for key, draw in draws.items()}})
+    assert "| trec | 86 | 2 | 51.00 | 52.00 | 53.50 | 54.00 | 52.50 | 0.80 | 0.500 | 0.600 |" in table
+    assert "| agnews | 2,700 | 2 | 90.20 | 90.30 | 89.30 | 91.00 | 90.30 | 0.50 | 0.300 | 0.400 |" in table
+    said = "\n".join(means)
+    assert "soup − a seed, fewer than 1,000 rows: +2.50 points" in said
+    assert "taken − winner, fewer than 1,000 rows: +0.50 points" in said
+    assert "soup − winner, 1,000 rows or more: -1.00 points" in said
+    assert all("2 draws" in line for line in means)
