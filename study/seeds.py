@@ -7,7 +7,7 @@
 Each draw (`study/draws.py`) holds a tenth of its rows out for validation, is trained with three seeds by
 `loraloom.search`, whose winner is the best of them on the validation rows, and mixed by `loraloom soup`. All are asked
 of the same rows of the set's test. "Taken" is what the command says to take, by the validation rows: the soup where it
-is better than its seeds are in the mean, else the winner. Sets that are held out for checking defaults are not read.
+is as good as its seeds are in the mean, else the winner. Sets that are held out for checking defaults are not read.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ CASES = (
 class Draw:
     """Test rows that were right, of `tested`: by each seed, by the winner, the soup, the mean probabilities, the taken.
 
-    `kept` is the share of the mean update that the soup's rank holds; `losses` are log losses on the test rows, of a
-    seed in the mean, and of the soup.
+    `validation` are accuracies on the validation rows, of a seed in the mean, and of the soup; `losses` log losses on
+    the test rows, likewise. `kept` is the share of the mean update that the soup's rank holds.
     """
 
     seed: int
@@ -67,6 +67,7 @@ class Draw:
     soup: int
     together: int
     taken: int
+    validation: tuple[float, float]
     kept: float
     losses: tuple[float, float]
 
@@ -145,6 +146,7 @@ def measure(case: Case, seed: int) -> Draw:
     def loss(probabilities: Any) -> float:
         return float(-np.log(probabilities[np.arange(len(true)), true]).mean())
 
+    assert made.record.result is not None
     seeds, own = tuple(map(right, of_seeds)), right(mixed)
     won = seeds[winner.number]
     return Draw(
@@ -155,7 +157,8 @@ def measure(case: Case, seed: int) -> Draw:
         winner=won,
         soup=own,
         together=right(np.mean(of_seeds, axis=0)),
-        taken=own if made.is_better else won,
+        taken=own if made.is_as_good else won,
+        validation=(made.seeds.mean, made.record.result.validation.accuracy),
         kept=made.kept,
         losses=(fmean(map(loss, of_seeds)), loss(mixed)),
     )

@@ -37,13 +37,13 @@ from loraloom.use.soup import mix
 class Soup:
     """What became of one: its record, the winner's seeds that it is of, and the share of their mean that it holds.
 
-    `is_better` says whether it is, on the validation rows, than its seeds are in the mean.
+    `is_as_good` says whether it is, on the validation rows, as its seeds are in the mean. Few rows tell no more.
     """
 
     record: TrialRecord
     seeds: Standing
     kept: float
-    is_better: bool
+    is_as_good: bool
 
 
 def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -> Soup:
@@ -71,7 +71,7 @@ def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -
                 record = _scored(load(new), place, seeds, new, watcher)  # as a user would
                 write_text(new / CARD, model_card(run.path, record))
             own = mean_of([validation(record, run.recipe.search.metric)])
-            return Soup(record, seeds, kept, own > seeds.mean)
+            return Soup(record, seeds, kept, own >= seeds.mean)
 
 
 def numbers(trials: Sequence[TrialRecord]) -> str:

@@ -13,6 +13,7 @@ from loraloom.report.findings import Findings, findings
 from loraloom.report.markdown import markdown
 from loraloom.report.reading import read_run
 from loraloom.report.writing import write_report
+from loraloom.study.durable import replacing_folder
 from loraloom.study.record import TrialRecord
 from tests.report.report_runs import PROVENANCE, TEST_ROWS, make_recipe, make_record, make_score, write_run
 
@@ -136,6 +137,25 @@ def test_equals_by_one_seed_are_to_have_three(tmp_path: Path) -> None:
     step = of(tmp_path, *ranks({1: 0.9, 2: 0.9})).next_steps[0]
     assert step.sentence.startswith("More seeds: by one seed another configuration can't be told from the winner;")
     assert step.command.endswith("/run-seeds --set search.seeds=3")
+
+
+def test_few_rows_seeds_of_the_winner_are_to_be_one_adapter(tmp_path: Path) -> None:
+    recipe = make_recipe(WHOLE, lora={"r": [1, 2]}, train={}, search={"seeds": 3})
+    records = [
+        make_record(recipe, n, {"lora.r": 1 + n // 3}, 0.95 - n / 100, seed=42 + n % 3).model_copy(
+            update={"train_rows": 999}
+        )
+        for n in range(6)
+    ]
+    step = of(tmp_path / "few", recipe, records).next_steps[0]
+    assert step.sentence.startswith("One adapter of the winner's 3 seeds: of so few training rows")
+    assert step.command == f"loraloom soup {tmp_path}/few/run"
+    many = [record.model_copy(update={"train_rows": 1_000}) for record in records]
+    for name, others in (("many", many), ("one", records[::3])):
+        assert not any("soup" in step.command for step in of(tmp_path / name, recipe, others).next_steps)
+    with replacing_folder(tmp_path / "few" / "run" / "soup") as made:
+        (made / "trial.json").write_text("{}")
+    assert not any("soup" in step.command for step in findings(read_run(tmp_path / "few" / "run")).next_steps)
 
 
 def test_where_nothing_is_known_nothing_is_advised(tmp_path: Path) -> None:

@@ -323,6 +323,15 @@ def test_a_search_that_has_tried_all_that_it_would_is_not_to_go_on(tmp_path: Pat
     assert "loraloom resume" not in _next(_recipe(**ranges), 2, run=tmp_path)
 
 
+def test_few_rows_seeds_of_the_winner_are_to_be_mixed() -> None:
+    seeds = [record(number, point={"lora.r": 1}, train_rows=400) for number in range(3)]
+    tested = Result(validation=score(0.9), test=score(0.9))
+    winner, recipe = seeds[0].model_copy(update={"result": tested}), _recipe(search={"seeds": 3})
+    said = "next        loraloom soup runs/x   (the winner's 3 seeds in one adapter: tends to be better)"
+    assert said in closing_lines(winner, Path("runs/x"), recipe, seeds)
+    assert not any("soup" in line for line in closing_lines(winner, Path("runs/x"), recipe, seeds[:1]))
+
+
 def test_a_winner_of_a_part_of_the_rows_is_to_see_all() -> None:
     longer = "loraloom search runs/x/recipe.yaml --out runs/x-longer --set budget.max_seconds=240"
     assert _next(_recipe(), 2, train_rows=100) == f"{longer}   (all 400 rows, in about 4 min)"

@@ -1,8 +1,9 @@
 """What to try next: one to three commands, each with the reason that this run gives for it; none where it gives none.
 
-The order is that of what they promise: all rows where the winner saw a part, more configurations where the time was the
-limit, a higher rank where the highest beat a lower one by more than noise, more seeds where one alone decides between
-equals, and the experiment that would tell effects. A higher cap is never advised: who sets one has to keep it.
+The order is that of what they promise: the seeds of few rows in one adapter, all rows where the winner saw a part, more
+configurations where the time was the limit, a higher rank where the highest beat a lower one by more than noise, more
+seeds where one alone decides between equals, and the experiment that would tell effects. A higher cap is never advised:
+who sets one has to keep it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import count, duration, percent
-from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
+from loraloom.study.commands import command_on
+from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command, seeds_to_mix
 from loraloom.study.record import TrialRecord
 from loraloom.wording import plural
 
@@ -39,12 +41,22 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
     if run.best is None or found.winner is None:
         return ()
     steps = itertools.chain(
+        _soup(run, run.best.record),
         _more_time(run, run.best.record, found),
         _higher_rank(run, board, found),
         _more_seeds(run, board, found),
         _effects(to_tell_effects),
     )
     return tuple(itertools.islice(steps, MOST))
+
+
+def _soup(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
+    if seeds := seeds_to_mix(run.path, run.recipe, winner, run.records):
+        yield Step(
+            f"One adapter of the winner's {seeds} seeds: of so few training rows the mean of their weights tends to be "
+            "better than each of them. Nothing is trained.",
+            command_on("soup", run.place, run.recipe),
+        )
 
 
 def _more_time(run: RunRead, winner: TrialRecord, found: Answer) -> Iterator[Step]:

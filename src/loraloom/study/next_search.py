@@ -15,13 +15,17 @@ from shlex import quote
 from loraloom.errors import shell_path
 from loraloom.recipe import Choices, Recipe
 from loraloom.study.commands import known_commands, resume_command, rows_again
+from loraloom.study.durable import is_whole
 from loraloom.study.integrity import RECIPE
+from loraloom.study.leaderboard import standings
 from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord
-from loraloom.study.run import PLAN
+from loraloom.study.run import PLAN, SOUP
 from loraloom.study.sealed import read_sealed
 
 _MOST_COUNTED = 100_000
+SOUP_ROWS = 1_000
+"""Of fewer training rows the mean of a winner's seeds is better than each (docs/log.md); of more it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,15 @@ class MoreConfigurations:
 
     def command(self, run: Path, recipe: Recipe) -> str:
         return resume_command(run, recipe, None if recipe.budget.max_seconds is not None else math.ceil(self.seconds))
+
+
+def seeds_to_mix(run: Path, recipe: Recipe, winner: TrialRecord, records: Sequence[TrialRecord]) -> int:
+    """How many seeds the winner of a run of few rows has that `loraloom soup` has not mixed yet; 0 where none are."""
+    if (winner.train_rows or SOUP_ROWS) >= SOUP_ROWS or is_whole(run / SOUP):
+        return 0
+    ranked = standings(records, recipe.search.metric)
+    seeds = next((len(one.trials) for one in ranked if any(each.number == winner.number for each in one.trials)), 0)
+    return seeds if seeds > 1 else 0
 
 
 def _time_had(run: Path, recipe: Recipe) -> float | None:

@@ -28,9 +28,9 @@ from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice, chosen
-from loraloom.study.commands import go_on_command
+from loraloom.study.commands import command_on, go_on_command
 from loraloom.study.leaderboard import Standing, metric_name
-from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command
+from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command, seeds_to_mix
 from loraloom.study.provenance import rows_of
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
@@ -261,7 +261,9 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
 
 
 def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[TrialRecord]) -> Iterator[str]:
-    """What to try next: more time where it was the limit, more seeds where there was one; else nothing."""
+    """What to try next: a soup of few rows' seeds; more time where it was the limit, or seeds where there was one."""
+    if seeds := seeds_to_mix(run, recipe, winner, records):
+        yield f"{command_on('soup', run, recipe)}   (the winner's {seeds} seeds in one adapter: tends to be better)"
     match more_time(run, recipe, winner, records):
         case AllRows(_, every, seconds) as longer:
             yield f"{longer.command(run, recipe)}   (all {every:,} rows, in about {duration(seconds)})"
