@@ -125,6 +125,23 @@ def test_it_is_judged_by_validation_rows_and_tested_as_loaded(run_mixed: Path, r
     assert (evaluated.trained_on, evaluated.chosen_on) == (data["train"], data["validation"])
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["lora.bias=all", "lora.target_modules=all-linear"],
+        ["lora.bias=none", "lora.use_rslora=true", "head.kind=linear", "head.pooling=mean"],
+        ["engine=trainer"],
+    ],
+)
+def test_adapters_of_every_kind_are_mixed(tiny_recipe: dict[str, Any], tmp_path: Path, overrides: list[str]) -> None:
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["search.seeds=2", *overrides], report=False)
+    own = loraloom.soup(tmp_path / "run")
+    texts = [text for text, _ in make_rows(20, seed=3)]
+    logits = [loraloom.load(tmp_path / "run" / name).logits(texts) for name in ("soup", "trials/0000", "trials/0001")]
+    assert own.is_soup
+    assert np.abs(logits[0] - np.mean(logits[1:], axis=0)).max() < np.abs(logits[1] - logits[2]).max()
+
+
 def test_its_card_says_of_what_it_is_and_no_seed(run_mixed: Path) -> None:
     own, winners = ((run_mixed / name / "README.md").read_text(encoding="utf-8") for name in ("soup", "best"))
     assert "the mean of those of trials 0, 1 and 2" in own
