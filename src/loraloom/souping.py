@@ -23,7 +23,7 @@ from loraloom.report.model_card import model_card
 from loraloom.report.wording import listed
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import command_on
-from loraloom.study.durable import replacing_folder, write_json, write_manifest, write_text
+from loraloom.study.durable import replacing_folder, system_errors_of, write_json, write_manifest, write_text
 from loraloom.study.evidence import write_predicted
 from loraloom.study.leaderboard import Standing, mean_of, standings, validation
 from loraloom.study.record import CARD, RECORD, SOUP_OF, TEST_PREDICTIONS, Result, Score, TrialRecord
@@ -65,7 +65,7 @@ def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -
             folders = [run.trial_folder(trial.number) for trial in seeds.trials]
             for folder in folders:
                 read_adapter_record(folder)  # refuses a damaged one
-            with replacing_folder(run.path / SOUP) as new:
+            with replacing_folder(run.path / SOUP) as new, system_errors_of(run.path / SOUP):
                 kept = mix(folders, new)
                 _label(run.winner(), seeds, new)
                 record = _scored(load(new), place, seeds, new, watcher)  # as a user would
