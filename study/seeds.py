@@ -29,6 +29,7 @@ from loraloom.metrics import mean_interval
 from loraloom.report.markdown.text import table
 from loraloom.souping import soup
 from loraloom.study.durable import write_json
+from loraloom.study.leaderboard import mean_of
 from study.arguments import run
 from study.draws import Case, recipe_of, splits_of
 from study.machine import described
@@ -53,7 +54,7 @@ CASES = (
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Test rows that were right, of `tested`: by each seed, by the winner, the soup, the mean probabilities, the taken.
+    """Test rows that were right, of `tested`: by each seed, by the winner, the soup, the mean of their probabilities.
 
     `validation` are accuracies on the validation rows, of a seed in the mean, and of the soup; `losses` log losses on
     the test rows, likewise. `kept` is the share of the mean update that the soup's rank holds.
@@ -66,7 +67,6 @@ class Draw:
     winner: int
     soup: int
     together: int
-    taken: int
     validation: tuple[float, float]
     kept: float
     losses: tuple[float, float]
@@ -74,6 +74,12 @@ class Draw:
     def points(self, right: float) -> float:
         """So many right rows in percent."""
         return 100 * right / self.tested
+
+    @property
+    def taken(self) -> int:
+        """What the one has right that the command says to take."""
+        one, own = self.validation
+        return self.soup if mean_of([own]) >= one else self.winner
 
     @property
     def of_one(self) -> float:
@@ -148,16 +154,14 @@ def measure(case: Case, seed: int) -> Draw:
 
     assert made.record.result is not None
     seeds, own = tuple(map(right, of_seeds)), right(mixed)
-    won = seeds[winner.number]
     return Draw(
         seed=seed,
         rows=winner.train_rows or 0,
         tested=len(true),
         seeds=seeds,
-        winner=won,
+        winner=seeds[winner.number],
         soup=own,
         together=right(np.mean(of_seeds, axis=0)),
-        taken=own if made.is_as_good else won,
         validation=(made.seeds.mean, made.record.result.validation.accuracy),
         kept=made.kept,
         losses=(fmean(map(loss, of_seeds)), loss(mixed)),
