@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -190,13 +191,13 @@ def muon(hidden: int) -> None:
     """A step over A and B of 24 adapted layers, in `COPIES` models."""
     shapes = [(RANK, hidden), (hidden, RANK)] * 24
     optimizers: list[list[torch.optim.Optimizer]] = []
-    for kind in (StackedMuon, torch.optim.Muon):
+    for make in (StackedMuon, partial(torch.optim.Muon, adjust_lr_fn="match_rms_adamw")):
         made: list[torch.optim.Optimizer] = []
         for _ in range(COPIES):
             matrices = [nn.Parameter(torch.randn(shape) * 0.05) for shape in shapes]
             for matrix in matrices:
                 matrix.grad = torch.randn_like(matrix) * 1e-3
-            made.append(kind(matrices, adjust_lr_fn="match_rms_adamw"))
+            made.append(make(matrices))
         optimizers.append(made)
     ours, theirs = optimizers
     line(

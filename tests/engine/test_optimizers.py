@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -88,7 +89,6 @@ def test_muon_over_matrices_of_many_shapes_steps_as_torchs_does_over_one_after_a
     stacked = StackedMuon(
         [{"params": [*ours[:4], without_gradient], "weight_decay": 0.1}, {"params": ours[4:], "weight_decay": 0.0}],
         lr=0.02,
-        adjust_lr_fn="match_rms_adamw",
     )
     of_torch: torch.optim.Optimizer = torch.optim.Muon(
         [{"params": theirs[:4], "weight_decay": 0.1}, {"params": theirs[4:], "weight_decay": 0.0}],
@@ -108,10 +108,16 @@ def test_muon_over_matrices_of_many_shapes_steps_as_torchs_does_over_one_after_a
     assert torch.equal(without_gradient, torch.ones(4, 24))
 
 
+def test_muon_over_stacked_matrices_can_not_be_asked_for_another_size_of_its_updates() -> None:
+    make: Any = StackedMuon
+    with pytest.raises(TypeError, match="adjust_lr_fn"):
+        make([nn.Parameter(torch.zeros(4, 8))], adjust_lr_fn="original")
+
+
 def test_a_matrix_whose_gradient_is_not_a_number_spoils_no_other() -> None:
     spoilt, sound = nn.Parameter(torch.zeros(4, 8)), nn.Parameter(torch.zeros(4, 8))
     spoilt.grad, sound.grad = torch.full((4, 8), torch.nan), torch.ones(4, 8)
-    StackedMuon([spoilt, sound], adjust_lr_fn="match_rms_adamw").step()
+    StackedMuon([spoilt, sound]).step()
     assert spoilt.isnan().all()
     assert sound.isfinite().all()
 

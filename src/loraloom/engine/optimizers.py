@@ -28,6 +28,9 @@ class StackedMuon(torch.optim.Muon):
     Wide ones and tall ones are one shape, since a tall one is turned over. Its numbers are torch's own.
     """
 
+    def __init__(self, params: Iterable[nn.Parameter] | Iterable[dict[str, Any]], lr: float = 1e-3) -> None:
+        super().__init__(params, lr, adjust_lr_fn="match_rms_adamw")
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         loss = None if closure is None else closure()
@@ -80,7 +83,7 @@ class MuonBesideAdamW(torch.optim.Optimizer):
                     chosen.append({**group, "params": parameters})
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self.parts.append(StackedMuon(matrices, lr=lr, adjust_lr_fn="match_rms_adamw"))
+            self.parts.append(StackedMuon(matrices, lr=lr))
         if rest:
             self.parts.append(torch.optim.AdamW(rest, lr=lr))
         # The dictionaries of the parts themselves: a schedule writes rates into them.
