@@ -98,7 +98,11 @@
   };
   const loss = (figure) =>  // as wording.py: loss; ties, which odd sixteenths alone are, go to the even digit
     (figure * 16 % 4 === 1 ? figure - 1e-9 : figure).toFixed(3);
-  const share = (figure) => figure < 1 && loss(figure) === '1.000' ? '>0.999' : figure > 0 && loss(figure) === '0.000' ? '<0.001' : loss(figure);
+  const share = (figure) => {  // as wording.py: share
+    const text = loss(figure);
+    if (text === '0.000' && figure > 0) return '<0.001';
+    return text === '1.000' && figure < 1 ? '>0.999' : text;
+  };
   const short = (figure) => String(Number(figure.toPrecision(3)));
   const passes = (epochs) => String(Number(epochs.toFixed(2)));  // as wording.py: passes
 
