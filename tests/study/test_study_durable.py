@@ -17,6 +17,7 @@ import pytest
 
 from loraloom.errors import AdapterError, RunError
 from loraloom.study.durable import (
+    disk_is_full,
     is_whole,
     mend_folders,
     replacing,
@@ -429,3 +430,21 @@ def test_who_writes_in_the_same_place_waits_for_the_other(tmp_path: Path) -> Non
     assert (tmp_path / "report" / "a").read_text() == (tmp_path / "report" / "b").read_text()
     verify_manifest(tmp_path / "report")
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (Exception("I/O error: No space left on device (os error 28)"), True),
+        (Exception("I/O error: Disk quota exceeded (os error 122)"), True),
+        (Exception("I/O error: Permission denied (os error 13)"), False),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (OSError("a file ended too soon"), False),
+    ],
+)
+def test_a_full_disk_is_told_by_the_systems_number_whoever_says_it(error: Exception, full: bool) -> None:
+    wrapped = RuntimeError("a checkpoint could not be saved")
+    wrapped.__cause__ = error
+    assert disk_is_full(error) is full
+    assert disk_is_full(wrapped) is full

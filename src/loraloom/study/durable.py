@@ -24,8 +24,8 @@ from loraloom.errors import AdapterError, DataError, LoraloomError, RunError
 MANIFEST = "manifest.json"
 _NEW, _OLD = ".new", ".old"
 _DAMAGED = "{}: is damaged (its SHA-256 is not the manifest's); take another copy of the folder"
-_REFUSED_BY_SYSTEM = re.compile(r"\(os error ([0-9]+)\)")
-_FULL_DISK = "No space left on device", "os error 28", "inline_container", "iostream error"
+_SYSTEM_ERROR = re.compile(r"\bos error ([0-9]+)")
+_FULL_DISK = "No space left on device", "inline_container", "iostream error"
 
 
 @contextmanager
@@ -125,8 +125,7 @@ def disk_is_full(error: BaseException) -> bool:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
     return any(
-        (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT))
-        or any(word in str(one) for word in _FULL_DISK)
+        _system_error(one) in (errno.ENOSPC, errno.EDQUOT) or any(word in str(one) for word in _FULL_DISK)
         for one in chain
     )
 
@@ -139,10 +138,18 @@ def system_errors_of(path: Path) -> Iterator[None]:
     except (LoraloomError, OSError):
         raise
     except Exception as error:
-        refused = _REFUSED_BY_SYSTEM.search(str(error))
-        if refused is None:
+        number = _system_error(error)
+        if number is None:
             raise
-        raise OSError(number := int(refused[1]), os.strerror(number), str(path)) from error
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _system_error(error: BaseException) -> int | None:
+    """The number of what the system refused: an OSError has it, safetensors and tokenizers say it in their words."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    said = _SYSTEM_ERROR.search(str(error))
+    return None if said is None else int(said[1])
 
 
 def write_text(path: Path, text: str) -> None:
