@@ -61,6 +61,10 @@ class Child:
         """Sends a signal; nothing where the command has ended already (it is waited for later, so its id stands)."""
         os.kill(self.pid, number)
 
+    def wait_until_halted(self) -> None:
+        """Waits until it has stopped itself by SIGSTOP; SIGCONT has it go on, and hear what came meanwhile."""
+        wait_for(lambda: Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+
     def line(self, seconds: float = 120) -> str:
         """The first line on its standard output, once it is there.
 

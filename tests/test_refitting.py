@@ -27,7 +27,7 @@ from loraloom.use.evaluate import evaluate
 from loraloom.use.submit import _training_rows
 from tests.commands import Commands
 from tests.conftest import make_recipe, make_rows, write_csv
-from tests.faults.signals import signalled_in_a_step
+from tests.faults.signals import SIGNALLED_STEP, signalled_in_a_step
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -267,13 +267,12 @@ def test_the_command_prints_both_accuracies_and_how_the_adapter_is_used(commands
 
 
 def test_one_that_is_stopped_by_a_signal_is_saved_and_says_how_it_goes_on(commands: Commands, searched: Path) -> None:
-    steps = searched.parent / "steps"
-    with signalled_in_a_step(commands, "refit", searched, number=signal.SIGTERM, steps=steps) as child:
+    with signalled_in_a_step(commands, "refit", searched, number=signal.SIGTERM) as child:
         ended = child.wait()
     assert ended.code == 75
     assert ended.sentence.endswith(f"Go on with: loraloom refit {searched}")
     saved = [int(path.parent.name) for path in (searched / "refitting" / CHECKPOINT).glob(f"*/{MANIFEST}")]
-    assert saved == [steps.stat().st_size]
+    assert saved == [SIGNALLED_STEP]
     assert commands.run("refit", searched).code == 0
 
 

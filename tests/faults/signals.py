@@ -13,11 +13,12 @@ from pathlib import Path
 
 from loraloom.study.durable import MANIFEST
 from tests.commands import Child, Commands, Ended, wait_for
-from tests.faults import begun, slow_steps
+from tests.faults import begun, halting
 from tests.faults.kills import Whole, begin_or_resume
 from tests.faults.searches import differences
 
 CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
+SIGNALLED_STEP = 3
 MOST_SIGNALS = 3
 """Of one run; then it is let go on to its end."""
 MOST_SECONDS = 30.0
@@ -42,13 +43,18 @@ class Signalled:
 
 @contextmanager
 def signalled_in_a_step(
-    commands: Commands, *arguments: str | Path, number: signal.Signals, steps: Path, hangs: Path | None = None
+    commands: Commands,
+    *arguments: str | Path,
+    number: signal.Signals,
+    step: int = SIGNALLED_STEP,
+    hangs: Path | None = None,
 ) -> Iterator[Child]:
-    """A command that was sent a signal after its second step; `steps` has a byte for each, `hangs` is of its saves."""
-    told = {slow_steps.STEPS: str(steps)} | ({} if hangs is None else {slow_steps.HANGS: str(hangs)})
-    with commands.start(*arguments, environment=told, before=[slow_steps.__name__]) as child:
-        wait_for(lambda: steps.exists() and steps.stat().st_size > 1)
+    """A command that was sent a signal in the `step`-th of its steps; its saves hang where one is to make `hangs`."""
+    told = {halting.HALTS_IN: str(step)} | ({} if hangs is None else {halting.HANGS: str(hangs)})
+    with commands.start(*arguments, environment=told, before=[halting.__name__]) as child:
+        child.wait_until_halted()
         child.send(number)
+        child.send(signal.SIGCONT)
         yield child
 
 
@@ -75,15 +81,21 @@ def _signalled_within(
     for turn in range(MOST_SIGNALS + 1):
         number = generator.choice([signal.SIGTERM, signal.SIGINT])
         mark = folder / f"{run.name}-begun-{turn}"
-        mark.unlink(missing_ok=True)  # of a run that had ended before its first signal
+        heard = folder / f"{run.name}-heard-{turn}"
+        for path in (mark, heard):
+            path.unlink(missing_ok=True)  # of a run that had ended before its first signal
         child = commands.start(
-            *begin_or_resume(run, whole.search), environment={begun.VARIABLE: str(mark)}, before=[begun.__name__]
+            *begin_or_resume(run, whole.search),
+            environment={begun.VARIABLE: str(mark), begun.HEARD: str(heard)},
+            before=[begun.__name__],
         )
         sent, trains = time.monotonic(), False
         if turn < MOST_SIGNALS:
-            time.sleep(generator.uniform(0.03, max(0.03, within)))  # Python's own start-up comes before ours
-            sent, trains = time.monotonic(), _is_begun(run, mark) and _trains(run)
+            wait_for(heard.exists)  # Python's own start-up comes before ours
+            time.sleep(generator.uniform(0, within))
+            sent = time.monotonic()
             child.send(number)
+            trains = _is_begun(run, mark) and _trains(run)  # now: before, it may have been the last moment of a trial
             if twice:
                 time.sleep(generator.uniform(0, 0.05))
                 child.send(number)

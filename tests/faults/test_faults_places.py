@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from tests.commands import Commands, wait_for
+from tests.faults import halting
 from tests.faults.kills import Whole
 from tests.faults.searches import differences
 
@@ -19,9 +20,9 @@ def _stopped_midway(commands: Commands, whole: Whole, run: Path) -> None:
 
 def test_a_second_process_says_who_holds_the_run(commands: Commands, loom: Whole, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with commands.start("search", loom.search.recipe, "--out", run, "--quiet") as first:
-        wait_for((run / "trials" / "0000").exists)
-        first.send(signal.SIGSTOP)
+    arguments = "search", loom.search.recipe, "--out", run, "--quiet"
+    with commands.start(*arguments, environment={halting.HALTS_IN: "1"}, before=[halting.__name__]) as first:
+        first.wait_until_halted()
         second = commands.run("resume", run)
         first.send(signal.SIGCONT)
         assert (second.code, second.traceback) == (2, False)
