@@ -61,7 +61,9 @@ class NotImportable(Noting):
 
 
 class Hanging(Noting):
-    def log(self, number: int, points: Sequence[Point]) -> None:
+    """In its first call after the beginning: none before it could be too slow where little time is given to each."""
+
+    def begin_trial(self, number: int, varied: Mapping[str, Scalar], parameters: Mapping[str, Scalar]) -> None:
         time.sleep(10_000)
 
 

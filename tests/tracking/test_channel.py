@@ -54,7 +54,7 @@ def test_the_log_has_what_a_failed_tracker_said(tmp_path: Path) -> None:
     assert "the server says no\nand more" in channel.log.read_text()
 
 
-@pytest.mark.parametrize(("tracker", "call"), [("Hanging", "log"), ("HangingDeafly", "begin")])
+@pytest.mark.parametrize(("tracker", "call"), [("Hanging", "begin_trial"), ("HangingDeafly", "begin")])
 def test_a_call_that_hangs_ends_the_tracker(tmp_path: Path, tracker: str, call: str) -> None:
     channel = told(tmp_path, tracker, Limits(begin_seconds=3 if call == "begin" else 60, call_seconds=0.5))
     assert channel.why_ended is not None

@@ -24,6 +24,9 @@ from loraloom.tracking.reporter import KEY, Reporter, figures_of, parameters_of,
 from tests.study.study_records import record, score
 from tests.tracking.telling import read, trackers
 
+PATIENT = partial(Limits, close_seconds=180)
+"""A tracker's process gives way to others: on a busy machine it may not have begun when a tiny search has ended."""
+
 
 class Ear(Watcher):
     """Hears what a person would."""
@@ -42,6 +45,7 @@ class Ear(Watcher):
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Puts a tracker of `failing.py` in the place of MLflow's."""
+    monkeypatch.setattr(reporter, "Limits", partial(PATIENT, broken_off_seconds=180))
 
     def place(tracker: str) -> None:
         monkeypatch.setitem(CLASSES, "mlflow", f"tests.tracking.failing:{tracker}")
@@ -202,7 +206,7 @@ def test_what_a_failed_tracker_missed_it_is_told_when_the_run_goes_on(
     fake("Raising")
     search(tiny_recipe, tmp_path / "run", "lora.r=1,2")
     fake("Noting")
-    monkeypatch.setattr(reporter, "Limits", partial(Limits, waiting_calls=4))
+    monkeypatch.setattr(reporter, "Limits", partial(PATIENT, waiting_calls=4))
     before = len(calls(tmp_path / "run"))
     loraloom.resume(tmp_path / "run")
     trial = ["begin_trial", "log", "end_trial"]
@@ -214,6 +218,7 @@ def test_a_run_broken_off_and_gone_on_with_is_stored_as_one_that_was_not(
     tiny_recipe: dict[str, Any], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loraloom.tracking.reporter.uuid.uuid4", lambda: type("Key", (), {"hex": "0123abcd"}))
+    monkeypatch.setattr(reporter, "Limits", PATIENT)
     recipe = read_recipe(tiny_recipe, [f"report_to={name}", "lora.r=1,2"])
     with pytest.raises(StoppedError):
         pipeline.search(recipe, tmp_path / "broken" / "demo", watcher=Kill())
