@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -72,6 +74,18 @@ def test_a_run_within_a_run_does_not_wait_for_itself() -> None:
         assert started is None
 
 
+def interrupted_in_alone(thread: int) -> None:
+    """Sends Ctrl-C to a thread once it is in `alone` and has had time to come to the lock.
+
+    To that thread, as the kernel does where a terminal's comes: one to another would wake nobody.
+    """
+    code: Any = alone.__wrapped__.__code__  # type: ignore[attr-defined]
+    while sys._current_frames()[thread].f_code is not code:
+        time.sleep(0.001)
+    time.sleep(0.1)
+    signal.pthread_kill(thread, signal.SIGINT)
+
+
 def test_ctrl_c_ends_the_waiting() -> None:
     begun, goes_on = threading.Event(), threading.Event()
 
@@ -83,8 +97,7 @@ def test_ctrl_c_ends_the_waiting() -> None:
     with ThreadPoolExecutor(1) as pool:
         one = pool.submit(first)
         assert begun.wait(60)
-        # to this thread, as the kernel does where a terminal's Ctrl-C comes: the timer's own would wake nobody
-        ask = threading.Timer(0.2, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+        ask = threading.Thread(target=interrupted_in_alone, args=(threading.get_ident(),))
         ask.start()
         try:
             with pytest.raises(KeyboardInterrupt), alone():

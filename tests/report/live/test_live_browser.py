@@ -91,8 +91,9 @@ def test_without_scripts_it_is_loaded_anew_by_the_browser(
     with served(growing) as server:
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{server.server_port}/")
-        page.wait_for_selector("text=1 finished trial.")
+        page.wait_for_selector("text=1 finished trial.", timeout=60_000)
         finish(growing, 1)
         page.wait_for_selector("text=2 finished trials.", timeout=60_000)
-        assert page.frame_locator("iframe").locator("text=best of 2 configurations so far").count() == 1
+        report = page.frame_locator("iframe")  # which is loaded after the page that says how many there are
+        report.locator("text=best of 2 configurations so far").wait_for(timeout=60_000)
     context.close()

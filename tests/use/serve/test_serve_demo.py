@@ -18,6 +18,7 @@ from tests.use.serve.servers import LABELS, Running, running
 
 TEXT = "the cat <img src=x onerror=window.pwned=1> near a dog"
 KEY = "k" * 20
+expect.set_options(timeout=60_000)  # words are weighed by as many passes of a model: five seconds may not do
 
 
 @pytest.fixture(scope="module")
