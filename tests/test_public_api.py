@@ -25,6 +25,10 @@ def test_names() -> None:
     assert all(issubclass(getattr(loraloom, name), loraloom.LoraloomError) for name in ERRORS)
 
 
+def test_what_a_notebook_proposes_after_the_dot_is_the_public_names() -> None:
+    assert dir(loraloom) == sorted(loraloom.__all__)
+
+
 def test_parameters() -> None:
     place = {"workers", "ray", "gpus_per_pack"}
     assert set(signature(loraloom.search).parameters) == {

@@ -64,6 +64,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'loraloom' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    """What an editor or a notebook proposes after the dot; `LoraClassifier` would be missing until it is asked for."""
+    return __all__
+
+
 def search(
     recipe: Path | str | Mapping[str, Any],
     out: Path | str,
