@@ -197,6 +197,7 @@ KEPT = (
     "The lowest layers, which are frozen, were computed once and kept for 2 trials: of 1,780 rows in this run, which "
     "took 4.5 s beside the trials' own times."
 )
+READ = "The lowest layers, which are frozen, were computed before and read again for 1 trial."
 DROPPED = (
     "For 1 trial of which the lowest layers are frozen these were computed anew at each step: they are kept where "
     "the backbone drops nothing (`backbone.dropout: off`), and disk and time allow."
@@ -234,6 +235,14 @@ def test_it_is_said_whether_frozen_layers_were_kept_and_that_dropout_forbids_it(
     html, text = unescape(page(found, {}, ())).replace("<code>", "`").replace("</code>", "`"), markdown(found)
     assert ("lowest layers" in html, (said or "") in html) == (said is not None, True)
     assert ("lowest layers" in text, (said or "") in text) == (said is not None, True)
+
+
+def test_frozen_layers_that_an_earlier_command_computed_are_said_to_have_been_read(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"layers_to_transform": "top-half"})
+    record = make_record(recipe, 0, {})
+    assert record.timings is not None
+    record = record.model_copy(update={"timings": record.timings.model_copy(update={"prefix_rows": 0})})
+    assert made(write_run(tmp_path / "r", recipe, [record])).frozen == READ
 
 
 def test_licences_are_those_that_were_stated(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def logged(
     except BaseException as error:
         unread = closed_pipe(error)  # as `| head` leaves it
         ended = "stopped" if unread or isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
-        why = OUTPUT_CLOSED if unread else first_line(error)[:500]
+        why = OUTPUT_CLOSED if unread else "Ctrl-C" if isinstance(error, KeyboardInterrupt) else first_line(error)[:500]
         with suppress(OSError, RunError):  # the folder may be gone, or its disk full, which is why
             log.ends(ended, seconds=seconds(), finished=finished(), why=why)
         raise

@@ -21,6 +21,9 @@ def frozen_layers(records: Sequence[TrialRecord]) -> str | None:
         said.append(
             f"The lowest layers, which are frozen, were computed once and kept for {plural(len(kept), 'trial')}: of "
             f"{plural(rows, 'row')} in this run, which took {duration(seconds)} beside the trials' own times."
+            if rows
+            else "The lowest layers, which are frozen, were computed before and read again for "
+            f"{plural(len(kept), 'trial')}."
         )
     if dropped:
         said.append(
