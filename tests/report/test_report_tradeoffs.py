@@ -98,6 +98,15 @@ def test_a_tie_with_the_quickest_is_said_to_be_one(tmp_path: Path) -> None:
     assert not found.has_front
 
 
+def test_a_winner_that_is_level_with_the_upper_end_is_no_other_among_them(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8]}, train={})
+    records = [make_record(recipe, n, {"lora.r": rank}, 1.0) for n, rank in enumerate((1, 8))]
+    assert of_records(tmp_path, recipe, records, best=records[1]).on_time.endswith(
+        " The winner (1 min 10 s) reaches the same."
+    )
+    assert of_records(tmp_path, recipe, records, best=records[0]).on_time.endswith(" 1 other reaches the same.")
+
+
 def test_a_winner_that_is_not_the_leader_is_told_from_it(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [1, 8]}, train={})
     records = [make_record(recipe, 0, {"lora.r": 1}, 0.96), make_record(recipe, 1, {"lora.r": 8}, 0.95)]

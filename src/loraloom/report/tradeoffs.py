@@ -187,9 +187,12 @@ def _others(board: Leaderboard, rows: Sequence[Row], high: Row, words: Callable[
     level, best = _level(rows, high), board.winner
     winner = next((row for row in rows if row is best), high)
     said = []
-    if level:
+    if len(level) == 1:
+        who = f"The winner ({words(winner)})" if level[0] is winner else "1 other"
+        said.append(f"{who} reaches the same.")
+    elif level:
         among = f", the winner ({words(winner)}) among them" if any(row is winner for row in level) else ""
-        said.append(f"{plural(len(level), 'other')} {'reaches' if len(level) == 1 else 'reach'} the same{among}.")
+        said.append(f"{len(level):,} others reach the same{among}.")
     if winner is not high and not said:
         said.append(f"The winner is another, rank {winner.rank} ({words(winner)}).")
     return said

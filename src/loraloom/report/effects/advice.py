@@ -57,7 +57,8 @@ def advice(run: RunRead, analysis: Analysis) -> Advice | None:
         asked = max(4 * now, least)
         shown, number = MARGIN * math.sqrt(number / asked), asked
         why = (
-            f"to find one of {size(shown)} with a power of 80 %: {size(MARGIN)} is out of reach, as noisy as these are"
+            f"to find a difference of {size(shown)} with a power of 80 %: {size(MARGIN)} is out of reach, as noisy as "
+            "these are"
         )
     elif not wanted:
         why = "to tell the axes apart and measure noise at all"
