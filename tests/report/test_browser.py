@@ -427,6 +427,21 @@ def test_one_row_is_one_row_and_the_smallest_part_of_the_cap_is_seen(browser: Br
         assert min(parts) > 0
 
 
+def test_an_interval_is_drawn_beside_its_figure_where_a_reason_takes_several_lines(
+    browser: Browser, tmp_path: Path
+) -> None:
+    recipe = make_recipe(train={"num_train_epochs": 16})
+    record = make_record(recipe, 0, next(iter(recipe.grid())), 0.9).model_copy(update={"epochs": 10.2})
+    with opened(browser, write_report(write_run(tmp_path / "one", recipe, [record]), may_draw=lambda: False)) as found:
+        cell = found.page.locator("#board tbody td").first
+        middles = cell.evaluate(
+            """cell => [...cell.querySelectorAll("small, .whisker")].map(part => {
+                const place = part.getBoundingClientRect(); return place.top + place.height / 2; })"""
+        )
+        assert cell.evaluate("cell => cell.offsetHeight") > 50
+        assert abs(middles[0] - middles[1]) < 3
+
+
 def test_pointing_at_a_picture_says_which_trial_it_is(browser: Browser, demo: Path) -> None:
     with opened(browser, demo) as found:
         page = found.page

@@ -136,6 +136,7 @@ def test_the_answer_states_accuracy_interval_rows_parameters_and_time(demo: Page
     assert "The best of 6 configurations reaches a test accuracy of 0.971" in demo.text
     assert "(95 % interval 0.951–0.983, 445 test rows)" in demo.text
     assert "184,864 trainable parameters, 18 % of the cap, trained in 1 min 06 s" in demo.text
+    assert "18\u00a0% of the cap, trained in 1\u00a0min\u00a006\u00a0s." in "".join(demo.words)
 
 
 def test_sections_begin_with_what_they_found(demo: Page) -> None:
