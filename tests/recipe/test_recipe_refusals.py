@@ -102,6 +102,7 @@ _BAD_FIELDS = [
     ("layers as a word", "layers_to_transform: upper", "'upper' is not a whole number"),
     ("a number for a name", "target_modules: 0", "0 is not text; put it in quotes"),
     ("near name", "alpha: 16", "lora.alpha: 16 is not a field; did you mean lora.lora_alpha?"),
+    ("another name", "rank: 4", "lora.rank: 4 is not a field; did you mean lora.r?"),
     ("other section", "learning_rate: 1", "is not a field of lora; it is train.learning_rate"),
     ("the recipe's", "report_to: mlflow", "is not a field of lora; report_to is a field of the recipe itself"),
     ("an empty axis", "r: []", "lora.r: [] is an empty axis; list at least one value"),

@@ -157,6 +157,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         Run(tmp_path)
 
 
+@pytest.mark.parametrize("inner", ["best", "trials/0007"])
+def test_of_a_folder_within_a_run_the_run_is_named(tmp_path: Path, inner: str) -> None:
+    run = Run.create(tmp_path / "run", RECIPE).path
+    (run / inner).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(RunError, match=rf"{inner}: is not a run folder .*; it lies in one: give {run}$"):
+        Run(run / inner)
+
+
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no such run folder"):
         Run(tmp_path / "run")

@@ -15,6 +15,8 @@ from loraloom.recipe.axes import Recipe
 from loraloom.recipe.fields import Section
 
 _NOT_WRITTEN = ("axes", "provenance")
+_OTHER_NAMES = {"lr": "learning_rate", "rank": "r"}
+"""What fields are called elsewhere, where the letters would not tell."""
 """Fields of a recipe that nobody writes."""
 
 
@@ -118,7 +120,8 @@ def nearest(path: tuple[str, ...]) -> str:
     if len(path) == 1 and owners:
         return f" of the recipe itself; write {' or '.join(owners)}"
     known = sections[path[0]] if len(path) > 1 else [name for name in Recipe.model_fields if name not in _NOT_WRITTEN]
-    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+    other = [name for name in known if name == _OTHER_NAMES.get(path[-1])]
+    near = other or difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {'.'.join((*path[:-1], near[0]))}?"
     if owners:

@@ -61,7 +61,9 @@ class Run:
         self.path = path
         if not is_run(path):
             what = "is not a run folder (it has no recipe.yaml)" if path.is_dir() else "no such run folder"
-            raise RunError(f"{path}: {what}; a run is made by: loraloom search RECIPE --out RUN")
+            above = [each for each in path.parents[:2] if path.is_dir() and is_run(each)]  # as of RUN/trials/0007
+            way = f"it lies in one: give {above[0]}" if above else "a run is made by: loraloom search RECIPE --out RUN"
+            raise RunError(f"{path}: {what}; {way}")
         self.recipe: Recipe = read_sealed_recipe(path / RECIPE)
         self._read: dict[str, tuple[tuple[int, ...], TrialRecord]] = {}
 
