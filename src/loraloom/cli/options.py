@@ -21,11 +21,19 @@ RecipePath = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="The run folder to make.", show_default=False)]
 Overrides = Annotated[
     list[str],
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field (lora.r=4), or vary it (lora.r=2,4,8)."),
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Override a field (lora.r=4), or vary it (lora.r=2,4,8); may be given several times.",
+    ),
 ]
 TrainOverrides = Annotated[
     list[str],
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override a field (lora.r=4); search varies one (lora.r=2,4,8)."),
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Override a field (lora.r=4); search varies one (lora.r=2,4,8). May be given several times.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Deadline = Annotated[
