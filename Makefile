@@ -19,6 +19,7 @@ endif
 demo: setup ## the main job on real text: writes runs/demo
 	@if [ -e runs/demo ]; then echo "runs/demo is there already and is replaced"; rm -rf runs/demo; fi
 	$(BIN)/loraloom search recipes/demo.yaml --out runs/demo
+	@command -v loraloom >/dev/null || echo "first       . $(BIN)/activate   (loraloom is there)"
 
 lint: setup ## format, lint and types
 	scripts/check
