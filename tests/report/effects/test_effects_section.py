@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -159,6 +160,7 @@ def test_the_advice_is_a_command_that_the_recipe_takes(tmp_path: Path) -> None:
     assert taken.search.sampler == "grid"
     assert taken.search.seeds * 48 >= 4 * 48
     assert f"{taken.search.seeds:,} seeds each" in found.advice.sentence
+    assert re.search(r"to find a difference of [\d.]+ pp .*: 0\.5 pp is out of reach", found.advice.sentence)
 
 
 def test_what_to_run_counts_the_axes_that_it_varies_and_the_time_of_whole_trials(tmp_path: Path) -> None:
