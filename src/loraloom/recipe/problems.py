@@ -15,9 +15,9 @@ from loraloom.recipe.axes import Recipe
 from loraloom.recipe.fields import Section
 
 _NOT_WRITTEN = ("axes", "provenance")
+"""Fields of a recipe that nobody writes."""
 _OTHER_NAMES = {"lr": "learning_rate", "rank": "r"}
 """What fields are called elsewhere, where the letters would not tell."""
-"""Fields of a recipe that nobody writes."""
 
 
 @dataclass(slots=True)
