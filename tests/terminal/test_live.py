@@ -332,6 +332,17 @@ def test_few_rows_seeds_of_the_winner_are_to_be_mixed() -> None:
     assert not any("soup" in line for line in closing_lines(winner, Path("runs/x"), recipe, seeds[:1]))
 
 
+def test_more_seeds_are_advised_where_the_winner_has_one() -> None:
+    tested, recipe = Result(validation=score(0.9), test=score(0.9)), _recipe(lora={"r": 1})
+    seeds = [
+        record(number, point={"lora.r": 1}, train_rows=4_000) for number in range(3)
+    ]  # a clock has time for more than are asked for
+    winner = seeds[0].model_copy(update={"result": tested})
+    for trials, advised in ((seeds[:1], True), (seeds, False)):
+        lines = closing_lines(winner, Path("runs/x"), recipe, trials)
+        assert any("search.seeds=3" in line for line in lines) == advised
+
+
 def test_a_winner_of_a_part_of_the_rows_is_to_see_all() -> None:
     longer = "loraloom search runs/x/recipe.yaml --out runs/x-longer --set budget.max_seconds=240"
     assert _next(_recipe(), 2, train_rows=100) == f"{longer}   (all 400 rows, in about 4 min)"

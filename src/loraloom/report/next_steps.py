@@ -19,7 +19,7 @@ from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import count, duration, percent
 from loraloom.study.commands import command_on
-from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command, seeds_to_mix
+from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.study.record import TrialRecord
 from loraloom.wording import plural
 
@@ -51,7 +51,8 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
 
 
 def _soup(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
-    if seeds := seeds_to_mix(run.path, run.recipe, winner, run.records):
+    seeds = seeds_of(winner, run.records)
+    if is_to_be_mixed(run.path, winner, seeds):
         yield Step(
             f"One adapter of the winner's {seeds} seeds: of so few training rows the mean of their weights tends to be "
             "better than each of them. Nothing is trained.",

@@ -17,7 +17,7 @@ from loraloom.recipe import Choices, Recipe
 from loraloom.study.commands import known_commands, resume_command, rows_again
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import RECIPE
-from loraloom.study.leaderboard import standings
+from loraloom.study.leaderboard import configuration_key
 from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import PLAN, SOUP
@@ -54,13 +54,15 @@ class MoreConfigurations:
         return resume_command(run, recipe, None if recipe.budget.max_seconds is not None else math.ceil(self.seconds))
 
 
-def seeds_to_mix(run: Path, recipe: Recipe, winner: TrialRecord, records: Sequence[TrialRecord]) -> int:
-    """How many seeds the winner of a run of few rows has that `loraloom soup` has not mixed yet; 0 where none are."""
-    if (winner.train_rows or SOUP_ROWS) >= SOUP_ROWS or is_whole(run / SOUP):
-        return 0
-    ranked = standings(records, recipe.search.metric)
-    seeds = next((len(one.trials) for one in ranked if any(each.number == winner.number for each in one.trials)), 0)
-    return seeds if seeds > 1 else 0
+def seeds_of(winner: TrialRecord, records: Sequence[TrialRecord]) -> int:
+    """How many finished trials a run's winner has, itself among them, that differ by their seeds alone."""
+    key = configuration_key(winner)
+    return sum(record.state == "complete" and configuration_key(record) == key for record in records)
+
+
+def is_to_be_mixed(run: Path, winner: TrialRecord, seeds: int) -> bool:
+    """Whether the winner of a run of few rows has several `seeds` that `loraloom soup` has not mixed yet."""
+    return seeds > 1 and (winner.train_rows or SOUP_ROWS) < SOUP_ROWS and not is_whole(run / SOUP)
 
 
 def _time_had(run: Path, recipe: Recipe) -> float | None:

@@ -30,7 +30,7 @@ from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice, chosen
 from loraloom.study.commands import command_on, go_on_command
 from loraloom.study.leaderboard import Standing, metric_name
-from loraloom.study.next_search import AllRows, MoreConfigurations, more_time, search_command, seeds_to_mix
+from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.study.provenance import rows_of
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
@@ -262,7 +262,8 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
 
 def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[TrialRecord]) -> Iterator[str]:
     """What to try next: a soup of few rows' seeds; more time where it was the limit, or seeds where there was one."""
-    if seeds := seeds_to_mix(run, recipe, winner, records):
+    seeds = seeds_of(winner, records)
+    if is_to_be_mixed(run, winner, seeds):
         yield f"{command_on('soup', run, recipe)}   (the winner's {seeds} seeds in one adapter: tends to be better)"
     match more_time(run, recipe, winner, records):
         case AllRows(_, every, seconds) as longer:
@@ -270,7 +271,7 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
         case MoreConfigurations(_, _, again) as others:
             more = f"{duration(again)} more; another winner is tested on the same rows"
             yield f"{others.command(run, recipe)}   ({more})"
-        case None if recipe.search.seeds == 1:
+        case None if recipe.search.seeds == seeds == 1:
             yield search_command(run, recipe, "seeds", "search.seeds=3")
 
 
