@@ -56,8 +56,8 @@ CASES = (
 class Draw:
     """Test rows that were right, of `tested`: by each seed, by the winner, the soup, the mean of their probabilities.
 
-    `validation` are accuracies on the validation rows, of a seed in the mean, and of the soup; `losses` log losses on
-    the test rows, likewise. `kept` is the share of the mean update that the soup's rank holds.
+    `validation` are accuracies on the validation rows, of a seed in the mean, and of the soup; `kept` is the share of
+    the mean update that the soup's rank holds.
     """
 
     seed: int
@@ -69,7 +69,6 @@ class Draw:
     together: int
     validation: tuple[float, float]
     kept: float
-    losses: tuple[float, float]
 
     def points(self, right: float) -> float:
         """So many right rows in percent."""
@@ -149,9 +148,6 @@ def measure(case: Case, seed: int) -> Draw:
     def right(probabilities: Any) -> int:
         return int((probabilities.argmax(axis=1) == true).sum())
 
-    def loss(probabilities: Any) -> float:
-        return float(-np.log(probabilities[np.arange(len(true)), true]).mean())
-
     assert made.record.result is not None
     seeds, own = tuple(map(right, of_seeds)), right(mixed)
     return Draw(
@@ -164,7 +160,6 @@ def measure(case: Case, seed: int) -> Draw:
         together=right(np.mean(of_seeds, axis=0)),
         validation=(made.seeds.mean, made.record.result.validation.accuracy),
         kept=made.kept,
-        losses=(fmean(map(loss, of_seeds)), loss(mixed)),
     )
 
 
@@ -185,12 +180,9 @@ def lines(kept: dict[str, Any]) -> Iterator[str]:
             fmean(draw.points(right) for draw, right in zip(draws, each, strict=True))
             for each in zip(*((d.of_one, d.winner, d.soup, d.together, d.taken) for d in draws), strict=True)
         )
-        losses = (f"{fmean(draw.losses[place] for draw in draws):.3f}" for place in (0, 1))
         held = f"{fmean(draw.kept for draw in draws):.2f}"
-        shown.append(
-            (case.name, f"{draws[0].rows:,}", str(len(draws)), *(f"{a:.2f}" for a in accuracies), held, *losses)
-        )
-    head = "set", "rows", "draws", "a seed", "winner", "soup", "together", "taken", "held", "loss, a seed", "loss, soup"
+        shown.append((case.name, f"{draws[0].rows:,}", str(len(draws)), *(f"{a:.2f}" for a in accuracies), held))
+    head = "set", "rows", "draws", "a seed", "winner", "soup", "together", "taken", "held"
     yield table(head, shown, numbers=range(1, len(head)))
     for few, of_some in gains.items():
         for name, values in of_some.items():

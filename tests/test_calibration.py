@@ -20,6 +20,7 @@ from loraloom.calibration import (
     least_area,
     reliability,
     row_losses,
+    temperature_towards,
     threshold_for,
 )
 from loraloom.metrics import calibration_errors, expected_calibration_error, log_loss, softmax, wilson_interval
@@ -145,6 +146,16 @@ def test_a_temperature_is_needed_where_its_interval_leaves_one_out(interval: tup
 def test_no_rows_have_no_temperature() -> None:
     with pytest.raises(ValueError, match="no rows"):
         fit_temperature([], np.zeros((0, 2)))
+
+
+def test_a_temperature_towards_labels_is_the_fitted_one_and_towards_a_tempered_self_its_own() -> None:
+    generator = np.random.default_rng(5)
+    shares = generator.dirichlet(np.ones(4), size=300)
+    labels = (generator.random((300, 1)) > shares.cumsum(axis=1)).sum(axis=1).clip(0, 3)
+    towards = temperature_towards(shares, np.eye(4)[labels])
+    assert towards == pytest.approx(fit_temperature(labels, shares).value, rel=1e-4)
+    for temperature in (0.3, 1.0, 4.0):
+        assert temperature_towards(shares, at_temperature(shares, temperature)) == pytest.approx(temperature, rel=1e-4)
 
 
 def test_row_losses_have_the_log_loss_as_their_mean() -> None:

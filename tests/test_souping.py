@@ -14,13 +14,14 @@ from safetensors.numpy import load_file, save_file
 
 import loraloom
 from loraloom import souping
+from loraloom.calibration import temperature_towards
 from loraloom.errors import AdapterError, LoraloomError, RunError
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.leaderboard import Standing
 from loraloom.study.record import Score, read_record
 from loraloom.study.run import Run
 from loraloom.use.evaluate import evaluate
-from loraloom.use.soup import mix
+from loraloom.use.soup import divide_logits, mix
 from tests.commands import Commands
 from tests.conftest import make_recipe, make_rows
 
@@ -66,12 +67,30 @@ def test_what_is_averaged_are_updates_heads_and_biases(run_mixed: Path) -> None:
     others = [name for name in mixed if "lora_" not in name]
     assert any("bias" in name for name in others)
     assert any("classifier" in name for name in others)
-    for name in others:
+    last = [name for name in others if ".classifier." in name]
+    ratios = np.concatenate([(mixed[name] / np.mean([seed[name] for seed in seeds], axis=0)).ravel() for name in last])
+    np.testing.assert_allclose(ratios, ratios[0], rtol=1e-4)  # it is as sure as they are together
+    for name in set(others) - set(last):
         np.testing.assert_allclose(mixed[name], np.mean([seed[name] for seed in seeds], axis=0), rtol=1e-6, atol=1e-9)
     for name, own in updates(mixed).items():
         mean = np.mean([updates(seed)[name] for seed in seeds], axis=0)
         left, sizes, right = np.linalg.svd(mean, full_matrices=False)
         np.testing.assert_allclose(own, left[:, :rank] * sizes[:rank] @ right[:rank], atol=1e-6 * sizes[0])
+
+
+def test_it_is_as_sure_of_the_validation_rows_as_its_seeds_are_together(run_mixed: Path) -> None:
+    of_seeds = [read_predicted(run_mixed / "trials" / f"{number:04d}", 3) for number in range(3)]
+    own, together = read_predicted(run_mixed / "soup", 3), [each.probabilities for each in of_seeds if each is not None]
+    assert own is not None
+    assert len(together) == 3
+    assert temperature_towards(own.probabilities, np.mean(together, axis=0)) == pytest.approx(1, rel=1e-3)
+
+
+def test_logits_of_a_head_that_is_not_known_are_not_divided(run_of_seeds: Path, tmp_path: Path) -> None:
+    weights = load_file(run_of_seeds / "trials" / "0000" / WEIGHTS)
+    save_file({name.replace("classifier", "other"): value for name, value in weights.items()}, tmp_path / WEIGHTS)
+    with pytest.raises(AdapterError, match="has no last layer of a head"):
+        divide_logits(tmp_path, 0.5)
 
 
 def test_the_mean_of_an_adapter_and_itself_is_that_adapter(run_of_seeds: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ chance makes of it (on few rows that is not small).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ from loraloom.metrics import (
 )
 
 COLDEST, HOTTEST = 0.02, 50.0
+_ENDS = math.log(COLDEST), math.log(HOTTEST)
 """The temperatures that are looked at."""
 MOST_DRAWN = 2_000_000
 """Outcomes of rows that are drawn at once."""
@@ -138,15 +140,9 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> Temperature:
     if true.size == 0:
         raise ValueError("labels: no rows; a temperature is fitted on one or more")
     logs -= logs.max(axis=1, keepdims=True)  # so that no sum of exponentials overflows, or is below one
-    of_labels = float(logs[np.arange(true.size), true].sum())
-
-    def loss(log_temperature: float) -> float:
-        temperature = math.exp(log_temperature)
-        return float(np.log(np.exp(logs / temperature).sum(axis=1)).sum()) - of_labels / temperature
-
-    low, high = float(np.log(COLDEST)), float(np.log(HOTTEST))
-    best = float(optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
-    best = min((low, best, high), key=loss)
+    loss = _loss_at(logs, float(logs[np.arange(true.size), true].sum()))
+    low, high = _ENDS
+    best = _least(loss)
     limit = loss(best) + float(special.chdtri(1, 0.05)) / 2
 
     def end(edge: float) -> float:
@@ -156,6 +152,33 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> Temperature:
 
     ends = end(low), end(high)
     return Temperature(float(np.exp(best)), (float(np.exp(ends[0])), float(np.exp(ends[1]))), int(true.size))
+
+
+def temperature_towards(probabilities: ArrayLike, wanted: ArrayLike) -> float:
+    """The temperature that brings probabilities (N, C) nearest to others (N, C), by their mean cross-entropy.
+
+    With labels for the others it is that of `fit_temperature`.
+    """
+    logs = _logarithms(probabilities)
+    logs -= logs.max(axis=1, keepdims=True)
+    return math.exp(_least(_loss_at(logs, float((np.asarray(wanted, dtype=np.float64) * logs).sum()))))
+
+
+def _loss_at(logs: Floats, of_wanted: float) -> Callable[[float], float]:
+    """The cross-entropy of all rows by the temperature's logarithm; `of_wanted` is the sum of `logs` as wanted."""
+
+    def loss(log_temperature: float) -> float:
+        temperature = math.exp(log_temperature)
+        return float(np.log(np.exp(logs / temperature).sum(axis=1)).sum()) - of_wanted / temperature
+
+    return loss
+
+
+def _least(loss: Callable[[float], float]) -> float:
+    """Where it is least, or the end that it falls towards."""
+    low, high = _ENDS
+    best = float(optimize.minimize_scalar(loss, bounds=_ENDS, method="bounded", options={"xatol": 1e-6}).x)
+    return min((low, best, high), key=loss)
 
 
 def row_losses(labels: ArrayLike, probabilities: ArrayLike) -> Floats:

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from loraloom import metrics
+from loraloom.calibration import temperature_towards
 from loraloom.errors import LoraloomError, RunError
 from loraloom.execute.alone import alone, left_as_found
 from loraloom.execute.workplace import Workplace
@@ -24,13 +27,13 @@ from loraloom.report.wording import listed
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import command_on
 from loraloom.study.durable import replacing_folder, system_errors_of, write_json, write_manifest, write_text
-from loraloom.study.evidence import write_predicted
+from loraloom.study.evidence import read_predicted, write_predicted
 from loraloom.study.leaderboard import Standing, mean_of, standings, validation
 from loraloom.study.record import CARD, RECORD, SOUP_OF, TEST_PREDICTIONS, Result, Score, TrialRecord
 from loraloom.study.run import BEST, SOUP, Run
 from loraloom.use.adapter import Classifier, load, read_adapter_record
 from loraloom.use.evaluate import test_winner
-from loraloom.use.soup import mix
+from loraloom.use.soup import divide_logits, mix
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -
             with replacing_folder(run.path / SOUP) as new, system_errors_of(run.path / SOUP):
                 kept = mix(folders, new)
                 _label(run.winner(), seeds, new)
+                _sharpen(place, seeds, folders, new)
                 record = _scored(load(new), place, seeds, new, watcher)  # as a user would
                 write_text(new / CARD, model_card(run.path, record))
             own = mean_of([validation(record, run.recipe.search.metric)])
@@ -100,6 +104,17 @@ def _label(winner: TrialRecord, seeds: Standing, new: Path) -> None:
     mark = SOUP_OF + numbers(seeds.trials)
     record = winner.model_copy(update={"timings": None, "marks": (*winner.marks, mark)})
     write_json(new / RECORD, record.model_dump(mode="json"))
+    write_manifest(new)
+
+
+def _sharpen(place: Workplace, seeds: Standing, folders: Sequence[Path], new: Path) -> None:
+    """Makes what was mixed in `new` as sure of the validation rows as its seeds are together; it reads no label."""
+    classes = len(seeds.leader.labels)
+    predicted = [each.probabilities for folder in folders if (each := read_predicted(folder, classes)) is not None]
+    if len(predicted) < len(folders):
+        return  # of a version that kept none
+    own = metrics.softmax(load(new).logits_of(place.rows(seeds.leader.configuration, noted=False).validation))
+    divide_logits(new, temperature_towards(own, np.mean(predicted, axis=0)))
     write_manifest(new)
 
 
