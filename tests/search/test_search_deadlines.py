@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from loraloom.errors import BudgetError
 from loraloom.recipe import Choices, Recipe, read_recipe
+from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured
 from loraloom.search.finals import Finals, Wanted
@@ -183,7 +184,7 @@ def test_where_everything_fits_everything_is_trained_in_full() -> None:
 def test_a_pruner_that_is_asked_for_has_its_rungs_where_everything_fits_too(pruner: str) -> None:
     costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
     plan = make_plan(Task(_recipe(pruner=pruner), 2_000, EVAL_ROWS, 4, 36), costs, 100_000)
-    assert (plan.rungs, plan.finalists, plan.seeds) == ((223, 667, None), FINALISTS, 2)
+    assert (plan.rungs, plan.finalists, plan.seeds) == ((223, 667, None), FINALISTS, MORE_SEEDS)
 
 
 def test_where_not_everything_fits_few_rows_choose_the_finalists() -> None:

@@ -29,6 +29,7 @@ from loraloom.search.plan import (
     foreseen,
     make_plan,
     most_passes,
+    recounted,
 )
 from loraloom.search.presets import preset_points
 from loraloom.search.proposals import Proposals
@@ -177,6 +178,22 @@ def test_a_run_that_goes_on_with_more_time_has_rungs_above_those_it_had() -> Non
     assert longer.epochs == make_plan(task, costs, 50_000).epochs != kept.epochs
     assert extended(kept, task, costs, None).epochs == kept.epochs  # no clock says how many
     assert all(REDUCTION_FACTOR - 0.01 < more / fewer <= REDUCTION_FACTOR**2 for fewer, more in pairwise(sizes))
+
+
+@pytest.mark.parametrize(("asked", "planned"), [(1, 3), (2, 3), (3, 3), (5, 5)])
+def test_finalists_have_more_seeds_than_asked_for_where_the_time_of_finals_allows(asked: int, planned: int) -> None:
+    plan, _, _ = _plan(2_000, 20_000, seeds=asked)
+    assert (plan.finalists, plan.seeds) == (3, planned)
+
+
+@pytest.mark.parametrize(
+    ("finals", "planned"), [(9.1, (3, 3)), (8.9, (3, 2)), (5.9, (3, 1)), (2.9, (2, 1)), (1.1, (1, 1)), (0.9, (1, 1))]
+)
+def test_more_seeds_of_all_finalists_come_after_all_finalists(finals: float, planned: tuple[int, int]) -> None:
+    plan, task, costs = _plan(2_000, 20_000)
+    one = max(_seconds(plan, task, costs))
+    found = recounted(plan, task, costs, finals * one / CLOCKED_SHARE)
+    assert (found.finalists, found.seeds) == planned
 
 
 def test_a_run_that_goes_on_with_more_time_has_the_finalists_and_seeds_of_it() -> None:

@@ -35,7 +35,7 @@ def _trackers(value: Any) -> Any:
 SEEDS = 2**32
 """Seeds are below it: numpy takes no larger ones."""
 MORE_SEEDS = 3
-"""Seeds that finalists are given where time is left over, though fewer were asked for."""
+"""Seeds that finalists are given where there is time, though fewer were asked for."""
 MOST_SECONDS = 315_360_000
 """Ten years: timers and calendars end somewhere, and no search is meant to come there."""
 Name = Annotated[str, Field(min_length=1)]
@@ -215,7 +215,12 @@ class Search(Section):
         "clock where the sampler is auto under a deadline, num_train_epochs is not written, the pruner is not none and "
         "the resource is rows, else recipe.",
     )
-    seeds: int = Field(1, ge=1, description="Trials of a configuration or finalist, with train.seed, train.seed + 1, …")
+    seeds: int = Field(
+        1,
+        ge=1,
+        description="Trials of a configuration or finalist, with train.seed, train.seed + 1, …; under a deadline "
+        "finalists have up to 3 where there is time, though fewer are asked for.",
+    )
     metric: Metric = Field("accuracy", description="What is maximised on validation.")
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration
+from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.costs import Costs, Key, cost_key, most_like
 from loraloom.search.ladder import REDUCTION_FACTOR, ladder
 from loraloom.search.task import Task
@@ -135,9 +136,8 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
         repeated = [count for count in range(search.seeds, 0, -1) if _rounds(count, slots) * full <= seconds]
         return Plan(seeds=repeated[0]) if repeated else Plan((task.rung_of(_most_rows(task, taken, seconds)),), None, 1)
     share = FINALS_SHARE * seconds
-    for finalists, seeds in _smaller_and_smaller(task):
-        if _rounds(finalists * seeds, slots) * full <= share:
-            return _with_rungs(task, task.train_rows, finalists, seeds)
+    if (finals := _finals(task, full, share, slots)) is not None:
+        return _with_rungs(task, task.train_rows, *finals)
     top, chooses = _top(task, taken, share, seconds, 1)  # what is left has no other use
     return _with_rungs(task, top, 1, 1) if chooses else Plan((task.rung_of(top),), 1, 1)
 
@@ -177,15 +177,18 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     others = FEWEST_COMPARED - (lowest == task.train_rows)  # where the final is one of those that are compared
     if slots == 1 and min(finals) + others * min(each(lowest)) > seconds:  # no time to choose: it goes to the first
         return Plan((None,), 1, 1, passes(task, costs, task.train_rows, seconds, FITTED_EPOCHS))
-    return _with_rungs(task, task.train_rows, *_finals(task, max(finals), share, slots), epochs)
+    return _with_rungs(task, task.train_rows, *(_finals(task, max(finals), share, slots) or (1, 1)), epochs)
 
 
-def _finals(task: Task, each: float, seconds: float, slots: int) -> tuple[int, int]:
-    """The finalists and seeds that fit into `seconds`, where a final takes `each`; one of one where none do."""
-    for finalists, seeds in _smaller_and_smaller(task):
-        if _rounds(finalists * seeds, slots) * each <= seconds:
-            return finalists, seeds
-    return 1, 1
+def _finals(task: Task, each: float, seconds: float, slots: int) -> tuple[int, int] | None:
+    """The finalists and seeds that fit into `seconds`, where a final takes `each`; None where not even one does.
+
+    Where all finalists have the seeds that were asked for, they have more of them before others are tried.
+    """
+    wanted = _smaller_and_smaller(task)
+    finalists, seeds = wanted[0]
+    more = [(finalists, count) for count in range(MORE_SEEDS, seeds, -1)]
+    return next((one for one in more + wanted if _rounds(one[0] * one[1], slots) * each <= seconds), None)
 
 
 def _leading_rung(plan: Plan, task: Task, costs: Costs, seconds: float) -> int:
@@ -229,7 +232,7 @@ def recounted(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int =
     """A plan whose passes stay, with the finalists and seeds that the finals' share of `seconds` allows for by them."""
     rows, validated = task.rows(kept.top), task.validated(kept.top)
     each = [costs.seconds(kept.planned(kind, kept.top), rows, validated) for kind in task.kinds]
-    finalists, seeds = _finals(task, max(each), CLOCKED_SHARE * seconds, slots)
+    finalists, seeds = _finals(task, max(each), CLOCKED_SHARE * seconds, slots) or (1, 1)
     return replace(kept, finalists=finalists, seeds=seeds)
 
 
