@@ -17,6 +17,7 @@ import pytest
 
 from loraloom.errors import AdapterError, RunError
 from loraloom.study.durable import (
+    discard,
     disk_is_full,
     is_whole,
     mend_folders,
@@ -178,6 +179,21 @@ def test_a_link_to_a_folder_is_replaced_again_and_again_and_that_folder_stays(tm
     assert (target / "index.html").read_text() == "two"
     assert not target.is_symlink()
     assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "report"}
+
+
+@pytest.mark.parametrize("kind", ["file", "link to nothing"])
+def test_a_file_or_a_link_to_nothing_in_its_place_is_replaced_again_and_again(kind: str, tmp_path: Path) -> None:
+    target = tmp_path / "report"
+    for text in ("one", "two"):
+        discard(target)
+        if kind == "file":
+            target.touch()
+        else:
+            target.symlink_to(tmp_path / "nothing")
+        with replacing_folder(target) as new:
+            (new / "index.html").write_text(text, encoding="utf-8")
+        assert [path.name for path in tmp_path.iterdir()] == ["report"]
+        assert _tree(tmp_path) == {"report/index.html": text}
 
 
 def test_a_link_in_the_place_of_the_new_folder_is_removed_and_what_lies_behind_it_is_not(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(new, ignore_errors=True)
             raise
         discard(old)
-        if target.exists():
+        if os.path.lexists(target):  # a link to nothing is in its place too
             target.rename(old)
         new.rename(target)
         sync_folder(target.parent)
@@ -205,8 +205,8 @@ def remove(path: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Removes a folder, or a link that stands for it, as far as that can be done."""
-    if folder.is_symlink():
+    """Removes a folder, or a link or file in its place, as far as that can be done."""
+    if folder.is_symlink() or folder.is_file():
         folder.unlink(missing_ok=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
