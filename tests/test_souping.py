@@ -121,6 +121,24 @@ def test_adapters_of_other_shapes_are_refused(run_of_seeds: Path, tmp_path: Path
         mix([run_of_seeds / "trials" / "0001", other], tmp_path)
 
 
+def test_a_rank_above_a_layers_width_stays_the_rank(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["search.seeds=2", "lora.r=40"], report=False)
+    assert loraloom.soup(tmp_path / "run").counts == Run(tmp_path / "run").winner().counts
+    own, *seeds = (updates(load_file(tmp_path / "run" / at / WEIGHTS)) for at in ("soup", "trials/0000", "trials/0001"))
+    for name, update in own.items():  # 32 wide: there is room for all of it
+        np.testing.assert_allclose(update, (seeds[0][name] + seeds[1][name]) / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(run_of_seeds: Path, tmp_path: Path, value: float) -> None:
+    other = shutil.copytree(run_of_seeds / "trials" / "0000", tmp_path / "other")
+    weights = load_file(other / WEIGHTS)
+    next(weights[name] for name in weights if "lora_A" in name)[0, 0] = value
+    save_file(weights, other / WEIGHTS)
+    with pytest.raises(AdapterError, match="other: has weights that are not finite, of which there is no mean"):
+        mix([run_of_seeds / "trials" / "0001", other], tmp_path)
+
+
 def test_it_is_judged_by_validation_rows_and_tested_as_loaded(run_mixed: Path, rows_file: Path) -> None:
     winner, own = Run(run_mixed).winner(), read_record(run_mixed / "soup")
     assert own.is_soup
@@ -193,6 +211,19 @@ def test_a_winner_of_one_seed_is_refused(tiny_recipe: dict[str, Any], tmp_path: 
 def test_a_run_without_a_winner_is_refused(searched: Path) -> None:
     shutil.rmtree(searched / "best")
     with pytest.raises(RunError, match="has no winner yet; go on by: loraloom resume"):
+        loraloom.soup(searched)
+
+
+def test_a_run_whose_winners_own_trial_is_gone_is_refused(searched: Path) -> None:
+    shutil.rmtree(Run(searched).trial_folder(Run(searched).winner().number))
+    with pytest.raises(RunError, match=r"trials/000\d: is missing, whose copy .*best is; take another copy of the run"):
+        loraloom.soup(searched)
+
+
+def test_a_seed_whose_folder_holds_another_is_refused(searched: Path) -> None:
+    shutil.rmtree(searched / "trials" / "0001")
+    shutil.copytree(searched / "trials" / "0000", searched / "trials" / "0001")
+    with pytest.raises(RunError, match=r"0001/trial\.json: is of trial 0; take another copy"):
         loraloom.soup(searched)
 
 

@@ -87,10 +87,13 @@ def _seeds(run: Run) -> Standing:
     """The winner with its other seeds.
 
     Raises:
-        RunError: there is no winner, or it has no other.
+        RunError: there is no winner, its own trial is gone, or it has no other.
     """
     winner, ranked = run.winner(), standings(run.records(), run.recipe.search.metric)
-    seeds = next(one for one in ranked if any(trial.number == winner.number for trial in one.trials))
+    of_winner = (one for one in ranked if any(trial.number == winner.number for trial in one.trials))
+    if (seeds := next(of_winner, None)) is None:
+        folder = run.trial_folder(winner.number)
+        raise RunError(f"{folder}: is missing, whose copy {run.path / BEST} is; take another copy of the run")
     if len(seeds.trials) == 1:
         raise RunError(
             f"{run.path}: the winner, trial {winner.number}, was trained with one seed, and a soup is of several: "

@@ -13,8 +13,8 @@ from loraloom.search.outlook import Outlook
 from loraloom.search.watcher import Watcher
 from loraloom.study import run as run_folder
 from loraloom.study.leaderboard import Standing, leaderboard_csv, standings
-from loraloom.study.record import TrialRecord, read_record
-from loraloom.study.run import Run
+from loraloom.study.record import TrialRecord
+from loraloom.study.run import Run, read_trial
 
 
 class _Follower(Watcher):
@@ -36,13 +36,12 @@ def test_a_search_reads_each_trial_once_and_its_winner_again(
 
     def counted(folder: Path) -> TrialRecord:
         read.append(folder.name)
-        return read_record(folder)
+        return read_trial(folder)
 
-    monkeypatch.setattr(run_folder, "read_record", counted)
+    monkeypatch.setattr(run_folder, "read_trial", counted)
     recipe = read_recipe({**tiny_recipe, "lora": {"r": [1, 2, 3, 4, 5]}})
     winner = pipeline.search(recipe, tmp_path / "run")
-    trials = [name for name in read if name != "best"]
-    assert sorted(trials) == sorted([f"{number:04d}" for number in range(5)] + [f"{winner.number:04d}"])
+    assert sorted(read) == sorted([f"{number:04d}" for number in range(5)] + [f"{winner.number:04d}"])
 
 
 def test_the_standings_as_told_and_the_table_are_those_computed_whole(

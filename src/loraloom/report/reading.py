@@ -25,7 +25,7 @@ from loraloom.study.record import (
     read_metrics,
     read_record,
 )
-from loraloom.study.run import BEST, Run, trial_folders
+from loraloom.study.run import BEST, Run, read_trial, trial_folders
 
 
 class Prediction(BaseModel):
@@ -98,7 +98,7 @@ def read_run(path: Path) -> RunRead:
             under_way += 1
             continue
         try:
-            record = read_record(folder)
+            record = read_trial(folder)
         except RunError as error:
             problems.append(str(error))
             continue

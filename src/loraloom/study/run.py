@@ -148,7 +148,7 @@ class Run:
         manifest = (folder / MANIFEST).stat()
         stamp = manifest.st_ino, manifest.st_mtime_ns, manifest.st_size
         if folder.name not in self._read or self._read[folder.name][0] != stamp:
-            self._read[folder.name] = stamp, read_record(folder)
+            self._read[folder.name] = stamp, read_trial(folder)
         return self._read[folder.name][1]
 
     def best(self) -> TrialRecord | None:
@@ -230,6 +230,18 @@ def folder_to_begin(folder: Path) -> Path:
             remove(path)
     sync_folder(folder.parent)
     return folder
+
+
+def read_trial(folder: Path) -> TrialRecord:
+    """The record of a finished trial in its run.
+
+    Raises:
+        RunError: as `read_record`, or it is another trial's.
+    """
+    record = read_record(folder)
+    if record.number != int(folder.name):
+        raise RunError(f"{folder / RECORD}: is of trial {record.number}; take another copy of the folder")
+    return record
 
 
 def trial_folders(run: Path) -> list[Path]:

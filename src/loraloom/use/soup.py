@@ -36,7 +36,7 @@ def mix(folders: Sequence[Path], target: Path) -> float:
     the rank has room for, over all layers.
 
     Raises:
-        AdapterError: they do not hold the same parameters in the same shapes.
+        AdapterError: they do not hold the same parameters in the same shapes, or one is not finite.
     """
     from safetensors.torch import load_file, save_file
 
@@ -44,6 +44,9 @@ def mix(folders: Sequence[Path], target: Path) -> float:
     shapes = [{name: value.shape for name, value in adapter.items()} for adapter in adapters]
     if other := next((folder for folder, own in zip(folders, shapes, strict=True) if own != shapes[0]), None):
         raise AdapterError(f"{other}: holds other parameters than {folders[0]}; only adapters of one kind are mixed")
+    for folder, adapter in zip(folders, adapters, strict=True):
+        if not all(value.isfinite().all() for value in adapter.values()):
+            raise AdapterError(f"{folder}: has weights that are not finite, of which there is no mean")
     first, kept, whole = adapters[0], 0.0, 0.0
     mixed: dict[str, Tensor] = {}
     for name, value in first.items():
@@ -84,8 +87,10 @@ def nearest(factors: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, f
     """A (r, in) and B (out, r) whose product is nearest to the mean of B A, its sum of squares, and that of the mean.
 
     `factors` are A and B of each. Computed in fp64 by the factors of the tall matrices, never the (out, in) product.
+    Of a rank above the layer's width, what no update can fill is zero.
     """
     import torch
+    from torch.nn.functional import pad
 
     first_a, first_b = factors[0]
     rank = len(first_a)
@@ -94,7 +99,8 @@ def nearest(factors: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, f
     (basis_a, inner_a), (basis_b, inner_b) = torch.linalg.qr(tall_a), torch.linalg.qr(tall_b)
     left, sizes, right = torch.linalg.svd(inner_b @ inner_a.T, full_matrices=False)
     roots = sizes[:rank].sqrt()
-    a = roots[:, None] * right[:rank] @ basis_a.T
-    b = basis_b @ left[:, :rank] * roots
+    empty = rank - len(roots)
+    a = pad(roots[:, None] * right[:rank] @ basis_a.T, (0, 0, 0, empty))
+    b = pad(basis_b @ left[:, :rank] * roots, (0, empty))
     squares = sizes.square()
     return a.to(first_a.dtype), b.to(first_b.dtype), float(squares[:rank].sum()), float(squares.sum())
