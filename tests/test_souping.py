@@ -16,9 +16,11 @@ import loraloom
 from loraloom import souping
 from loraloom.calibration import temperature_towards
 from loraloom.errors import AdapterError, LoraloomError, RunError
+from loraloom.metrics import score
+from loraloom.report.model_card import model_card
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.leaderboard import Standing
-from loraloom.study.record import Score, read_record
+from loraloom.study.record import Result, Score, read_record
 from loraloom.study.run import Run
 from loraloom.use.evaluate import evaluate
 from loraloom.use.soup import divide_logits, mix
@@ -184,6 +186,24 @@ def test_its_card_says_of_what_it_is_and_no_seed(run_mixed: Path) -> None:
     assert "the mean of those of trials 0, 1 and 2" in own
     assert ", seed " in winners
     assert ", seed " not in own
+    assert "  seed: " in winners
+    assert "  seed: " not in own
+
+
+def test_its_card_says_that_its_trials_were_chosen(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    loraloom.search(tiny_recipe, run, overrides=["search.seeds=2", "lora.r=[1, 2]"], report=False)
+    soup, best = loraloom.soup(run), Run(run).winner()
+    said = "The trials that it is the mean of were chosen by their validation accuracy, which flatters it there;"
+    assert said in (run / "soup" / "README.md").read_text(encoding="utf-8")
+    assert "\nIt was chosen by its validation accuracy" in (run / "best" / "README.md").read_text(encoding="utf-8")
+    of_others = model_card(run, soup, chosen=False)
+    assert "It is the mean of trials of a search, and not of those that the search chose." in of_others
+    for record, why in ((soup, "its trials were chosen by theirs"), (best, "it was chosen by it")):
+        assert record.result is not None
+        none, every = (Score.of(score(np.array([0] * 30), np.eye(3)[[kind] * 30])) for kind in (1, 0))
+        flattered = record.model_copy(update={"result": Result(validation=every, test=none)})
+        assert f"accuracy: {why}, which flatters" in model_card(run, flattered)
 
 
 def test_the_winner_and_its_trials_stay_as_they_were(run_of_seeds: Path, run_mixed: Path) -> None:

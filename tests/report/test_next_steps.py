@@ -153,9 +153,22 @@ def test_few_rows_seeds_of_the_winner_are_to_be_one_adapter(tmp_path: Path) -> N
     many = [record.model_copy(update={"train_rows": 1_000}) for record in records]
     for name, others in (("many", many), ("one", records[::3])):
         assert not any("soup" in step.command for step in of(tmp_path / name, recipe, others).next_steps)
-    with replacing_folder(tmp_path / "few" / "run" / "soup") as made:
-        (made / "trial.json").write_text("{}")
-    assert not any("soup" in step.command for step in findings(read_run(tmp_path / "few" / "run")).next_steps)
+
+
+def test_a_soup_of_another_winner_or_one_that_can_not_be_read_is_to_be_made_again(tmp_path: Path) -> None:
+    recipe = make_recipe(WHOLE, lora={"r": [1, 2]}, train={}, search={"seeds": 2})
+    records = [
+        make_record(recipe, n, {"lora.r": 1 + n // 2}, 0.95 - n / 100, seed=42 + n % 2).model_copy(
+            update={"train_rows": 999}
+        )
+        for n in range(4)
+    ]
+    of(tmp_path, recipe, records)
+    for soup, advised in ((records[0], False), (records[1], False), (records[2], True), (None, True)):
+        with replacing_folder(tmp_path / "run" / "soup") as made:
+            (made / "trial.json").write_text("{" if soup is None else soup.model_dump_json())
+        steps = findings(read_run(tmp_path / "run")).next_steps
+        assert any("soup" in step.command for step in steps) == advised
 
 
 def test_where_nothing_is_known_nothing_is_advised(tmp_path: Path) -> None:

@@ -55,9 +55,10 @@ def _of_winner(
         yield from _of_margin(run, board, row, winner)
     chosen = found.had_choice and winner.split == "test" and board.metric == "accuracy"
     if chosen and winner.interval and winner.validation.accuracy > winner.interval[1]:
+        by = "its trials were chosen by theirs" if winner.record.is_soup else "it was chosen by it"
         yield (
             f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole interval of its test "
-            "accuracy: it was chosen by it, which flatters; chance, or splits that differ, may add to that."
+            f"accuracy: {by}, which flatters; chance, or splits that differ, may add to that."
         )
     if test is not None and winner.interval and test.majority_share >= winner.interval[0]:
         yield (

@@ -131,6 +131,8 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
     if chosen:
         known = tuple(command for command in known_commands(path) if command.started)
         doubts = cautions(run, board, found, None, known)
+    elif tested.is_soup:
+        doubts = ("It is the mean of trials of a search, and not of those that the search chose.",)
     else:
         doubts = (f"It is trial {tested.number} of a search, and not the one that the search chose.",)
     return _Subject(
@@ -288,7 +290,9 @@ def _measured(subject: _Subject) -> Iterator[str]:
     head = ("Split", "Rows", "Accuracy", "95 % interval (Wilson)", "Macro-F1", "Loss")
     yield table(head, rows, numbers=range(1, 6))
     if subject.chosen:
-        flattered = f"It was chosen by its validation {subject.metric}, which flatters it there"
+        what = "The trials that it is the mean of were" if subject.record.is_soup else "It was"
+        whose = "their" if subject.record.is_soup else "its"
+        flattered = f"{what} chosen by {whose} validation {subject.metric}, which flatters it there"
         yield f"{flattered}; the test rows had no part in the choice." if result.test else f"{flattered}."
 
 
@@ -312,7 +316,7 @@ def _training(subject: _Subject) -> Iterator[str]:
 
 
 def _configuration(record: TrialRecord) -> dict[str, Any]:
-    values = record.configuration.model_dump(mode="json")
+    values = record.configuration.model_dump(mode="json", exclude={"train": {"seed"}} if record.is_soup else None)
     kept: dict[str, Any] = {}
     for name in SHOWN:
         section, _, field = name.partition(".")

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from loraloom.errors import shell_path
+from loraloom.errors import RunError, shell_path
 from loraloom.recipe import Choices, Recipe
 from loraloom.study.commands import known_commands, resume_command, rows_again
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import RECIPE
 from loraloom.study.leaderboard import configuration_key
 from loraloom.study.provenance import dropped_points, rows_of
-from loraloom.study.record import TrialRecord
+from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import PLAN, SOUP
 from loraloom.study.sealed import read_sealed
 
@@ -61,8 +61,18 @@ def seeds_of(winner: TrialRecord, records: Sequence[TrialRecord]) -> int:
 
 
 def is_to_be_mixed(run: Path, winner: TrialRecord, seeds: int) -> bool:
-    """Whether the winner of a run of few rows has several `seeds` that `loraloom soup` has not mixed yet."""
-    return seeds > 1 and (winner.train_rows or SOUP_ROWS) < SOUP_ROWS and not is_whole(run / SOUP)
+    """Whether the winner of a run of few rows has several `seeds` that `loraloom soup` has not mixed yet.
+
+    A soup of an earlier winner, or one that can't be read, is none of this one's.
+    """
+    if seeds == 1 or (winner.train_rows or SOUP_ROWS) >= SOUP_ROWS:
+        return False
+    if not is_whole(run / SOUP):
+        return True
+    try:
+        return configuration_key(read_record(run / SOUP)) != configuration_key(winner)
+    except RunError:
+        return True
 
 
 def _time_had(run: Path, recipe: Recipe) -> float | None:
