@@ -18,6 +18,7 @@ from loraloom.calibration import temperature_towards
 from loraloom.errors import AdapterError, LoraloomError, RunError
 from loraloom.metrics import score
 from loraloom.report.model_card import model_card
+from loraloom.study.durable import write_json, write_manifest
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.leaderboard import Standing
 from loraloom.study.record import Result, Score, read_record
@@ -129,16 +130,6 @@ def test_a_rank_above_a_layers_width_stays_the_rank(tiny_recipe: dict[str, Any],
     own, *seeds = (updates(load_file(tmp_path / "run" / at / WEIGHTS)) for at in ("soup", "trials/0000", "trials/0001"))
     for name, update in own.items():  # 32 wide: there is room for all of it
         np.testing.assert_allclose(update, (seeds[0][name] + seeds[1][name]) / 2, atol=1e-7)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_refused(run_of_seeds: Path, tmp_path: Path, value: float) -> None:
-    other = shutil.copytree(run_of_seeds / "trials" / "0000", tmp_path / "other")
-    weights = load_file(other / WEIGHTS)
-    next(weights[name] for name in weights if "lora_A" in name)[0, 0] = value
-    save_file(weights, other / WEIGHTS)
-    with pytest.raises(AdapterError, match="other: has weights that are not finite, of which there is no mean"):
-        mix([run_of_seeds / "trials" / "0001", other], tmp_path)
 
 
 def test_it_is_judged_by_validation_rows_and_tested_as_loaded(run_mixed: Path, rows_file: Path) -> None:
@@ -255,6 +246,35 @@ def test_a_damaged_seed_is_refused_and_an_older_soup_stays(searched: Path) -> No
     with pytest.raises(AdapterError, match="0001"):
         loraloom.soup(searched)
     assert (searched / "soup" / WEIGHTS).read_bytes() == kept
+
+
+@pytest.mark.parametrize("spoilt", ["NaN", "no B", "half a file"])
+def test_a_seed_whose_weights_can_not_be_used_is_refused(searched: Path, spoilt: str) -> None:
+    path = searched / "trials" / "0001" / WEIGHTS
+    weights = load_file(path)
+    name = next(name for name in weights if "lora_B" in name)
+    if spoilt == "NaN":
+        weights[name][0, 0] = np.nan
+    else:
+        del weights[name]
+    save_file(weights, path)
+    if spoilt == "half a file":
+        path.write_bytes(path.read_bytes()[:100])
+    write_manifest(path.parent)
+    why = {"NaN": "weights that are not finite", "no B": "has no .*lora_B", "half a file": "can't hold"}[spoilt]
+    with pytest.raises(AdapterError, match=f"trials/0001.*: .*{why}"):
+        loraloom.soup(searched)
+    assert not list(searched.glob("*soup*"))
+
+
+def test_a_winner_whose_other_seeds_were_cut_short_is_refused(searched: Path) -> None:
+    for folder in (searched / "trials").iterdir():
+        record = read_record(folder)
+        if record.number != Run(searched).winner().number:
+            write_json(folder / "trial.json", record.model_copy(update={"epochs": 1.0}).model_dump(mode="json"))
+            write_manifest(folder)
+    with pytest.raises(RunError, match=r"has no other seed that was trained as far, .*: give its search more time"):
+        loraloom.soup(searched)
 
 
 def test_seeds_whose_mean_knows_less_are_not_mixed(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:

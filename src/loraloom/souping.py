@@ -31,7 +31,8 @@ from loraloom.study.evidence import read_predicted, write_predicted
 from loraloom.study.leaderboard import Standing, mean_of, standings, validation
 from loraloom.study.record import CARD, RECORD, SOUP_OF, TEST_PREDICTIONS, Result, Score, TrialRecord
 from loraloom.study.run import BEST, SOUP, Run
-from loraloom.use.adapter import Classifier, load, read_adapter_record
+from loraloom.use.adapter import Classifier
+from loraloom.use.backbones import Backbones
 from loraloom.use.evaluate import test_winner
 from loraloom.use.soup import divide_logits, mix
 
@@ -56,7 +57,7 @@ def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -
 
     Raises:
         RunError: there is no run or no winner, it has one seed, or its rows or models have changed.
-        AdapterError: a seed's folder is damaged.
+        AdapterError: a seed's folder is damaged, or can't be used.
         LoraloomError: the seeds do not mix.
     """
     with alone(), left_as_found():
@@ -66,13 +67,14 @@ def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -
             place = prepare_again(run, watcher, in_memory, command_on("soup", run.path, run.recipe))
             watcher.note(f"mixing trials {numbers(seeds.trials)}")
             folders = [run.trial_folder(trial.number) for trial in seeds.trials]
+            backbones = Backbones()
             for folder in folders:
-                read_adapter_record(folder)  # refuses a damaged one
+                backbones.add(folder)  # refuses what can't be used
             with replacing_folder(run.path / SOUP) as new, system_errors_of(run.path / SOUP):
                 kept = mix(folders, new)
                 _label(run.winner(), seeds, new)
-                _sharpen(place, seeds, folders, new)
-                record = _scored(load(new), place, seeds, new, watcher)  # as a user would
+                _sharpen(backbones.add(new), run, place, seeds, new)
+                record = _scored(backbones.add(new), place, seeds, new, watcher)  # as a user would
                 write_text(new / CARD, model_card(run.path, record))
             own = mean_of([validation(record, run.recipe.search.metric)])
             return Soup(record, seeds, kept, own >= seeds.mean)
@@ -95,10 +97,10 @@ def _seeds(run: Run) -> Standing:
         folder = run.trial_folder(winner.number)
         raise RunError(f"{folder}: is missing, whose copy {run.path / BEST} is; take another copy of the run")
     if len(seeds.trials) == 1:
-        raise RunError(
-            f"{run.path}: the winner, trial {winner.number}, was trained with one seed, and a soup is of several: "
-            "search with search.seeds=3"
-        )
+        why, way = "was trained with one seed", "search with search.seeds=3"
+        if run.recipe.search.seeds > 1:
+            why, way = "has no other seed that was trained as far", "give its search more time"
+        raise RunError(f"{run.path}: the winner, trial {winner.number}, {why}, and a soup is of several: {way}")
     return seeds
 
 
@@ -110,14 +112,15 @@ def _label(winner: TrialRecord, seeds: Standing, new: Path) -> None:
     write_manifest(new)
 
 
-def _sharpen(place: Workplace, seeds: Standing, folders: Sequence[Path], new: Path) -> None:
+def _sharpen(classifier: Classifier, run: Run, place: Workplace, seeds: Standing, new: Path) -> None:
     """Makes what was mixed in `new` as sure of the validation rows as its seeds are together; it reads no label."""
-    classes = len(seeds.leader.labels)
-    predicted = [each.probabilities for folder in folders if (each := read_predicted(folder, classes)) is not None]
-    if len(predicted) < len(folders):
-        return  # of a version that kept none
-    own = metrics.softmax(load(new).logits_of(place.rows(seeds.leader.configuration, noted=False).validation))
-    divide_logits(new, temperature_towards(own, np.mean(predicted, axis=0)))
+    kept = [read_predicted(run.trial_folder(trial.number), len(trial.labels)) for trial in seeds.trials]
+    together = [each.probabilities for each in kept if each is not None]
+    if len(together) < len(kept):
+        return  # the run is of a version that kept none
+    rows = place.rows(seeds.leader.configuration, noted=False)
+    own = metrics.softmax(classifier.logits_of(rows.validation))
+    divide_logits(new, temperature_towards(own, np.mean(together, axis=0)))
     write_manifest(new)
 
 

@@ -36,7 +36,7 @@ def mix(folders: Sequence[Path], target: Path) -> float:
     the rank has room for, over all layers.
 
     Raises:
-        AdapterError: they do not hold the same parameters in the same shapes, or one is not finite.
+        AdapterError: they do not hold the same parameters in the same shapes.
     """
     from safetensors.torch import load_file, save_file
 
@@ -44,9 +44,6 @@ def mix(folders: Sequence[Path], target: Path) -> float:
     shapes = [{name: value.shape for name, value in adapter.items()} for adapter in adapters]
     if other := next((folder for folder, own in zip(folders, shapes, strict=True) if own != shapes[0]), None):
         raise AdapterError(f"{other}: holds other parameters than {folders[0]}; only adapters of one kind are mixed")
-    for folder, adapter in zip(folders, adapters, strict=True):
-        if not all(value.isfinite().all() for value in adapter.values()):
-            raise AdapterError(f"{folder}: has weights that are not finite, of which there is no mean")
     first, kept, whole = adapters[0], 0.0, 0.0
     mixed: dict[str, Tensor] = {}
     for name, value in first.items():
