@@ -29,8 +29,8 @@ from loraloom.metrics import (
 )
 
 COLDEST, HOTTEST = 0.02, 50.0
-_ENDS = math.log(COLDEST), math.log(HOTTEST)
 """The temperatures that are looked at."""
+_ENDS = math.log(COLDEST), math.log(HOTTEST)
 MOST_DRAWN = 2_000_000
 """Outcomes of rows that are drawn at once."""
 

@@ -63,7 +63,8 @@ def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -
     with alone(), left_as_found():
         run, watcher = Run(Path(out)), watcher or Watcher()
         with run.locked():
-            seeds = _seeds(run)
+            winner = run.winner()
+            seeds = _seeds(run, winner)
             place = prepare_again(run, watcher, in_memory, command_on("soup", run.path, run.recipe))
             watcher.note(f"mixing trials {numbers(seeds.trials)}")
             folders = [run.trial_folder(trial.number) for trial in seeds.trials]
@@ -72,7 +73,7 @@ def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -
                 backbones.add(folder)  # refuses what can't be used
             with replacing_folder(run.path / SOUP) as new, system_errors_of(run.path / SOUP):
                 kept = mix(folders, new)
-                _label(run.winner(), seeds, new)
+                _label(winner, seeds, new)
                 _sharpen(backbones.add(new), run, place, seeds, new)
                 record = _scored(backbones.add(new), place, seeds, new, watcher)  # as a user would
                 write_text(new / CARD, model_card(run.path, record))
@@ -85,13 +86,13 @@ def numbers(trials: Sequence[TrialRecord]) -> str:
     return listed([str(number) for number in sorted(trial.number for trial in trials)])
 
 
-def _seeds(run: Run) -> Standing:
+def _seeds(run: Run, winner: TrialRecord) -> Standing:
     """The winner with its other seeds.
 
     Raises:
-        RunError: there is no winner, its own trial is gone, or it has no other.
+        RunError: its own trial is gone, or it has no other.
     """
-    winner, ranked = run.winner(), standings(run.records(), run.recipe.search.metric)
+    ranked = standings(run.records(), run.recipe.search.metric)
     of_winner = (one for one in ranked if any(trial.number == winner.number for trial in one.trials))
     if (seeds := next(of_winner, None)) is None:
         folder = run.trial_folder(winner.number)

@@ -48,6 +48,16 @@ def twelve(seeds: int) -> tuple[Recipe, list[TrialRecord]]:
     return recipe, [make_record(recipe, n, points[n % 12], accuracies[n % 12], seed=42 + n // 12) for n in range(48)]
 
 
+def of_few_rows(seeds: int) -> tuple[Recipe, list[TrialRecord]]:
+    """Two configurations, and the records of so many seeds of each, the better one's first, on 999 rows."""
+    recipe = make_recipe(WHOLE, lora={"r": [1, 2]}, train={}, search={"seeds": seeds})
+    records = (
+        make_record(recipe, n, {"lora.r": 1 + n // seeds}, 0.95 - n / 100, seed=42 + n % seeds)
+        for n in range(2 * seeds)
+    )
+    return recipe, [record.model_copy(update={"train_rows": 999}) for record in records]
+
+
 def test_a_winner_that_saw_a_part_of_the_rows_is_to_see_all(tmp_path: Path) -> None:
     found = of(tmp_path, *ranks({1: 0.9}, budget={"max_seconds": 90}), train_rows=306)
     assert found.next_steps[0].sentence == (
@@ -140,13 +150,7 @@ def test_equals_by_one_seed_are_to_have_three(tmp_path: Path) -> None:
 
 
 def test_few_rows_seeds_of_the_winner_are_to_be_one_adapter(tmp_path: Path) -> None:
-    recipe = make_recipe(WHOLE, lora={"r": [1, 2]}, train={}, search={"seeds": 3})
-    records = [
-        make_record(recipe, n, {"lora.r": 1 + n // 3}, 0.95 - n / 100, seed=42 + n % 3).model_copy(
-            update={"train_rows": 999}
-        )
-        for n in range(6)
-    ]
+    recipe, records = of_few_rows(seeds=3)
     step = of(tmp_path / "few", recipe, records).next_steps[0]
     assert step.sentence.startswith("One adapter of the winner's 3 seeds: of so few training rows")
     assert step.command == f"loraloom soup {tmp_path}/few/run"
@@ -156,13 +160,7 @@ def test_few_rows_seeds_of_the_winner_are_to_be_one_adapter(tmp_path: Path) -> N
 
 
 def test_a_soup_of_another_winner_or_one_that_can_not_be_read_is_to_be_made_again(tmp_path: Path) -> None:
-    recipe = make_recipe(WHOLE, lora={"r": [1, 2]}, train={}, search={"seeds": 2})
-    records = [
-        make_record(recipe, n, {"lora.r": 1 + n // 2}, 0.95 - n / 100, seed=42 + n % 2).model_copy(
-            update={"train_rows": 999}
-        )
-        for n in range(4)
-    ]
+    recipe, records = of_few_rows(seeds=2)
     of(tmp_path, recipe, records)
     for soup, advised in ((records[0], False), (records[1], False), (records[2], True), (None, True)):
         with replacing_folder(tmp_path / "run" / "soup") as made:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 _LAST_LAYER = re.compile(r"\.(classifier|score)(\.out_proj)?(\.modules_to_save)?\.(weight|bias)$")
 """As transformers and loraloom name it, and PEFT in its file; RoBERTa's is within its classifier."""
-METADATA = {"format": "pt"}
+_METADATA = {"format": "pt"}
 
 
 def mix(folders: Sequence[Path], target: Path) -> float:
@@ -54,7 +54,7 @@ def mix(folders: Sequence[Path], target: Path) -> float:
             kept, whole = kept + own, whole + all_of_it
         elif not name.endswith(_B):
             mixed[name] = _mean([adapter[name] for adapter in adapters]).to(value.dtype)
-    save_file(mixed, target / WEIGHTS, metadata=METADATA)
+    save_file(mixed, target / WEIGHTS, metadata=_METADATA)
     shutil.copyfile(folders[0] / CONFIG, target / CONFIG)
     return kept / whole if whole else 1.0
 
@@ -71,7 +71,7 @@ def divide_logits(folder: Path, temperature: float) -> None:
     last = [name for name in weights if _LAST_LAYER.search(name)]
     if not last:
         raise AdapterError(f"{folder / WEIGHTS}: has no last layer of a head that is known here")
-    save_file(weights | {name: weights[name] / temperature for name in last}, folder / WEIGHTS, metadata=METADATA)
+    save_file(weights | {name: weights[name] / temperature for name in last}, folder / WEIGHTS, metadata=_METADATA)
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:
