@@ -5,8 +5,11 @@ Each draw takes other training rows of a set; test rows are the same for all dra
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from loraloom.data import Split
@@ -27,6 +30,38 @@ class Case:
     passes: int
     draws: int
     max_length: int = 128
+
+
+def parser_of(module: str, about: str | None, results: Path) -> argparse.ArgumentParser:
+    """Where the results of draws are kept, and whether the cases are but listed."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, default=results, help="the file of results")
+    parser.add_argument("--list", action="store_true", help="list the cases, and train nothing")
+    return parser
+
+
+def print_cases(cases: Sequence[Case]) -> None:
+    for case in cases:
+        print(f"{case.name}, {case.rows or 'all'} rows, {case.passes} passes, {case.draws} draws")
+
+
+def key_of(case: Case, seed: int) -> str:
+    """Under which a draw is kept."""
+    return f"{json.dumps(asdict(case))} {seed}"
+
+
+def read_kept(results: Path) -> dict[str, Any]:
+    """The draws of a file of results, by their keys; none where there is no file."""
+    kept: dict[str, Any] = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {"draws": {}}
+    return kept
+
+
+def draws_of(kept: dict[str, Any], case: Case) -> list[dict[str, Any]]:
+    """The draws of a case that are kept, without what is kept of the machine beside them."""
+    found = (kept["draws"].get(key_of(case, seed)) for seed in range(case.draws))
+    return [{name: value for name, value in one.items() if name != "machine"} for one in found if one]
 
 
 def splits_of(case: Case, seed: int) -> dict[str, Any]:

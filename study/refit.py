@@ -25,7 +25,7 @@ from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_json
 from loraloom.study.record import TEST_PREDICTIONS
 from study.arguments import run
-from study.draws import Case, recipe_of, splits_of
+from study.draws import Case, draws_of, key_of, parser_of, print_cases, read_kept, recipe_of, splits_of
 from study.machine import described
 
 RESULT = Path(__file__).parent / "results" / "refit.json"
@@ -59,23 +59,18 @@ class Draw:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.refit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--results", type=Path, default=RESULT, help="the file of results")
-    parser.add_argument("--list", action="store_true", help="list the cases, and train nothing")
+    parser = parser_of("study.refit", __doc__, RESULT)
     run("study.refit", _do, parser.parse_args())
 
 
 def _do(given: argparse.Namespace) -> None:
     if given.list:
-        for case in CASES:
-            print(f"{case.name}, {case.rows or 'all'} rows, {case.passes} passes, {case.draws} draws")
+        print_cases(CASES)
         return
-    kept = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else {"draws": {}}
+    kept = read_kept(given.results)
     for case in CASES:
         for seed in range(case.draws):
-            key = f"{json.dumps(asdict(case))} {seed}"
+            key = key_of(case, seed)
             if key not in kept["draws"]:
                 kept["draws"][key] = asdict(measure(case, seed)) | {"machine": described()}
                 write_json(given.results, kept)
@@ -111,8 +106,7 @@ def lines(kept: dict[str, Any]) -> Iterator[str]:
     """The table, and the mean over cases, each case weighing the same."""
     shown, means = [], []
     for case in CASES:
-        found = [kept["draws"].get(f"{json.dumps(asdict(case))} {seed}") for seed in range(case.draws)]
-        draws = [Draw(**{name: one[name] for name in Draw.__slots__}) for one in found if one]
+        draws = [Draw(**one) for one in draws_of(kept, case)]
         if not draws:
             continue
         gains = [100 * draw.gained for draw in draws]

@@ -13,7 +13,6 @@ is as good as its seeds are in the mean, else the winner. Sets that are held out
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from loraloom.souping import soup
 from loraloom.study.durable import write_json
 from loraloom.study.leaderboard import mean_of
 from study.arguments import run
-from study.draws import Case, recipe_of, splits_of
+from study.draws import Case, draws_of, key_of, parser_of, print_cases, read_kept, recipe_of, splits_of
 from study.machine import described
 
 RESULT = Path(__file__).parent / "results" / "seeds.json"
@@ -95,22 +94,17 @@ COMPARED: dict[str, Callable[[Draw], tuple[float, float]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--results", type=Path, default=RESULT, help="the file of results")
+    parser = parser_of("study.seeds", __doc__, RESULT)
     parser.add_argument("--seconds", type=float, help="begin no draw after as many; by default all are trained")
-    parser.add_argument("--list", action="store_true", help="list the cases, and train nothing")
     run("study.seeds", _do, parser.parse_args())
 
 
 def _do(given: argparse.Namespace) -> None:
     if given.list:
-        for case in CASES:
-            print(f"{case.name}, {case.rows or 'all'} rows, {case.passes} passes, {case.draws} draws")
+        print_cases(CASES)
         return
     start = time.monotonic()
-    kept = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else {"draws": {}}
+    kept = read_kept(given.results)
     for seed in range(max(case.draws for case in CASES)):  # a draw of each set before the next of any
         for case in CASES:
             if seed >= case.draws or key_of(case, seed) in kept["draws"]:
@@ -122,10 +116,6 @@ def _do(given: argparse.Namespace) -> None:
             write_json(given.results, kept)
             print(key_of(case, seed), draw, flush=True)
     print("\n".join(lines(kept)))
-
-
-def key_of(case: Case, seed: int) -> str:
-    return f"{json.dumps(asdict(case))} {seed}"
 
 
 def measure(case: Case, seed: int) -> Draw:
@@ -168,8 +158,7 @@ def lines(kept: dict[str, Any]) -> Iterator[str]:
     shown: list[tuple[str, ...]] = []
     gains: dict[bool, dict[str, list[float]]] = {few: {name: [] for name in COMPARED} for few in (True, False)}
     for case in CASES:
-        found = [kept["draws"].get(key_of(case, seed)) for seed in range(case.draws)]
-        draws = [Draw(**{name: one[name] for name in Draw.__slots__}) for one in found if one]
+        draws = [Draw(**one) for one in draws_of(kept, case)]
         if not draws:
             continue
         for name, pair in COMPARED.items():

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from study import seeds
-from study.draws import Case
-from study.seeds import CASES, Draw, key_of, lines, measure
+from study.draws import Case, key_of
+from study.seeds import CASES, Draw, lines, measure
 from tests.conftest import make_recipe, make_rows
 
 
