@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError
 from loraloom.execute import planning
 from loraloom.execute.planning import Planner
-from loraloom.execute.reserve import TEST_CAUTION, Rehearsal
+from loraloom.execute.reserve import REHEARSAL_TEXTS, TEST_CAUTION, Rehearsal
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.machine import read_machine
 from loraloom.recipe import Recipe, read_recipe
@@ -237,6 +238,19 @@ def test_once_the_test_was_rehearsed_the_first_loading_is_no_measure_of_the_last
     job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
     planner.reserve.rehearse(Rehearsal(lambda *_: (1.0, 0.001), lambda _: 0.0), job, ["a text"], 1)
     assert clock.reserve == pytest.approx(TEST_CAUTION * (1.0 + 100 * 0.001) + clock.report_seconds)
+
+
+def test_a_test_is_tried_on_many_texts_where_few_are_held_out(tmp_path: Path) -> None:
+    found, tried = _Planned(read_recipe({}), tmp_path), list[str]()
+
+    def test(_: Path, texts: Sequence[str]) -> tuple[float, float]:
+        tried.extend(texts)
+        return 1.0, 0.001
+
+    job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
+    found.planner.reserve.rehearse(Rehearsal(test, lambda _: 0.0), job, ["a", "b", "c"], 1)
+    assert len(tried) == REHEARSAL_TEXTS
+    assert set(tried) == {"a", "b", "c"}
 
 
 def test_a_page_is_rehearsed_again_whenever_the_trials_doubled_and_has_its_time_kept(tmp_path: Path) -> None:

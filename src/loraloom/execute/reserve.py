@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 
 from loraloom.engine import Job
@@ -78,7 +79,8 @@ class Reserve:
             from loraloom.engine.progress import is_out_of_memory
 
             try:
-                self._tested[kind] = rehearsal.test(job.folder, texts[:REHEARSAL_TEXTS])
+                as_many = tuple(islice(cycle(texts), REHEARSAL_TEXTS))  # of a few alone each would seem slow
+                self._tested[kind] = rehearsal.test(job.folder, as_many)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise  # else workers have it, as long as they train; the test's time stays an estimate
