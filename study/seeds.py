@@ -6,8 +6,9 @@
 
 Each draw (`study/draws.py`) holds a tenth of its rows out for validation, is trained with three seeds by
 `loraloom.search`, whose winner is the best of them on the validation rows, and mixed by `loraloom soup`. All are asked
-of the same rows of the set's test. "Taken" is what the command says to take, by the validation rows: the soup where it
-is as good as its seeds are in the mean, else the winner. Sets that are held out for checking defaults are not read.
+of the same rows of the set's test. "Taken" is what the command says to take: of few rows the soup, else by the
+validation rows the soup where it is as good as its seeds are in the mean, or else the winner. Sets that are held out
+for checking defaults are not read.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Draw:
     def taken(self) -> int:
         """What the one has right that the command says to take."""
         one, own = self.validation
-        return self.soup if mean_of([own]) >= one else self.winner
+        return self.soup if self.rows < FEW or mean_of([own]) >= one else self.winner
 
     @property
     def of_one(self) -> float:

@@ -36,10 +36,10 @@ ORDER = (
     "report",
     "use",
     "preparation",
+    "souping",
     "conclusion",
     "pipeline",
     "refitting",
-    "souping",
     "terminal",
     "estimator",
     "cli",
@@ -65,10 +65,10 @@ TORCH_FREE = (
     "tracking",
     "report",
     "preparation",
+    "souping",
     "conclusion",
     "pipeline",
     "refitting",
-    "souping",
     "cli",
 )
 """Parts of which no module imports torch, nor does what it imports."""

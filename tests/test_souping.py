@@ -18,11 +18,13 @@ from loraloom.calibration import temperature_towards
 from loraloom.errors import AdapterError, LoraloomError, RunError
 from loraloom.metrics import score
 from loraloom.report.model_card import model_card
+from loraloom.study import choice
 from loraloom.study.durable import write_json, write_manifest
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.leaderboard import Standing
 from loraloom.study.record import Result, Score, read_record
 from loraloom.study.run import Run
+from loraloom.terminal.souped import souped_lines
 from loraloom.use.evaluate import evaluate
 from loraloom.use.soup import divide_logits, mix
 from tests.commands import Commands
@@ -36,7 +38,9 @@ OF_SEEDS = ["search.seeds=3", "lora.bias=lora_only"]
 def run_of_seeds(tiny_model: Path, rows_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one configuration with three seeds."""
     run = tmp_path_factory.mktemp("searched") / "run"
-    loraloom.search(make_recipe(tiny_model, rows_file), run, overrides=OF_SEEDS, report=False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(choice, "SOUP_ROWS", 0)  # by itself a search of so few rows mixes them
+        loraloom.search(make_recipe(tiny_model, rows_file), run, overrides=OF_SEEDS, report=False)
     return run
 
 
@@ -184,10 +188,11 @@ def test_its_card_says_of_what_it_is_and_no_seed(run_mixed: Path) -> None:
 def test_its_card_says_that_its_trials_were_chosen(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
     loraloom.search(tiny_recipe, run, overrides=["search.seeds=2", "lora.r=[1, 2]"], report=False)
-    soup, best = loraloom.soup(run), Run(run).winner()
+    soup = loraloom.soup(run)
+    best = Run(run).records()[soup.number]
     said = "The trials that it is the mean of were chosen by their validation accuracy, which flatters it there;"
     assert said in (run / "soup" / "README.md").read_text(encoding="utf-8")
-    assert "\nIt was chosen by its validation accuracy" in (run / "best" / "README.md").read_text(encoding="utf-8")
+    assert "\nIt was chosen by its validation accuracy" in model_card(run, best)
     of_others = model_card(run, soup, chosen=False)
     assert "It is the mean of trials of a search, and not of those that the search chose." in of_others
     for record, why in ((soup, "its trials were chosen by theirs"), (best, "it was chosen by it")):
@@ -203,7 +208,8 @@ def test_the_winner_and_its_trials_stay_as_they_were(run_of_seeds: Path, run_mix
             assert (run_mixed / name / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_search_gone_on_with_counts_no_soup(searched: Path) -> None:
+def test_a_search_gone_on_with_counts_no_soup(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "SOUP_ROWS", 0)
     loraloom.soup(searched)
     before = (searched / "leaderboard.csv").read_bytes()
     loraloom.resume(searched)
@@ -305,13 +311,21 @@ def test_the_command_prints_its_figures_beside_its_seeds_and_which_to_use(comman
     assert re.search(
         r"^soup        of trials 0, 1 and 2; its rank holds 0\.\d+ of their mean$", ended.out, re.MULTILINE
     )
-    figures = r"^validation  accuracy (\d\.\d+), its seeds' mean (\d\.\d+), the winner's \d\.\d+$"
-    found = re.search(figures, ended.out, re.MULTILINE)
-    assert found
+    figures = r"^validation  accuracy \d\.\d+, its seeds' mean \d\.\d+, the winner's \d\.\d+$"
+    assert re.search(figures, ended.out, re.MULTILINE)
     assert re.search(r"^test        0\.\d+ \(95 % interval .*\) on 30 test rows$", ended.out, re.MULTILINE)
-    used = "soup" if float(found[1]) >= float(found[2]) else "best"
-    assert f"loraloom predict {searched / used} --text" in ended.out
+    assert f"loraloom predict {searched / 'soup'} --text" in ended.out
     told = json.loads(commands.run("soup", searched, "--json").out)
     assert told["trials"] == [0, 1, 2]
     assert 0 < told["kept"] <= 1
     assert told["soup"]["result"]["test"]["examples"] == 30
+
+
+@pytest.mark.parametrize(("rows", "behind", "used"), [(0, True, "best"), (0, False, "soup"), (1_000, True, "soup")])
+def test_of_many_rows_the_validation_rows_say_which_to_use(
+    searched: Path, monkeypatch: pytest.MonkeyPatch, rows: int, behind: bool, used: str
+) -> None:
+    monkeypatch.setattr(choice, "SOUP_ROWS", rows)
+    monkeypatch.setattr(souping, "mean_of", lambda _: 0.0 if behind else 1.0)
+    lines = souped_lines(souping.soup(searched), Run(searched))
+    assert any(f"loraloom predict {searched / used} --text" in line for line in lines)

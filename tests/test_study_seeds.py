@@ -50,10 +50,11 @@ def test_draws_of_few_rows_are_summed_up_apart_from_those_of_more() -> None:
         key_of(more, 1): Draw(1, 2_700, 1_000, (900, 902, 904), 902, 892, 910, (0.9, 0.8), 0.5),
     }
     table, *means = lines({"draws": {key: asdict(draw) | {"machine": {}} for key, draw in draws.items()}})
-    assert "| trec | 86 | 2 | 51.00 | 52.00 | 53.50 | 54.00 | 52.50 | 0.80 |" in table
+    assert "| trec | 86 | 2 | 51.00 | 52.00 | 53.50 | 54.00 | 53.50 | 0.80 |" in table
     assert "| agnews | 2,700 | 2 | 90.20 | 90.30 | 89.30 | 91.00 | 90.30 | 0.50 |" in table
     said = "\n".join(means)
     assert "soup − a seed, fewer than 1,000 rows: +2.50 points" in said
-    assert "taken − winner, fewer than 1,000 rows: +0.50 points" in said
+    assert "taken − winner, fewer than 1,000 rows: +1.50 points" in said
     assert "soup − winner, 1,000 rows or more: -1.00 points" in said
+    assert "taken − winner, 1,000 rows or more: +0.00 points" in said
     assert all("2 draws" in line for line in means)

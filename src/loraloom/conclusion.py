@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from loraloom.errors import LoraloomError, StoppedError
+from loraloom.errors import LoraloomError, StoppedError, UnmixableError, first_line
 from loraloom.execute.driver import Ending
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
@@ -15,12 +16,13 @@ from loraloom.search.clock import Clock
 from loraloom.search.proposals import MOST_DRAWN
 from loraloom.search.space import may_be_clocked
 from loraloom.search.watcher import Watcher
-from loraloom.study.choice import chosen
+from loraloom.souping import is_soup_of, mix_seeds
+from loraloom.study.choice import chosen, is_better_mixed
 from loraloom.study.commands import CommandLog, go_on_command
 from loraloom.study.durable import write_text
-from loraloom.study.leaderboard import LEADERBOARD, leaderboard_csv
+from loraloom.study.leaderboard import LEADERBOARD, Standing, leaderboard_csv
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
-from loraloom.study.run import Run
+from loraloom.study.run import BEST, SOUP, Run
 from loraloom.use.adapter import load
 from loraloom.use.evaluate import test_winner
 from loraloom.use.similarity import collect_in_time
@@ -58,7 +60,7 @@ def conclude(
     if clock.max_seconds is not None and not stopped:
         watcher.note(_in_the_time(run.recipe, clock, ending))
     with stop.politely(clock.reserve):
-        winner = _crown(run, place, watcher, stop, log, ending)
+        winner = _crown(run, place, watcher, clock, stop, log, ending)
         log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         watcher.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
@@ -90,7 +92,15 @@ def _in_the_time(recipe: Recipe, clock: Clock, ending: Ending) -> str:
     )
 
 
-def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: CommandLog, ending: Ending) -> TrialRecord:
+def _crown(
+    run: Run,
+    place: Workplace,
+    watcher: Watcher,
+    clock: Clock,
+    stop: Stop,
+    log: CommandLog,
+    ending: Ending,
+) -> TrialRecord:
     """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
     records, metric = run.records(), run.recipe.search.metric
     choice = chosen(records, metric)
@@ -100,15 +110,35 @@ def _crown(run: Run, place: Workplace, watcher: Watcher, stop: Stop, log: Comman
             raise _given_up(run)
         why = _reasons(records) or (SPENT if ending.spent else "the time did not suffice for one")
         raise LoraloomError(f"{run.path}: no trial was finished: {why}")
-    winner, best = choice.winner.leader, run.best()
-    if best is not None and best.number == winner.number:
+    best = run.best()
+    if best is not None and is_soup_of(best, choice.winner):
+        folder, winner = run.path / BEST, best
+    else:
+        folder, winner = _adapter(run, place, watcher, clock, choice.winner)
+    if best is not None and (best.number, best.marks) == (winner.number, winner.marks):
         run.renew_card(model_card(run.path, best))
         return best
-    watcher.note(f"testing the winner, trial {winner.number}")
+    watcher.note(f"testing the winner, trial {winner.number}{' with its other seeds' if winner.is_soup else ''}")
     log.tests(winner.number)
-    tested, predictions = test_winner(load(run.trial_folder(winner.number)), place.data.test)
-    run.publish_best(tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
+    tested, predictions = test_winner(load(folder), place.data.test)
+    run.publish_best(folder, tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
     return tested
+
+
+def _adapter(run: Run, place: Workplace, watcher: Watcher, clock: Clock, winner: Standing) -> tuple[Path, TrialRecord]:
+    """The folder and record of the adapter that the winning configuration is used by.
+
+    Of few rows that is the mean of its seeds, unless the validation rows speak against it, else the best of them.
+    """
+    if is_better_mixed(winner.leader, len(winner.trials)):
+        if not clock.allows_mixing:
+            watcher.note("the winner's seeds are not mixed into one adapter: the time left is for the test")
+        else:
+            try:
+                return run.path / SOUP, mix_seeds(run, place, winner, watcher).record
+            except UnmixableError as error:
+                watcher.note(f"the winner's seeds are not mixed: {first_line(error)}")
+    return run.trial_folder(winner.leader.number), winner.leader
 
 
 def _given_up(run: Run) -> StoppedError:

@@ -63,6 +63,10 @@ class AdapterError(LoraloomError):
     """A saved adapter that is missing, damaged or unsafe to load."""
 
 
+class UnmixableError(AdapterError):
+    """Adapters whose weights have no mean, or one that knows less than each of them."""
+
+
 class RunError(LoraloomError):
     """A run folder that is missing, taken, damaged or in use."""
 

@@ -117,9 +117,10 @@ def _foreseen(winner: TrialRecord, data: TextData) -> str:
     """What is trained, and how long that takes, by the winner's own training."""
     rows, held_out = len(data.train), len(data.validation)
     said = f"training trial {winner.number} again on {rows:,} rows, {held_out:,} of them of validation"
-    if winner.timings is None or not winner.train_rows:
+    if winner.timings is None or not winner.timings.examples_per_second:
         return said
-    return f"{said}, in about {duration(winner.timings.train_seconds * rows / winner.train_rows)}"
+    passes = winner.epochs or winner.configuration.train.num_train_epochs
+    return f"{said}, in about {duration(passes * rows / winner.timings.examples_per_second)}"
 
 
 def _done(epoch: float, passes: float) -> str:

@@ -48,6 +48,7 @@ class _Planned:
     timed: tuple[Measured, ...] = ()
     """What was timed before, in place of the first point."""
     test_rows: int = 100
+    most_rows: tuple[int, int] = (20_000, 20_000)
     has_results: bool = True
     """Whether a trial was finished."""
     notes: list[str] = field(default_factory=list)
@@ -83,7 +84,7 @@ class _Planned:
         place: Any = SimpleNamespace(
             recipe=self.recipe,
             data=data,
-            most_rows=(len(split), len(split)),
+            most_rows=self.most_rows,
             demands=SimpleNamespace(fitting=dict),
         )
         leading = (self.recipe.configuration({}),)
@@ -251,6 +252,18 @@ def test_a_test_is_tried_on_many_texts_where_few_are_held_out(tmp_path: Path) ->
     found.planner.reserve.rehearse(Rehearsal(test, lambda _: 0.0), job, ["a", "b", "c"], 1)
     assert len(tried) == REHEARSAL_TEXTS
     assert set(tried) == {"a", "b", "c"}
+
+
+def test_time_to_mix_the_winner_s_seeds_is_kept_where_rows_are_few(tmp_path: Path) -> None:
+    for most, few in ((999, True), (1_000, False)):
+        found = _Planned(read_recipe({}), tmp_path, most_rows=(most, 60))
+        planner, clock = found.planner, found.planner.pace.clock
+        job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
+        planner.reserve.rehearse(Rehearsal(lambda *_: (1.0, 0.001), lambda _: 0.0), job, ["a text"], 1)
+        assert clock.test_seconds == pytest.approx(TEST_CAUTION * (1.0 + 100 * 0.001))
+        assert clock.mixing_seconds == pytest.approx(TEST_CAUTION * (1.0 + 2 * 60 * 0.001))
+        after = clock.test_seconds + clock.report_seconds + few * clock.mixing_seconds
+        assert clock.reserve == pytest.approx(after)
 
 
 def test_a_page_is_rehearsed_again_whenever_the_trials_doubled_and_has_its_time_kept(tmp_path: Path) -> None:

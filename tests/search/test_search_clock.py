@@ -208,6 +208,20 @@ def test_pictures_end_before_the_page_s_time_does() -> None:
     assert Clock(None).allows_picture
 
 
+def test_seeds_are_mixed_where_the_test_and_the_page_keep_their_time() -> None:
+    hand = _Hand()
+    clock = Clock(100, hand, test_seconds=5.0)
+    assert not clock.allows_mixing  # what it takes is not known
+    clock.mixing_seconds = 3.0
+    hand.at += clock.seconds_left - clock.page_seconds - 8.01 if clock.seconds_left else 0
+    assert clock.allows_mixing
+    hand.at += 0.02
+    assert not clock.allows_mixing
+    clock.reports = False
+    assert clock.allows_mixing
+    assert Clock(None).allows_mixing
+
+
 def test_no_time_is_kept_for_a_report_that_is_not_written() -> None:
     clock = Clock(600, _Hand(), reports=False)
     assert clock.report_seconds == 0

@@ -240,7 +240,7 @@ def test_each_record_is_read_once_and_again_where_it_was_replaced(
         _finished(run, record(number))
         assert len(run.records()) == number + 1
     assert read == ["0000", "0001", "0002", "0003", "0004"]
-    run.publish_best(record(2, 0.99), {}, "a card")
+    run.publish_best(run.trial_folder(2), record(2, 0.99), {}, "a card")
     assert run.records()[2] == record(2, 0.99)
     assert read[5:] == ["0002"]
 
@@ -287,7 +287,7 @@ def test_the_best_is_the_trials_folder_with_its_test_result(tmp_path: Path) -> N
     trial = record(1)
     (_finished(run, trial) / "adapter_model.safetensors").write_bytes(b"weights")
     tested = trial.model_copy(update={"result": Result(validation=score(0.9), test=score(0.88))})
-    run.publish_best(tested, {"test_predictions.jsonl": "{}\n"}, "a card")
+    run.publish_best(run.trial_folder(tested.number), tested, {"test_predictions.jsonl": "{}\n"}, "a card")
     assert run.best() == tested
     assert run.records() == (tested,)
     for folder in (run.path / "best", run.trial_folder(1)):
@@ -300,7 +300,7 @@ def test_a_later_best_takes_the_place_of_the_earlier(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", RECIPE)
     for number in (1, 2):
         _finished(run, record(number))
-        run.publish_best(record(number), {f"extra{number}": ""}, f"card {number}")
+        run.publish_best(run.trial_folder(number), record(number), {f"extra{number}": ""}, f"card {number}")
     assert run.best() == record(2)
     assert not (run.path / "best" / "extra1").exists()
 
@@ -308,7 +308,7 @@ def test_a_later_best_takes_the_place_of_the_earlier(tmp_path: Path) -> None:
 def test_the_card_stands_in_best_alone_and_is_renewed_where_it_differs(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", RECIPE)
     _finished(run, record(1))
-    run.publish_best(record(1), {}, "a card")
+    run.publish_best(run.trial_folder(1), record(1), {}, "a card")
     manifest = run.path / "best" / "manifest.json"
     before = manifest.stat()
     run.renew_card("a card")

@@ -115,7 +115,7 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
     for line in closing_lines(winner, run, recipe, opened.records()):
         typer.echo(line)
     if recipe.provenance.get("profile"):
-        for line in profile_lines(run):
+        for line in profile_lines(opened.trial_folder(winner.number)):
             typer.echo(line)
 
 

@@ -236,7 +236,7 @@ def soup(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
         made = mix_seeds(run, watcher=watcher)
     if as_json:
         trials = sorted(trial.number for trial in made.seeds.trials)
-        told = {"trials": trials, "kept": made.kept, "is_as_good": made.is_as_good}
+        told = {"trials": trials, "kept": made.kept, "is_advised": made.is_advised}
         print_json({"run": str(run), **told, "soup": made.record.model_dump(mode="json")})
         return
     for line in souped_lines(made, opened):

@@ -37,6 +37,7 @@ from loraloom.search.plan import (
 from loraloom.search.proposals import Proposals
 from loraloom.search.space import without_longer
 from loraloom.search.task import Task
+from loraloom.study.choice import SOUP_ROWS
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed, write_sealed
@@ -48,7 +49,8 @@ class Planner:
     def __init__(self, run: Path, place: Workplace, pace: Pace, proposals: Proposals) -> None:
         self._run, self._path, self._place = run, run / PLAN, place
         self.pace, self._clock = pace, pace.clock
-        self.reserve = Reserve(run, pace, len(place.data.test))
+        few = place.most_rows[0] < SOUP_ROWS
+        self.reserve = Reserve(run, pace, len(place.data.test), mixes=few)
         self._proposals, self._listing = proposals, proposals.listing
         self._kept: Plan | None = None
         self._idle = False

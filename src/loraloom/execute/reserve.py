@@ -1,4 +1,8 @@
-"""The time that is kept for what follows the last trial, the winner's test and the report: both are tried before."""
+"""The time that is kept for what follows the last trial: the winner's test and the report, which are tried before.
+
+Where the rows are few, the mixing of its seeds too, which is reckoned by the test: a loading, and two looks at the
+validation rows.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +41,10 @@ class Rehearsal:
 class Reserve:
     """Keeps the time on the clock of a `pace`, by what it knows of costs and by what was rehearsed."""
 
-    def __init__(self, run: Path, pace: Pace, test_rows: int) -> None:
+    def __init__(self, run: Path, pace: Pace, test_rows: int, *, mixes: bool) -> None:
+        """Keeps it on the clock of `pace`; `mixes` says that the rows are few enough for the winner's seeds' mean."""
         self._run, self._pace, self._clock, self._test_rows = run, pace, pace.clock, test_rows
+        self._mixes = mixes
         self.loading_seconds = 0.0
         """What loading a model took in a warm-up."""
         self._tested: dict[Kind, tuple[float, float]] = {}
@@ -49,9 +55,13 @@ class Reserve:
         clock, task = self._clock, self._pace.task
         if not self._pace.costs.known or task is None:
             return
-        tests = [clock.slowdown * (load + self._test_rows * each) for load, each in self._tested.values()]
-        tests.append(self._test_seconds(task))
-        clock.reserve = TEST_CAUTION * max(tests) + clock.report_seconds
+
+        def longest(rows: int) -> float:
+            tested = [clock.slowdown * (load + rows * each) for load, each in self._tested.values()]
+            return TEST_CAUTION * max([*tested, self._test_seconds(task, rows)])
+
+        clock.test_seconds, clock.mixing_seconds = longest(self._test_rows), longest(2 * task.eval_rows)
+        clock.reserve = clock.test_seconds + clock.report_seconds + self._mixes * clock.mixing_seconds
 
     def longest_testable(self, task: Task) -> int | None:
         """The longest texts of which a test leaves time to train, where longer ones are compared with them."""
@@ -62,7 +72,7 @@ class Reserve:
         most = LONGEST_TEST * (left - self._clock.report_seconds)
         for length in reversed(longer):
             within = replace(task, recipe=without_longer(task.recipe, length))
-            if TEST_CAUTION * self._test_seconds(within) <= most:
+            if TEST_CAUTION * self._test_seconds(within, self._test_rows) <= most:
                 return None if length == longer[-1] else length
         return shortest
 
@@ -90,14 +100,14 @@ class Reserve:
                 clock.rehearsed_page = rehearsal.page(self._run) / clock.slowdown
         self.keep()
 
-    def _test_seconds(self, task: Task) -> float:
-        """What a test that was not rehearsed takes, of what takes longest."""
+    def _test_seconds(self, task: Task, rows: int) -> float:
+        """What a test of so many rows that was not rehearsed takes, of what takes longest."""
         untested = [kind for kind in task.kinds if _kind(kind) not in self._tested]
         if not untested:
             return 0.0
         loading = max(self.loading_seconds, self._clock.loading_seconds / 2)  # a first one, longer than those after it
         each = max(map(self._pace.costs.text_seconds, untested))
-        return self._clock.slowdown * loading + self._test_rows * each
+        return self._clock.slowdown * loading + rows * each
 
 
 def _kind(configuration: Configuration) -> Kind:

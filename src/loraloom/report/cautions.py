@@ -47,7 +47,7 @@ def _of_winner(
     yield from leaks
     yield from of_few(winner.interval, winner.score.examples, winner.split)
     yield from _of_rows(run)
-    for mark in winner.record.marks:
+    for mark in winner.record.doubts:
         if leaks and mark == LEAKED:  # said at more length of the run
             continue
         yield f"Its record says: {mark}."
@@ -160,7 +160,7 @@ def _of_search(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[str]
     if run.best is None and tally.under_way:
         yield f"{plural(tally.under_way, 'trial')} had not ended when this page was written."
     marks = sorted({mark for record in run.records for mark in record.marks})
-    if run.best and marks and not run.best.record.marks:
+    if run.best and marks and not run.best.record.doubts:
         marked = sum(bool(record.marks) for record in run.records)
         shown = [*marks[:3], f"{len(marks) - 3:,} more"] if len(marks) > 4 else marks
         of = "record of 1 other trial says" if marked == 1 else f"records of {marked:,} other trials say"

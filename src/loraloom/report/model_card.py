@@ -301,6 +301,8 @@ def _training(subject: _Subject) -> Iterator[str]:
     facts = []
     if record.train_rows is not None:
         facts.append(f"{plural(record.train_rows, 'training row')} of {code(subject.data)}")
+    if record.is_soup:
+        facts.append(f"Weights: the mean of those of trials {record.soup_of}, seeds of one configuration")
     seed = "" if record.is_soup else f", seed {record.seed}"
     facts.append(f"Engine {text(record.engine)}, {record.dtype}{seed}")
     if subject.packages:

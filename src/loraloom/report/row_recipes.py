@@ -2,8 +2,8 @@
 
 It names what the run's recipe sets beside the defaults, and the row's own values: a dozen lines. Values are written as
 JSON, which YAML 1.2 reads; so the page's script writes the same lines for any row from the row's values alone, and ten
-thousand recipes take no room. The time limit and the search are left out: they are not the row's. Where its best trial
-has another seed than the run, so many seeds are asked for: the run's own splits the data.
+thousand recipes take no room. The time limit and the search are left out: they are not the row's, but for its seeds: as
+many are asked for as it has, or as reach its best trial's. The run's own splits the data.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RowRecipes:
 
     def values(self, row: Row) -> tuple[Any, ...]:
         beside = self.names[len(row.written) :]
-        seeds = row.record.seed - self.seed + 1
+        seeds = _seeds(row, self.seed)
         return (*row.written, *(seeds if name == SEEDS else field(row.record, name) for name in beside))
 
     def text(self, row: Row) -> str:
@@ -54,7 +54,7 @@ def row_recipes(run: RunRead, board: Leaderboard) -> RowRecipes:
         EPOCHS: recipe.search.epochs == "clock",
         WARM_UP: any(field(record, WARM_UP) != recipe.train.warmup_steps for record in records),
         VALIDATED: any(field(record, VALIDATED) != recipe.data.max_eval_samples for record in records),
-        SEEDS: any(record.seed != recipe.train.seed for record in records),
+        SEEDS: any(_seeds(row, recipe.train.seed) > 1 for row in board.rows),
     }
     names = (*board.axes, *(name for name, by_search in chosen.items() if by_search and name not in board.axes))
     whole = recipe.model_dump(mode="json")
@@ -71,6 +71,10 @@ def row_recipes(run: RunRead, board: Leaderboard) -> RowRecipes:
     if recipe.engine != "auto":
         base["engine"] = recipe.engine
     return RowRecipes(base, names, recipe.train.seed, train_command(recipe))
+
+
+def _seeds(row: Row, first: int) -> int:
+    return max(row.seeds, row.record.seed - first + 1)
 
 
 def recipe_text(base: Mapping[str, Any], names: Sequence[str], values: Sequence[Any]) -> str:

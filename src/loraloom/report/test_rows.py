@@ -31,10 +31,13 @@ def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str
 
 
 def tested_trials(run: RunRead, commands: tuple[Command, ...], best: TrialRecord) -> tuple[int, ...]:
-    """The trials that the test rows were read with, `best` the last: by their records, and by the log of commands."""
-    logged = [number for command in commands for number in command.tested]
+    """The trials that the test rows were read with, `best` the last: by their records, and by the log of commands.
+
+    One that is the mean of several goes by the number of the best of them, which may have been tested by itself before.
+    """
+    logged = [number for command in commands for number in command.tested if number != best.number]
     recorded = [record.number for record in run.records if record.result is not None and record.result.test]
-    earlier = dict.fromkeys(number for number in (*recorded, *logged) if number != best.number)
+    earlier = dict.fromkeys((*(number for number in recorded if number != best.number or best.is_soup), *logged))
     return (*earlier, best.number)
 
 

@@ -45,6 +45,10 @@ class Clock:
     max_seconds: float | None
     now: Callable[[], float] = time.monotonic
     reserve: float = 8.0
+    test_seconds: float = 8.0
+    """What is kept of it for the test of the winner."""
+    mixing_seconds: float = math.inf
+    """What the winner's seeds take to be mixed into one adapter; not known at first."""
     started: float | None = None
     called: bool = False
     """Whether a program called it, which may have loaded libraries before: what was seen of that is no measure then."""
@@ -91,6 +95,13 @@ class Clock:
             return 0.0
         pictured = self.max_seconds is None or self.pictures_seconds <= PICTURED_SHARE * self.max_seconds
         return self.page_seconds + (self.pictures_seconds if pictured else 0.0)
+
+    @property
+    def allows_mixing(self) -> bool:
+        """Whether the winner's seeds can be mixed and leave the test and the report's page their time."""
+        left = self.seconds_left
+        page = self.page_seconds if self.reports else 0.0
+        return left is None or left > self.mixing_seconds + self.test_seconds + page
 
     @property
     def least_seconds(self) -> float:

@@ -29,6 +29,9 @@ from loraloom.study.record import TrialRecord
 CUT_SHORT, COLLAPSED = 2.0, 4.0
 """Standard errors of a difference, by rows that were validated: the best of a thousand equal trials is 3.2 ahead."""
 
+SOUP_ROWS = 1_000
+"""Of fewer training rows the mean of a winner's seeds is better than each (docs/log.md); of more it is not."""
+
 Preferred = Literal["done", "repeated seeds", "fewer parameters"]
 
 
@@ -100,6 +103,11 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     as_good = [rival for rival in (leader, *done) if leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
     winner = min(as_good, key=_preference)
     return Choice(winner, leader, _standard_error(noise, leader, winner), metric)
+
+
+def is_better_mixed(winner: TrialRecord, seeds: int) -> bool:
+    """Whether the mean of the weights of the winner's `seeds` tends to be better than each."""
+    return seeds > 1 and (winner.train_rows or SOUP_ROWS) < SOUP_ROWS
 
 
 def _is_above(one: Standing, other: Standing, errors: float) -> bool:

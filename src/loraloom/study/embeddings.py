@@ -60,7 +60,8 @@ class Embedded:
 class SecondAbout:
     """The file that a run is compared with: `digest` is of its texts and labels, `rows` those that had a text.
 
-    `unlabelled` says why its labels can't be used; `winner` is the trial whose predictions of them are kept.
+    `unlabelled` says why its labels can't be used; `winner` is the trial whose predictions of them are kept, or, with
+    `soup_of`, the best of the trials whose mean's predictions they are.
     `note` says where they were read as others than they are.
     """
 
@@ -71,6 +72,7 @@ class SecondAbout:
     unlabelled: str | None
     winner: int
     note: str | None = None
+    soup_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from shlex import quote
 
 from loraloom.errors import RunError, shell_path
 from loraloom.recipe import Choices, Recipe
+from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import known_commands, resume_command, rows_again
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import RECIPE
@@ -24,8 +25,6 @@ from loraloom.study.run import PLAN, SOUP
 from loraloom.study.sealed import read_sealed
 
 _MOST_COUNTED = 100_000
-SOUP_ROWS = 1_000
-"""Of fewer training rows the mean of a winner's seeds is better than each (docs/log.md); of more it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +60,11 @@ def seeds_of(winner: TrialRecord, records: Sequence[TrialRecord]) -> int:
 
 
 def is_to_be_mixed(run: Path, winner: TrialRecord, seeds: int) -> bool:
-    """Whether the winner of a run of few rows has several `seeds` that `loraloom soup` has not mixed yet.
+    """Whether the winner of a run of few rows has several `seeds` that were not mixed yet, for which time lacked.
 
     A soup of an earlier winner, or one that can't be read, is none of this one's.
     """
-    if seeds == 1 or (winner.train_rows or SOUP_ROWS) >= SOUP_ROWS:
+    if winner.is_soup or not is_better_mixed(winner, seeds):
         return False
     if not is_whole(run / SOUP):
         return True

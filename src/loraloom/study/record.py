@@ -41,7 +41,7 @@ REFITTED = (
 """The mark of RUN/refit, the winner that was trained again."""
 
 SOUP_OF = "its weights are the mean of those of trials "
-"""How the mark of RUN/soup begins, the winner's seeds in one adapter."""
+"""How the mark begins of several seeds in one adapter: of RUN/soup, and of a best/ that is its copy."""
 
 Dtype = Literal["fp32", "bf16"]
 """What frozen weights are computed in."""
@@ -179,9 +179,19 @@ class TrialRecord(_Frozen):
         return REFITTED in self.marks
 
     @property
+    def soup_of(self) -> str | None:
+        """The numbers of the trials whose mean it is, in words; None of what was trained itself."""
+        return next((mark.removeprefix(SOUP_OF) for mark in self.marks if mark.startswith(SOUP_OF)), None)
+
+    @property
     def is_soup(self) -> bool:
         """Whether it is the mean of several trainings, of which its seed is one's."""
-        return any(mark.startswith(SOUP_OF) for mark in self.marks)
+        return self.soup_of is not None
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """The marks that say what may be wrong with it: all but of what it is the mean."""
+        return tuple(mark for mark in self.marks if not mark.startswith(SOUP_OF))
 
     @property
     def point_key(self) -> str:

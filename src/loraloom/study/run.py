@@ -166,15 +166,20 @@ class Run:
             raise RunError(f"{self.path}: has no winner yet; go on by: {go_on_command(self.path)}")
         return best
 
-    def publish_best(self, record: TrialRecord, extra: dict[str, str], card: str) -> None:
-        """Makes best/ the folder of `record`, with its test result, the `extra` files (name to text) and its card.
+    def publish(self, folder: Path, record: TrialRecord, extra: dict[str, str]) -> None:
+        """Gives a finished folder of this run its `record` with the test result, and the `extra` files (name to text).
 
-        The trial's own folder gets the result and the files too.
+        In one step.
         """
-        source, best = self.trial_folder(record.number), self.path / BEST
-        files = {RECORD: record.model_dump_json(indent=2) + "\n", **extra}
-        _copy(source, source, files)
-        _copy(source, best, {**files, CARD: card})
+        _copy(folder, folder, {RECORD: record.model_dump_json(indent=2) + "\n", **extra})
+
+    def publish_best(self, folder: Path, record: TrialRecord, extra: dict[str, str], card: str) -> None:
+        """Makes best/ what `folder` holds, a trial's or soup/, with the test result, the `extra` files and its card.
+
+        The folder itself gets the result and the files too.
+        """
+        self.publish(folder, record, extra)
+        _copy(folder, self.path / BEST, {CARD: card})
 
     def renew_card(self, card: str) -> None:
         """Writes the model card of best/ anew, where it is not `card` already: what is said of a winner can change."""

@@ -24,12 +24,13 @@ from rich.text import Text
 from loraloom.data import Finding
 from loraloom.errors import shell_path
 from loraloom.recipe import Recipe
+from loraloom.recipe.fields import Metric
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice, chosen
 from loraloom.study.commands import command_on, go_on_command
-from loraloom.study.leaderboard import Standing, metric_name
+from loraloom.study.leaderboard import Standing, metric_name, validation
 from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.study.provenance import rows_of
 from loraloom.study.record import Evaluation, Timings, TrialRecord
@@ -244,12 +245,13 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
     assert winner.result.test is not None
     cap, test = recipe.budget.max_trainable_parameters, winner.result.test
     against = "" if cap is None else f", {percent(winner.counts.trainable / cap)} of the cap of {cap:,}"
-    marked = f" ({'; '.join(winner.marks)})" if winner.marks else ""
+    marked = f" ({'; '.join(winner.doubts)})" if winner.doubts else ""
     what = point_in_words(trained_point(winner)) or "the recipe's one configuration"
     every = rows_of(recipe).get("train")
     on_part = every is not None and (winner.train_rows or every) < every
     return (
         f"winner      trial {winner.number}: {what}",
+        *([_soup(winner, recipe.search.metric)] if winner.is_soup else []),
         *([f"trained on  {winner.train_rows:,} of {every:,} training rows"] if on_part else []),
         *_why(chosen(records, recipe.search.metric)),
         f"accuracy    {with_interval(test, recipe.search.metric)} on {plural(test.examples, 'test row')}{marked}",
@@ -258,6 +260,11 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
         f"use         loraloom predict {shell_path(run / BEST)} --text …",
         *(f"next        {command}" for command in _next(winner, run, recipe, records)),
     )
+
+
+def _soup(winner: TrialRecord, metric: Metric) -> str:
+    reached = f"validation {metric_name(metric)} {validation(winner, metric):.3f}"
+    return f"adapter     the mean of its seeds, trials {winner.soup_of}: {reached}"
 
 
 def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[TrialRecord]) -> Iterator[str]:

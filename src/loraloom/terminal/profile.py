@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from loraloom.study.record import PROFILE
-from loraloom.study.run import BEST
 
 
-def profile_lines(run: Path) -> Iterator[str]:
-    """The winner's profile, longest section first; a sentence where its engine wrote none."""
-    path = run / BEST / PROFILE
+def profile_lines(trial: Path) -> Iterator[str]:
+    """The profile in a trial's folder, longest section first; a sentence where its engine wrote none."""
+    path = trial / PROFILE
     if not path.is_file():
         yield "profile     none: the trainer engine does not time its operations"
         return

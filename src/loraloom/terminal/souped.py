@@ -19,8 +19,8 @@ def souped_lines(made: Soup, run: Run) -> tuple[str, ...]:
     assert winner.result is not None
     assert winner.result.test is not None
     own, test = validation(record, metric), record.result.test
-    used = run.path / (SOUP if made.is_as_good else BEST)
-    why = "" if made.is_as_good else "   (the soup is behind its seeds where it was judged)"
+    used = run.path / (SOUP if made.is_advised else BEST)
+    why = "" if made.is_advised else "   (the soup is behind its seeds where it was judged)"
     return (
         f"soup        of trials {numbers(seeds.trials)}; its rank holds {share(made.kept)} of their mean",
         f"validation  {metric_name(metric)} {own:.3f}, its seeds' mean {seeds.mean:.3f}, the winner's "

@@ -176,7 +176,10 @@ def _kept(run: Path, key: Key) -> Embeddings | None:
 
 
 def _is_of(kept: Second | None, rows: SecondRows, winner: TrialRecord) -> bool:
-    return kept is not None and (kept.about.digest, kept.about.winner) == (rows.digest, winner.number)
+    if kept is None:
+        return False
+    about = kept.about
+    return (about.digest, about.winner, about.soup_of) == (rows.digest, winner.number, winner.soup_of)
 
 
 def _data(recipe: Recipe, key: Key, data: TextData | None) -> TextData:
@@ -260,6 +263,13 @@ def _second(run: Run, winner: TrialRecord, second: SecondRows, rows: NDArray[np.
         correct = load(run.path / BEST).logits(texts).argmax(axis=1) == labels
     name = second.file.name.encode(errors="replace").decode()  # a name need not be text
     about = SecondAbout(
-        name, second.digest, len(second.texts), second.empty + unread, second.unlabelled, winner.number, second.note
+        file=name,
+        digest=second.digest,
+        rows=len(second.texts),
+        empty=second.empty + unread,
+        unlabelled=second.unlabelled,
+        winner=winner.number,
+        note=second.note,
+        soup_of=winner.soup_of,
     )
     return Second(about, Embedded(len(second.texts), rows, embed.texts(texts)), labels, correct)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loraloom.errors import AdapterError
+from loraloom.errors import UnmixableError
 from loraloom.study.record import CONFIG, WEIGHTS
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ def mix(folders: Sequence[Path], target: Path) -> float:
     the rank has room for, over all layers.
 
     Raises:
-        AdapterError: they do not hold the same parameters in the same shapes.
+        UnmixableError: they do not hold the same parameters in the same shapes.
     """
     from safetensors.torch import load_file, save_file
 
     adapters = [load_file(folder / WEIGHTS) for folder in folders]
     shapes = [{name: value.shape for name, value in adapter.items()} for adapter in adapters]
     if other := next((folder for folder, own in zip(folders, shapes, strict=True) if own != shapes[0]), None):
-        raise AdapterError(f"{other}: holds other parameters than {folders[0]}; only adapters of one kind are mixed")
+        raise UnmixableError(f"{other}: holds other parameters than {folders[0]}; only adapters of one kind are mixed")
     first, kept, whole = adapters[0], 0.0, 0.0
     mixed: dict[str, Tensor] = {}
     for name, value in first.items():
@@ -63,14 +63,14 @@ def divide_logits(folder: Path, temperature: float) -> None:
     """Divides the weights and biases of the head's last layer, and so the logits, of the adapter in `folder`.
 
     Raises:
-        AdapterError: it holds no such layer.
+        UnmixableError: it holds no such layer.
     """
     from safetensors.torch import load_file, save_file
 
     weights = load_file(folder / WEIGHTS)
     last = [name for name in weights if _LAST_LAYER.search(name)]
     if not last:
-        raise AdapterError(f"{folder / WEIGHTS}: has no last layer of a head that is known here")
+        raise UnmixableError(f"{folder / WEIGHTS}: has no last layer of a head that is known here")
     save_file(weights | {name: weights[name] / temperature for name in last}, folder / WEIGHTS, metadata=_METADATA)
 
 

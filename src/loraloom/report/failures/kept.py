@@ -20,6 +20,7 @@ from loraloom.study.evidence import KeptRow, Predicted, agrees, read_predicted, 
 from loraloom.study.leaderboard import reach, validation
 from loraloom.study.provenance import rows_of
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
+from loraloom.study.run import BEST
 
 T = TypeVar("T")
 MOST_TRIALS = 24
@@ -91,7 +92,7 @@ def read_kept(run: RunRead, board: Leaderboard, problems: list[str]) -> Kept | N
     panel: dict[int, Predicted] = {}
     alike = _alike(run, winner)
     for record in (winner, *(each for each in alike[:MOST_TRIALS] if each.number != winner.number)):
-        folder = run.folders.get(record.number)
+        folder = run.path / BEST if record.is_soup else run.folders.get(record.number)
         if folder is None or len(record.labels) != classes:
             continue
         try:

@@ -50,6 +50,7 @@ def answer(found: Findings) -> Iterator[str]:
         f"with {count(winner.record.counts.trainable)} trainable parameters"
         + ("" if winner.of_cap is None else f", {percent(winner.of_cap)} of the cap of {count(winner.cap)}")
         + "."
+        + (f" Its weights are the mean of those of trials {winner.record.soup_of}." if winner.record.is_soup else "")
     )
     record = winner.record
     parts = ", ".join(f"{part.name} {count(part.parameters)}" for part in winner.parts)
@@ -62,7 +63,8 @@ def answer(found: Findings) -> Iterator[str]:
     if found.answer.time:
         facts.append(f"Time: {found.answer.time.sentence}.")
     seconds = record.timings.seconds if record.timings else None
-    facts.append(f"This trial: {duration(seconds)}, engine {text(record.engine)}, {record.dtype}.")
+    trained = "Its trials" if record.is_soup else "This trial"
+    facts.append(f"{trained}: {duration(seconds)}, engine {text(record.engine)}, {record.dtype}.")
     yield bullets(facts)
 
 
