@@ -117,6 +117,14 @@ def test_a_test_computes_the_frozen_layers_too() -> None:
     assert costs.text_seconds(CONFIGURATION) == costs.eval_row_seconds(CONFIGURATION)
 
 
+def test_a_text_s_answer_takes_no_longer_than_training_by_it() -> None:
+    """Where four rows are held out, a second beside their evaluation is no 1,000 s of a test of 4,000."""
+    timings = Timings(seconds=3.0, train_seconds=2.0, examples_per_second=100)
+    one = measured(CONFIGURATION, timings, 4.0, train_rows=100, eval_rows=4, passes=2, evaluated=1)
+    assert Costs([one]).eval_row_seconds(CONFIGURATION) == 0.25
+    assert Costs([one]).text_seconds(CONFIGURATION) == 0.01
+
+
 def test_states_of_frozen_layers_are_of_texts_of_one_length() -> None:
     whole = _one(0.04, prefix_row_seconds=0.08, train_rows=64, max_length=512, **KEPT)
     costs = Costs([_one(0.01, prefix_row_seconds=0.02, train_rows=64, **KEPT), whole])

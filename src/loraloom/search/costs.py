@@ -136,12 +136,12 @@ class Costs:
         return CAUTION * (train_rows + eval_rows) * row
 
     def text_seconds(self, configuration: Configuration) -> float:
-        """Seconds from a text of which nothing is known to its answer, as in a test."""
-        return (
-            self._encode_row_seconds(configuration)
-            + self._prefix_row_seconds(configuration)
-            + self.eval_row_seconds(configuration)
-        )
+        """Seconds from a text of which nothing is known to its answer, as in a test.
+
+        It takes no longer than training by it: of an evaluation of few rows, what is beside them would count for more.
+        """
+        answered = min(self.eval_row_seconds(configuration), self.train_row_seconds(configuration))
+        return self._encode_row_seconds(configuration) + self._prefix_row_seconds(configuration) + answered
 
     def _encode_row_seconds(self, configuration: Configuration) -> float:
         timed = self._encoding.get((configuration.backbone.model, configuration.data.max_length))
