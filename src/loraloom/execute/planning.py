@@ -156,7 +156,8 @@ class Planner:
             return make_plan(task, self.pace.costs, self._clock.training_seconds_left, self.pace.slots)
         except NoTrialFitsError as error:
             left = self._clock.seconds_left or 0.0
-            raise BudgetError(f"{error}; give it {self._clock.would_do(left + error.missing)}") from None
+            after = f"{self._clock.reserve:.0f} s of {left:.0f} are kept for the test and the report"
+            raise BudgetError(f"{error}: {after}; give it {self._clock.would_do(left + error.missing)}") from None
 
     def write(self) -> None:
         """Keeps the plan with the run; where nothing could be measured, that of the machine where it was stays."""
