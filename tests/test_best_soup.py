@@ -25,6 +25,7 @@ from loraloom.study.embeddings import read_embeddings
 from loraloom.study.record import CARD
 from loraloom.study.run import Run
 from loraloom.terminal.live import closing_lines
+from loraloom.use.export.exporting import export
 from loraloom.use.similarity import collect
 from tests.commands import Commands
 from tests.conftest import make_recipe, make_rows
@@ -194,3 +195,14 @@ def test_its_profile_is_of_its_best_seed(tiny_recipe: dict[str, Any], commands: 
     assert "\nadapter     the mean of its seeds, trials 0 and 1: validation accuracy " in ended.out
     winner = Run(tmp_path / "run").winner().number
     assert f"\nprofile     {tmp_path}/run/trials/{winner:04d}/profile.json: " in ended.out
+
+
+def test_an_export_of_one_of_its_seeds_is_not_of_what_the_search_chose(run_of_soup: Path, tmp_path: Path) -> None:
+    seed = run_of_soup / "trials" / f"{Run(run_of_soup).winner().number:04d}"
+    said = "not the one that the search chose"
+    for adapter, chosen in ((seed, False), (run_of_soup / "soup", True), (run_of_soup / "best", True)):
+        target = tmp_path / adapter.name
+        export(adapter, "peft", target)
+        card = (target / CARD).read_text(encoding="utf-8")
+        assert (said not in card) is chosen
+        assert (MEAN in card) is chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from loraloom.backbone.cards import card_facts
 from loraloom.errors import LoraloomError
@@ -13,7 +14,7 @@ from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.wording import clean, count
 from loraloom.study.provenance import describe_machine
 from loraloom.study.record import read_record
-from loraloom.study.run import BEST
+from loraloom.study.run import BEST, TRIALS
 from loraloom.use.export.measuring import Measured
 from loraloom.use.export.onnx_folder import FP32, INT8, LABELS, TOKENIZER
 from loraloom.use.export.subject import Subject
@@ -43,11 +44,19 @@ def export_card(form: str, subject: Subject, measured: Sequence[Measured], notes
     run = run_of(subject.folder)
     if run is not None:
         try:
-            chosen = subject.folder.resolve().name == BEST or read_record(run / BEST).number == subject.record.number
-            return model_card(run, subject.record, made, chosen=chosen)
+            return model_card(run, subject.record, made, chosen=_is_chosen(run, subject))
         except LoraloomError:  # a run that can't be read does not keep its adapter from being used
             pass
     return card_without_run(subject.record, card_facts(subject.source), made)
+
+
+def _is_chosen(run: Path, subject: Subject) -> bool:
+    """Whether it is what the search chose, or was made of it; one of the seeds whose mean was chosen is not."""
+    folder = subject.folder.resolve()
+    if folder.name == BEST:
+        return True
+    best = read_record(run / BEST)
+    return best.number == subject.record.number and not (best.is_soup and folder.parent.name == TRIALS)
 
 
 def _merged(subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) -> Form:
