@@ -15,7 +15,7 @@ import pytest
 
 import loraloom
 from loraloom import refitting
-from loraloom.engine import Outcome
+from loraloom.engine import Job, Outcome
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
 from loraloom.search.watcher import Watcher
@@ -23,6 +23,7 @@ from loraloom.study.durable import MANIFEST
 from loraloom.study.provenance import class_rows
 from loraloom.study.record import CHECKPOINT, read_record
 from loraloom.study.run import Run
+from loraloom.terminal.refitted import refitted_lines
 from loraloom.use.evaluate import evaluate
 from loraloom.use.submit import _training_rows
 from tests.commands import Commands
@@ -144,7 +145,7 @@ def test_one_that_was_stopped_is_gone_on_with_to_the_same_bytes(
         patched.setattr(refitting, "_train", stopped)
         with pytest.raises(StoppedError, match="stopped by SIGTERM"):
             refitting.refit(tmp_path / "other", stop=stop)
-    assert (tmp_path / "other" / "refitting" / "checkpoint").is_dir()
+    assert (tmp_path / "other" / "refitting" / "0000" / "checkpoint").is_dir()
     assert not (tmp_path / "other" / "refit").exists()
     loraloom.refit(tmp_path / "other")
     one, other = ((tmp_path / name / "refit" / WEIGHTS).read_bytes() for name in ("run", "other"))
@@ -162,7 +163,7 @@ def _of_less(outcome: Outcome) -> Outcome:
     [
         (
             _of_less,
-            "came to an accuracy of 0.000 on the validation rows, which it was trained on, where the winner has",
+            "came to an accuracy of 0.000 on the validation rows, which it was trained on, where trial",
         ),
         (lambda outcome: replace(outcome, state="failed", result=None, reason="the loss became nan"), "became nan"),
     ],
@@ -193,7 +194,8 @@ def test_one_that_was_stopped_once_it_was_trained_is_not_trained_again(
         patched.setattr(refitting, "_train", stopped_in_its_last_step)
         with pytest.raises(StoppedError, match="stopped by SIGTERM"):
             refitting.refit(searched, stop=stop)
-    trained = (searched / "refitting" / WEIGHTS).read_bytes()
+    (folder,) = (searched / "refitting").iterdir()
+    trained = (folder / WEIGHTS).read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(refitting, "_train", lambda *given: pytest.fail("trained again"))
         loraloom.refit(searched)
@@ -209,7 +211,7 @@ def test_what_lies_there_and_is_not_the_winner_trained_again_is_not_taken_for_it
     assert winner is not None
     other = winner.number if spoilt == "no refit" else 1 - winner.number
     lying = run_refitted / "refit" if spoilt == "damage" else searched / "trials" / f"{other:04d}"
-    work = shutil.copytree(lying, searched / "refitting")
+    work = shutil.copytree(lying, searched / "refitting" / f"{winner.number:04d}")
     if spoilt == "damage":
         (work / WEIGHTS).write_bytes(b"")
     assert loraloom.refit(searched).train_rows == 120
@@ -221,6 +223,57 @@ def test_a_link_in_the_place_of_its_folder_is_not_followed(searched: Path, tmp_p
     (searched / "refitting").symlink_to(elsewhere)
     assert loraloom.refit(searched).is_refitted
     assert [path.name for path in elsewhere.iterdir()] == ["kept"]
+
+
+@pytest.fixture(scope="module")
+def run_of_soup(tiny_model: Path, rows_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose winner is the mean of two seeds."""
+    run = tmp_path_factory.mktemp("souped") / "run"
+    loraloom.search(make_recipe(tiny_model, rows_file), run, overrides=["search.seeds=2"], report=False)
+    assert Run(run).winner().is_soup
+    return run
+
+
+def test_a_mean_of_seeds_has_each_of_them_trained_again_and_is_their_mean(run_of_soup: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run_of_soup, tmp_path / "run")
+    stop, train, trained = Stop(), refitting._train, list[Job]()
+
+    def stopped_after_one(place: Any, job: Job, *given: Any) -> Outcome:
+        outcome = train(place, job, *given)
+        trained.append(job)
+        if len(trained) == 1:
+            with stop.politely():
+                stop.ask(StoppedError(run, "stopped by SIGTERM"))
+        return outcome
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(refitting, "_train", stopped_after_one)
+        with pytest.raises(StoppedError):
+            refitting.refit(run, stop=stop)
+        refitted = loraloom.refit(run)
+    winner = Run(run).winner()
+    assert sorted(job.number for job in trained) == [0, 1]
+    assert len({job.configuration.train.seed for job in trained}) == 2
+    assert {len(job.rows.train) for job in trained} == {refitted.train_rows} == {120}
+    assert refitted.is_refitted
+    assert refitted.soup_of == winner.soup_of == "0 and 1"
+    assert winner.result is not None
+    assert refitted.result is not None
+    assert refitted.result.test is not None
+    assert refitted.result.validation == winner.result.validation
+    assert read_record(run / "refit") == refitted == loraloom.load(run / "refit").record
+    assert not (run / "refitting").exists()
+    assert refitted_lines(refitted, Run(run))[0] == "refitted    the mean of trials 0 and 1, on 120 rows"
+    card = (run / "refit" / "README.md").read_text(encoding="utf-8")
+    assert "the mean of those of trials 0 and 1, seeds of one configuration" in card
+    assert "after the search it was trained on its validation rows too" in card
+
+
+def test_a_mean_of_which_a_seed_is_gone_is_not_trained_again(run_of_soup: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run_of_soup, tmp_path / "run")
+    shutil.rmtree(run / "trials" / f"{1 - Run(run).winner().number:04d}")
+    with pytest.raises(RunError, match=r"is the mean of trials 0 and 1, of which the run has \d; go on by: loraloom"):
+        loraloom.refit(run)
 
 
 def test_a_run_without_a_winner_is_refused(searched: Path) -> None:
@@ -271,7 +324,7 @@ def test_one_that_is_stopped_by_a_signal_is_saved_and_says_how_it_goes_on(comman
         ended = child.wait()
     assert ended.code == 75
     assert ended.sentence.endswith(f"Go on with: loraloom refit {searched}")
-    saved = [int(path.parent.name) for path in (searched / "refitting" / CHECKPOINT).glob(f"*/{MANIFEST}")]
+    saved = [int(path.parent.name) for path in (searched / "refitting").glob(f"*/{CHECKPOINT}/*/{MANIFEST}")]
     assert saved == [SIGNALLED_STEP]
     assert commands.run("refit", searched).code == 0
 

@@ -3,15 +3,17 @@
 What a search holds out to choose by is lost to its trainings. Here the winner's configuration, with its seed and its
 passes, is trained on training and validation rows together. The test rows stay held out: the refitted adapter is tested
 on them as the winner was. Its validation result is the winner's, as `best_score_` is beside the refitted
-`best_estimator_` of scikit-learn's GridSearchCV; so is its temperature.
+`best_estimator_` of scikit-learn's GridSearchCV; so is its temperature. Where the winner is the mean of several seeds,
+each of them is trained again, and the refit is their mean.
 
-Costs one training. The adapter appears whole or not at all; a training that was broken off is gone on with.
+Costs one training, or one of each seed. The adapter appears whole or not at all; a training that was broken off is gone
+on with.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +36,16 @@ from loraloom.report.model_card import model_card
 from loraloom.report.wording import duration
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import Watcher
-from loraloom.study.commands import command_on
-from loraloom.study.durable import discard, replacing_folder, verify_manifest, write_text
+from loraloom.souping import is_soup_of, mix_into, numbers, standing_of
+from loraloom.study.commands import command_on, go_on_command
+from loraloom.study.durable import (
+    discard,
+    replacing_folder,
+    system_errors_of,
+    verify_manifest,
+    write_manifest,
+    write_text,
+)
 from loraloom.study.record import (
     CARD,
     CONFIG,
@@ -50,6 +60,7 @@ from loraloom.study.record import (
 )
 from loraloom.study.run import BEST, REFIT, REFITTING, Run, folder_to_begin
 from loraloom.use.adapter import load
+from loraloom.use.backbones import Backbones
 from loraloom.use.evaluate import test_winner
 from loraloom.use.temperature import fitted_temperature, keep_temperature
 
@@ -76,18 +87,53 @@ def refit(
             winner = run.winner()
             place = prepare_again(run, watcher, in_memory, command_on("refit", run.path, run.recipe))
             place, work = place.over(data=_with_held_out(place.data)), run.path / REFITTING
-            configuration = _configuration(winner)
-            if not _is_trained(work, winner, configuration):
-                watcher.note(_foreseen(winner, place.data))
-                job = place.job(winner.number, configuration, folder_to_begin(work), noted=False)
-                outcome = _train(place, job, stop, watcher.note)
-                if outcome.state == "stopped":
-                    stop.raise_if_asked()
-                _refuse_less(outcome, winner, work)
-                _record(place, winner, configuration, job, outcome)
-                stop.raise_if_asked()
+            if work.is_symlink() or work.is_file():
+                work.unlink()  # what lies behind a link is not the run's to write into
+            trials = _trials(run, winner)
+            folders = [work / f"{trial.number:04d}" for trial in trials]
+            for trial, folder in zip(trials, folders, strict=True):
+                _train_again(place, trial, folder, watcher, stop)
             watcher.note("testing it")
-            return _publish(run, winner, place.data.test, work)
+            refitted = _publish(run, winner, folders, place)
+            discard(work)
+            return refitted
+
+
+def _trials(run: Run, winner: TrialRecord) -> tuple[TrialRecord, ...]:
+    """The trials that the winner's weights are of: its own, or those whose mean it is, the best first.
+
+    Raises:
+        RunError: one of those is gone.
+    """
+    if not winner.is_soup:
+        return (winner,)
+    seeds = standing_of(run, winner)
+    if not is_soup_of(winner, seeds):
+        raise RunError(
+            f"{run.path / BEST}: is the mean of trials {winner.soup_of}, of which the run has {numbers(seeds.trials)}; "
+            f"go on by: {go_on_command(run.path)}"
+        )
+    return seeds.trials
+
+
+def _train_again(place: Workplace, trial: TrialRecord, folder: Path, watcher: Watcher, stop: Stop) -> None:
+    """Trains a trial on all rows of `place` in `folder`, or goes on with that, unless it was done before.
+
+    Raises:
+        LoraloomError: it failed, or came to less than it was.
+        StoppedError: it was stopped.
+    """
+    configuration = _configuration(trial)
+    if _is_trained(folder, trial, configuration):
+        return
+    watcher.note(_foreseen(trial, place.data))
+    job = place.job(trial.number, configuration, folder_to_begin(folder), noted=False)
+    outcome = _train(place, job, stop, watcher.note)
+    if outcome.state == "stopped":
+        stop.raise_if_asked()
+    _refuse_less(outcome, trial, folder.parent)
+    _record(place, trial, configuration, job, outcome)
+    stop.raise_if_asked()
 
 
 def _with_held_out(data: TextData) -> TextData:
@@ -97,30 +143,29 @@ def _with_held_out(data: TextData) -> TextData:
     return replace(data, train=train, fingerprint=fingerprint(data.labels, (train, data.validation, data.test)))
 
 
-def _configuration(winner: TrialRecord) -> Configuration:
-    """The winner's, on all rows, for as many passes as it had."""
-    configuration = winner.configuration.with_fields(data={"max_train_samples": None})
-    return configuration.with_fields(train={"num_train_epochs": winner.epochs}) if winner.cut_short else configuration
+def _configuration(trial: TrialRecord) -> Configuration:
+    """The trial's, on all rows, for as many passes as it had."""
+    configuration = trial.configuration.with_fields(data={"max_train_samples": None})
+    return configuration.with_fields(train={"num_train_epochs": trial.epochs}) if trial.cut_short else configuration
 
 
-def _is_trained(work: Path, winner: TrialRecord, configuration: Configuration) -> bool:
-    """Whether the training of this winner came to its end in `work`, and was broken off in its test."""
+def _is_trained(folder: Path, trial: TrialRecord, configuration: Configuration) -> bool:
+    """Whether the training of this trial came to its end in `folder`, and what follows it was broken off."""
     try:
-        verify_manifest(work)
-        record = read_record(work)
+        verify_manifest(folder)
+        record = read_record(folder)
     except (AdapterError, RunError):
         return False
-    return record.is_refitted and (record.number, record.configuration) == (winner.number, configuration)
+    return record.is_refitted and (record.number, record.configuration) == (trial.number, configuration)
 
 
-def _foreseen(winner: TrialRecord, data: TextData) -> str:
-    """What is trained, and how long that takes, by the winner's own training."""
+def _foreseen(trial: TrialRecord, data: TextData) -> str:
+    """What is trained, and how long that takes, by the trial's own training."""
     rows, held_out = len(data.train), len(data.validation)
-    said = f"training trial {winner.number} again on {rows:,} rows, {held_out:,} of them of validation"
-    if winner.timings is None or not winner.timings.examples_per_second:
+    said = f"training trial {trial.number} again on {rows:,} rows, {held_out:,} of them of validation"
+    if trial.timings is None or not trial.train_rows:
         return said
-    passes = winner.epochs or winner.configuration.train.num_train_epochs
-    return f"{said}, in about {duration(passes * rows / winner.timings.examples_per_second)}"
+    return f"{said}, in about {duration(trial.timings.train_seconds * rows / trial.train_rows)}"
 
 
 def _done(epoch: float, passes: float) -> str:
@@ -149,21 +194,21 @@ def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) 
     return outcome
 
 
-def _refuse_less(outcome: Outcome, winner: TrialRecord, work: Path) -> None:
-    """Refuses a training that failed, or that has learnt less of the validation rows than the winner knew of them.
+def _refuse_less(outcome: Outcome, trial: TrialRecord, work: Path) -> None:
+    """Refuses a training that failed, or that has learnt less of the validation rows than the trial knew of them.
 
     Raises:
         LoraloomError: it is so.
     """
     if outcome.result is None:
         raise LoraloomError(f"the training failed: {outcome.reason}; {BEST}/ is as it was")
-    assert winner.result is not None
-    before, now = winner.result.validation, outcome.result.validation
+    assert trial.result is not None
+    before, now = trial.result.validation, outcome.result.validation
     if before.interval is not None and now.accuracy < before.interval[0]:
         discard(work)
         raise LoraloomError(
             f"the training came to an accuracy of {now.accuracy:.3f} on the validation rows, which it was trained on, "
-            f"where the winner has {before.accuracy:.3f} without; it is not kept, and {BEST}/ is as it was"
+            f"where trial {trial.number} has {before.accuracy:.3f} without; it is not kept, and {BEST}/ is as it was"
         )
 
 
@@ -175,16 +220,28 @@ def _record(place: Workplace, winner: TrialRecord, configuration: Configuration,
     Recorder(place).write(Proposal(winner.number, winner.point, configuration), job, outcome)
 
 
-def _publish(run: Run, winner: TrialRecord, test: Split, work: Path) -> TrialRecord:
-    """Tests the adapter as saved in `work`, and makes RUN/refit of it."""
-    tested, predictions = test_winner(load(work), test)
-    temperature = fitted_temperature(run.path / BEST, winner)
-    files = {RECORD: tested.model_dump_json(indent=2) + "\n", TEST_PREDICTIONS: predictions}
-    with replacing_folder(run.path / REFIT) as new:
-        for name in (WEIGHTS, CONFIG):
-            shutil.copyfile(work / name, new / name)
-        for name, text in {**files, CARD: model_card(run.path, tested)}.items():
+def _publish(run: Run, winner: TrialRecord, folders: Sequence[Path], place: Workplace) -> TrialRecord:
+    """Makes RUN/refit of what was trained in `folders`, their mean if they are several, and tests it as it is loaded.
+
+    Raises:
+        UnmixableError: they have no mean.
+    """
+    trained = [read_record(folder) for folder in folders]
+    with replacing_folder(run.path / REFIT) as new, system_errors_of(run.path / REFIT):
+        if len(folders) > 1:
+            validation = place.rows(trained[0].configuration, noted=False).validation
+            mix_into(new, trained, folders, validation, Backbones())
+        else:
+            for name in (WEIGHTS, CONFIG, RECORD):
+                shutil.copyfile(folders[0] / name, new / name)
+            write_manifest(new)
+        tested, predictions = test_winner(load(new), place.data.test)
+        assert tested.result is not None
+        assert winner.result is not None
+        result = Result(validation=winner.result.validation, test=tested.result.test)
+        record = tested.model_copy(update={"result": result})
+        files = {RECORD: record.model_dump_json(indent=2) + "\n", TEST_PREDICTIONS: predictions}
+        for name, text in {**files, CARD: model_card(run.path, record)}.items():
             write_text(new / name, text)
-        keep_temperature(temperature, new)
-    discard(work)
-    return tested
+        keep_temperature(fitted_temperature(run.path / BEST, winner), new)
+    return record

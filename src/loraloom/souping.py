@@ -19,6 +19,8 @@ import numpy as np
 
 from loraloom import metrics
 from loraloom.calibration import temperature_towards
+from loraloom.data import Encoded
+from loraloom.engine.job import Rows
 from loraloom.errors import RunError, UnmixableError
 from loraloom.execute.alone import alone, left_as_found
 from loraloom.execute.workplace import Workplace
@@ -66,7 +68,8 @@ def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -
     with alone(), left_as_found():
         run, watcher = Run(Path(out)), watcher or Watcher()
         with run.locked():
-            seeds = _seeds(run, run.winner())
+            seeds = standing_of(run, run.winner())
+            _refuse_alone(run, seeds)
             place = prepare_again(run, watcher, in_memory, command_on("soup", run.path, run.recipe))
             made = mix_seeds(run, place, seeds, watcher)
             watcher.note("testing it")
@@ -87,13 +90,37 @@ def mix_seeds(run: Run, place: Workplace, seeds: Standing, watcher: Watcher) -> 
     backbones = Backbones()
     for folder in folders:
         backbones.add(folder)  # refuses what can't be used
+    rows = place.rows(seeds.leader.configuration, noted=False)
     with replacing_folder(run.path / SOUP) as new, system_errors_of(run.path / SOUP):
-        kept = mix(folders, new)
-        _label(seeds, new)
-        _sharpen(backbones.add(new), run, place, seeds, new)
-        record = _validated(backbones.add(new), place, seeds, new)  # as a user would
+        kept = mix_into(new, seeds.trials, folders, rows.validation, backbones)
+        record = _validated(backbones.add(new), rows, seeds, new)  # as a user would
     own = mean_of([validation(record, run.recipe.search.metric)])
     return Soup(record, seeds, kept, is_better_mixed(record, len(seeds.trials)) or own >= seeds.mean)
+
+
+def mix_into(
+    new: Path, trials: Sequence[TrialRecord], folders: Sequence[Path], validation: Encoded, backbones: Backbones
+) -> float:
+    """Makes `new` an adapter's folder, which can be loaded: the mean of the adapters in `folders`, with a record.
+
+    Its record is like the first of `trials`, whose folders they are. It is made as sure of the rows of `validation` as
+    they are together, which reads no label. Returns the share of their mean that it holds.
+
+    Raises:
+        UnmixableError: they have no mean.
+    """
+    kept = mix(folders, new)
+    marks = (*trials[0].marks, SOUP_OF + numbers(trials))
+    record = trials[0].model_copy(update={"timings": _together(trials), "marks": marks})
+    write_json(new / RECORD, record.model_dump(mode="json"))
+    write_manifest(new)
+    predicted = [read_predicted(folder, len(record.labels)) for folder in folders]
+    each = [one.probabilities for one in predicted if one is not None]
+    if len(each) == len(folders):  # a run of an earlier version may have kept none
+        own = metrics.softmax(backbones.add(new).logits_of(validation))
+        divide_logits(new, temperature_towards(own, np.mean(each, axis=0)))
+        write_manifest(new)
+    return kept
 
 
 def numbers(trials: Sequence[TrialRecord]) -> str:
@@ -101,23 +128,33 @@ def numbers(trials: Sequence[TrialRecord]) -> str:
     return listed([str(number) for number in sorted(trial.number for trial in trials)])
 
 
-def _seeds(run: Run, winner: TrialRecord) -> Standing:
-    """The winner with its other seeds.
+def standing_of(run: Run, winner: TrialRecord) -> Standing:
+    """The winner with its other seeds, if it has any.
 
     Raises:
-        RunError: its own trial is gone, or it has no other.
+        RunError: its own trial is gone.
     """
     ranked = standings(run.records(), run.recipe.search.metric)
     of_winner = (one for one in ranked if any(trial.number == winner.number for trial in one.trials))
     if (seeds := next(of_winner, None)) is None:
         folder = run.trial_folder(winner.number)
         raise RunError(f"{folder}: is missing, whose copy {run.path / BEST} is; take another copy of the run")
-    if len(seeds.trials) == 1:
-        why, way = "was trained with one seed", "search with search.seeds=3"
-        if run.recipe.search.seeds > 1:
-            why, way = "has no other seed that was trained as far", "give its search more time"
-        raise RunError(f"{run.path}: the winner, trial {winner.number}, {why}, and a soup is of several: {way}")
     return seeds
+
+
+def _refuse_alone(run: Run, seeds: Standing) -> None:
+    """Refuses a winner of one seed.
+
+    Raises:
+        RunError: it is one.
+    """
+    if len(seeds.trials) > 1:
+        return
+    why, way = "was trained with one seed", "search with search.seeds=3"
+    if run.recipe.search.seeds > 1:
+        why, way = "has no other seed that was trained as far", "give its search more time"
+    number = seeds.leader.number
+    raise RunError(f"{run.path}: the winner, trial {number}, {why}, and a soup is of several: {way}")
 
 
 def is_soup_of(record: TrialRecord, seeds: Standing) -> bool:
@@ -125,42 +162,21 @@ def is_soup_of(record: TrialRecord, seeds: Standing) -> bool:
     return record.soup_of == numbers(seeds.trials)
 
 
-def _label(seeds: Standing, new: Path) -> None:
-    """Makes what was mixed in `new` an adapter's folder, which can be loaded, by a record like its best seed's."""
-    marks = (*seeds.leader.marks, SOUP_OF + numbers(seeds.trials))
-    record = seeds.leader.model_copy(update={"timings": _together(seeds), "marks": marks})
-    write_json(new / RECORD, record.model_dump(mode="json"))
-    write_manifest(new)
-
-
-def _together(seeds: Standing) -> Timings | None:
-    """What the seeds' trainings took together, at the best one's rates; None where one was not timed."""
-    timed = [trial.timings for trial in seeds.trials if trial.timings is not None]
-    if len(timed) < len(seeds.trials):
+def _together(trials: Sequence[TrialRecord]) -> Timings | None:
+    """What their trainings took together, at the first one's rates; None where one was not timed."""
+    timed = [trial.timings for trial in trials if trial.timings is not None]
+    if len(timed) < len(trials):
         return None
     seconds, train = sum(each.seconds for each in timed), sum(each.train_seconds for each in timed)
     return timed[0].model_copy(update={"seconds": seconds, "train_seconds": train})
 
 
-def _sharpen(classifier: Classifier, run: Run, place: Workplace, seeds: Standing, new: Path) -> None:
-    """Makes what was mixed in `new` as sure of the validation rows as its seeds are together; it reads no label."""
-    kept = [read_predicted(run.trial_folder(trial.number), len(trial.labels)) for trial in seeds.trials]
-    together = [each.probabilities for each in kept if each is not None]
-    if len(together) < len(kept):
-        return  # the run is of a version that kept none
-    rows = place.rows(seeds.leader.configuration, noted=False)
-    own = metrics.softmax(classifier.logits_of(rows.validation))
-    divide_logits(new, temperature_towards(own, np.mean(together, axis=0)))
-    write_manifest(new)
-
-
-def _validated(classifier: Classifier, place: Workplace, seeds: Standing, new: Path) -> TrialRecord:
+def _validated(classifier: Classifier, rows: Rows, seeds: Standing, new: Path) -> TrialRecord:
     """The record with what it reaches on the validation rows, written with its predictions of them.
 
     Raises:
         UnmixableError: it is worse than its seeds by more than chance.
     """
-    rows = place.rows(seeds.leader.configuration, noted=False)
     probabilities = metrics.softmax(classifier.logits_of(rows.validation))
     score = Score.of(metrics.score(rows.data.validation.labels, probabilities))
     _refuse_less(score, seeds)
