@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from study import seeds
-from study.draws import Case, key_of
-from study.seeds import CASES, Draw, lines, measure
+from study.draws import Case, key_of, read_kept
+from study.seeds import CASES, RESULT, Draw, lines, measure
 from tests.conftest import make_recipe, make_rows
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 def test_a_draw_counts_right_rows_of_each_seed_of_the_soup_and_of_all_together(
@@ -58,3 +61,15 @@ def test_draws_of_few_rows_are_summed_up_apart_from_those_of_more() -> None:
     assert "soup − winner, 1,000 rows or more: -1.00 points" in said
     assert "taken − winner, 1,000 rows or more: +0.00 points" in said
     assert all("2 draws" in line for line in means)
+
+
+def test_what_the_docs_say_of_few_rows_is_what_was_measured() -> None:
+    (said,) = (line for line in lines(read_kept(RESULT)) if "soup − winner, fewer" in line)
+    figures = re.search(r"rows: \+(\S+) points, 95 % interval \+(\S+) to \+(\S+), (\d+) draws", said)
+    assert figures
+    gain, low, high = (f"+{float(figure):.1f}" for figure in figures.groups()[:3])
+    for page in ("contest.md", "defaults.md"):
+        text = " ".join((DOCS / page).read_text(encoding="utf-8").split())
+        assert re.search(rf"by {gain[1:]} points|was {gain[1:]} points", text)
+        assert f"({low} to {high};" in text
+    assert f"{figures[4]} draws of 28 to 693 training rows" in (DOCS / "contest.md").read_text(encoding="utf-8")
