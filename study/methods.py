@@ -21,6 +21,7 @@ mean weights of three: of those teachers, or of the first of them and the same o
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -210,7 +211,7 @@ def _mean(models: Sequence[Classifier], states: States) -> NDArray[np.float64]:
 
 def _with_own(rows: Rows, teacher: Classifier, unlabelled: States, validation: Split) -> Rows:
     """The rows, and the unlabelled ones of which a classifier is sure, with its labels."""
-    fitted = fit_temperature(validation.labels, probabilities(teacher, _states(validation.texts)))
+    fitted = fit_temperature(validation.labels, probabilities(teacher, _states(validation.texts)), math.inf)
     given = at_temperature(probabilities(teacher, unlabelled), fitted.value)
     sure = np.flatnonzero(confidence_of(given) >= SURE)
     labels = np.concatenate([rows.labels, given[sure].argmax(axis=1)])

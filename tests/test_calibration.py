@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import norm
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from loraloom.calibration import (
     COLDEST,
-    HOTTEST,
+    SPREAD,
     Temperature,
     at_temperature,
     calibration_test,
@@ -28,10 +31,12 @@ from loraloom.metrics import calibration_errors, expected_calibration_error, log
 Floats = NDArray[np.float64]
 
 
-def drawn(seed: int, rows: int = 400, temperature: float = 1.0, classes: int = 4) -> tuple[NDArray[np.int64], Floats]:
+def drawn(
+    seed: int, rows: int = 400, temperature: float = 1.0, classes: int = 4, scale: float = 2.0
+) -> tuple[NDArray[np.int64], Floats]:
     """Labels drawn from softmax(logits), and what a model says whose logits are `temperature` times too large."""
     generator = np.random.default_rng(seed)
-    logits = generator.normal(0, 2, size=(rows, classes))
+    logits = generator.normal(0, scale, size=(rows, classes))
     truth = softmax(logits)
     labels = (truth.cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1)
     return labels, softmax(temperature * logits)
@@ -107,35 +112,74 @@ def test_a_temperature_keeps_every_prediction_and_stands_a_probability_of_zero()
         assert np.isfinite(after).all()
 
 
-def test_the_fitted_temperature_is_the_one_with_the_least_log_loss() -> None:
-    labels, shares = drawn(3, temperature=1.7)
-    fitted = fit_temperature(labels, shares)
-    grid = np.linspace(0.5, 4, 400)
-    losses = [sklearn_log_loss(labels, at_temperature(shares, float(each)), labels=range(4)) for each in grid]
-    assert fitted.value == pytest.approx(float(grid[int(np.argmin(losses))]), abs=0.01)
+@pytest.mark.parametrize("spread", [0.1, SPREAD, math.inf])
+def test_the_fitted_temperature_is_the_one_with_the_least_log_loss_and_loss_of_its_prior(spread: float) -> None:
+    labels, shares = drawn(3, rows=60, temperature=1.7)
+    fitted = fit_temperature(labels, shares, spread)
+    grid = np.linspace(0.5, 4, 1000)
+    of_rows = [sklearn_log_loss(labels, at_temperature(shares, float(each)), labels=range(4)) for each in grid]
+    losses = 60 * np.array(of_rows) - norm.logpdf(np.log(grid) / spread)
+    assert fitted.value == pytest.approx(float(grid[int(np.argmin(losses))]), abs=0.005)
     assert fitted.interval[0] < fitted.value < fitted.interval[1]
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
-def test_the_temperatures_interval_covers_the_truth_in_95_percent(temperature: float) -> None:
+def test_the_interval_without_a_prior_covers_the_truth_in_95_percent(temperature: float) -> None:
     covered = 0
     for seed in range(300):
         labels, shares = drawn(seed, rows=200, temperature=temperature)
-        low, high = fit_temperature(labels, shares).interval
+        low, high = fit_temperature(labels, shares, math.inf).interval
         covered += low <= temperature <= high
     assert 0.915 <= covered / 300 <= 0.985  # 0.95, and under three standard errors of 300 tries
 
 
-def test_rows_that_are_all_right_ask_for_no_temperature_but_the_coldest() -> None:
+def test_the_interval_covers_temperatures_that_are_drawn_from_the_prior_in_95_percent() -> None:
+    covered, generator = 0, np.random.default_rng(0)
+    for seed in range(300):
+        temperature = math.exp(generator.normal(0, SPREAD))
+        labels, shares = drawn(seed, rows=30, temperature=temperature)
+        low, high = fit_temperature(labels, shares).interval
+        covered += low <= temperature <= high
+    assert 0.915 <= covered / 300 <= 0.985
+
+
+def test_few_rows_leave_a_temperature_near_one_and_many_make_it_the_likeliest() -> None:
+    labels, shares = drawn(3, rows=20_000, temperature=1.7)
+    parts = []
+    for rows in (5, 50, 500, 20_000):
+        fitted, likeliest = (fit_temperature(labels[:rows], shares[:rows], spread) for spread in (SPREAD, math.inf))
+        parts.append(math.log(fitted.value) / math.log(likeliest.value))
+    assert parts == sorted(parts)
+    assert 0 < parts[0] < 0.2
+    assert 0.99 < parts[-1] < 1
+
+
+@pytest.mark.parametrize("rows", [20, 44])
+@pytest.mark.parametrize("temperature", [0.6, 1.0, 1.6])
+def test_a_temperature_of_few_rows_does_no_harm_to_others(rows: int, temperature: float) -> None:
+    labels, shares = drawn(99, 2_000, temperature, scale=4)
+    changes = []
+    for seed in range(60):
+        fitted = fit_temperature(*drawn(seed, rows, temperature, scale=4))
+        after = at_temperature(shares, fitted.value) if fitted.is_needed else shares
+        changes.append(log_loss(labels, after) - log_loss(labels, shares))
+    assert np.mean(changes) < 0.001  # without a prior, of 20 rows: 0.05 where the truth is 1, or below
+
+
+def test_rows_that_are_all_right_ask_for_a_colder_one_and_without_a_prior_for_the_coldest() -> None:
     shares = np.array([[0.9, 0.1], [0.2, 0.8]])
+    assert fit_temperature([0, 1], shares, math.inf).value == pytest.approx(COLDEST, rel=1e-3)
     fitted = fit_temperature([0, 1], shares)
-    assert fitted.value == pytest.approx(COLDEST, rel=1e-3)
-    assert fitted.interval[1] > 0.5
+    assert 0.9 < fitted.value < 1
+    assert not fitted.is_needed
 
 
-@pytest.mark.parametrize(("value", "best"), [(COLDEST, False), (0.05, True), (40.0, True), (HOTTEST, False)])
-def test_a_temperature_at_either_limit_is_none_that_is_best(value: float, best: bool) -> None:
-    assert Temperature(value, (value, value), 100).is_best == best
+def test_of_44_rows_one_error_shows_no_temperature() -> None:
+    right = np.linspace(0.84, 0.995, 43)
+    shares = np.column_stack([[*right, 0.3], [*(1 - right), 0.7]])
+    labels = np.zeros(44, dtype=np.int64)
+    assert fit_temperature(labels, shares, math.inf).is_needed
+    assert not fit_temperature(labels, shares).is_needed
 
 
 @pytest.mark.parametrize(("interval", "needed"), [((0.5, 0.9), True), ((0.5, 1.1), False), ((1.1, 1.5), True)])
@@ -148,12 +192,12 @@ def test_no_rows_have_no_temperature() -> None:
         fit_temperature([], np.zeros((0, 2)))
 
 
-def test_a_temperature_towards_labels_is_the_fitted_one_and_towards_a_tempered_self_its_own() -> None:
+def test_a_temperature_towards_labels_is_the_likeliest_and_towards_a_tempered_self_its_own() -> None:
     generator = np.random.default_rng(5)
     shares = generator.dirichlet(np.ones(4), size=300)
     labels = (generator.random((300, 1)) > shares.cumsum(axis=1)).sum(axis=1).clip(0, 3)
     towards = temperature_towards(shares, np.eye(4)[labels])
-    assert towards == pytest.approx(fit_temperature(labels, shares).value, rel=1e-4)
+    assert towards == pytest.approx(fit_temperature(labels, shares, math.inf).value, rel=1e-4)
     for temperature in (0.3, 1.0, 4.0):
         assert temperature_towards(shares, at_temperature(shares, temperature)) == pytest.approx(temperature, rel=1e-4)
 

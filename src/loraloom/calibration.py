@@ -31,6 +31,8 @@ from loraloom.metrics import (
 COLDEST, HOTTEST = 0.02, 50.0
 """The temperatures that are looked at."""
 _ENDS = math.log(COLDEST), math.log(HOTTEST)
+SPREAD = math.log(2) / 1.96
+"""Of a temperature's logarithm, before rows are seen: 95 % lie between a half and twice (`study/temperatures.py`)."""
 MOST_DRAWN = 2_000_000
 """Outcomes of rows that are drawn at once."""
 
@@ -51,21 +53,16 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
-    """`value` makes the rows it was fitted on likeliest; `interval` is of 95 %, its ends the limits where it leaves."""
+    """`value` is the most probable by the rows it was fitted on; `interval` is of 95 %."""
 
     value: float
     interval: Interval
     rows: int
 
     @property
-    def is_best(self) -> bool:
-        """Whether the rows have a best one: a model that is right in all of them is likelier the surer it is made."""
-        return 1.01 * COLDEST < self.value < 0.99 * HOTTEST
-
-    @property
     def is_needed(self) -> bool:
         """Whether the rows show that the model needs one: it is divided by then, and else by none."""
-        return self.is_best and not self.interval[0] <= 1 <= self.interval[1]
+        return not self.interval[0] <= 1 <= self.interval[1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,13 +122,19 @@ def at_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
     return np.asarray(np.exp(special.log_softmax(_logarithms(probabilities) / temperature, axis=1)), dtype=np.float64)
 
 
-def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> Temperature:
-    """The temperature that makes the labels (N,) likeliest, with its profile-likelihood interval.
+def fit_temperature(labels: ArrayLike, probabilities: ArrayLike, spread: float = SPREAD) -> Temperature:
+    """The temperature that is the most probable by the labels (N,), and its interval.
 
-    Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017, section 4.2, eq. 9.
-    The loss has one minimum in 1 / T, in which it is convex. The interval holds the temperatures at which the loss of
-    all rows is within 1.92 of the least (Wilks, "The large-sample distribution of the likelihood ratio", Annals of
-    Mathematical Statistics 9 (1938), 60-62): it is right whichever way the likelihood leans.
+    Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017, section 4.2, eq. 9,
+    with a normal prior of its logarithm around 0, whose standard deviation is `spread`: few rows leave it near 1, and
+    of many it is the likeliest, as it is without a prior (`math.inf`). That few rows are to be believed in part alone
+    where they correct a model: Steyerberg et al., "Validation and updating of predictive logistic regression models: a
+    study on sample size and shrinkage", Statistics in Medicine 23 (2004), 2567-2586. Rule and spread were chosen by
+    `study/temperatures.py`: the likeliest of few rows may be far off, and is the coldest where all are right.
+
+    The interval holds the temperatures at which the loss of all rows, with the prior's, is within 1.92 of the least
+    (Wilks, "The large-sample distribution of the likelihood ratio", Annals of Mathematical Statistics 9 (1938), 60-62):
+    it is right whichever way the likelihood leans.
 
     Raises:
         ValueError: no rows.
@@ -140,7 +143,11 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> Temperature:
     if true.size == 0:
         raise ValueError("labels: no rows; a temperature is fitted on one or more")
     logs -= logs.max(axis=1, keepdims=True)  # so that no sum of exponentials overflows, or is below one
-    loss = _loss_at(logs, float(logs[np.arange(true.size), true].sum()))
+    of_rows = _loss_at(logs, float(logs[np.arange(true.size), true].sum()))
+
+    def loss(log_temperature: float) -> float:
+        return of_rows(log_temperature) + (log_temperature / spread) ** 2 / 2
+
     low, high = _ENDS
     best = _least(loss)
     limit = loss(best) + float(special.chdtri(1, 0.05)) / 2
@@ -157,7 +164,7 @@ def fit_temperature(labels: ArrayLike, probabilities: ArrayLike) -> Temperature:
 def temperature_towards(probabilities: ArrayLike, wanted: ArrayLike) -> float:
     """The temperature that brings probabilities (N, C) nearest to others (N, C), by their mean cross-entropy.
 
-    With labels for the others it is that of `fit_temperature`.
+    With labels for the others it is that of `fit_temperature` without a prior.
     """
     logs = _logarithms(probabilities)
     logs -= logs.max(axis=1, keepdims=True)

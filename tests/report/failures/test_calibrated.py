@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loraloom.calibration import at_temperature, confidence_of, fit_temperature
+from loraloom.calibration import at_temperature, confidence_of
 from loraloom.metrics import wilson_interval
 from loraloom.report.failures.calibrated import as_used, calibrated, loss_interval
 from loraloom.report.failures.kept import Judged
@@ -55,12 +55,13 @@ def test_a_calibrated_model_is_left_alone() -> None:
     assert "it is not shown to differ from 1" in found.remedy
 
 
-def test_a_winner_that_is_right_in_every_validation_row_has_no_temperature() -> None:
-    right = judged_rows([True] * 19, split="validation")
+@pytest.mark.parametrize(("rows", "shown"), [(19, False), (60, True)])
+def test_a_winner_that_is_right_in_few_validation_rows_has_no_temperature(rows: int, *, shown: bool) -> None:
+    right = judged_rows([True] * rows, split="validation")  # each with a confidence of 0.8
     found = calibrated(drawn_rows(1, 800, 2.5), right)
-    assert fit_temperature(right.labels, right.probabilities).value < 0.03
-    assert found.mended is None
-    assert found.remedy.startswith("No temperature can be fitted: the surer the winner is made")
+    assert (found.mended is not None) == shown
+    assert found.remedy.startswith(f"Fitted on {rows} validation rows, the temperature is 0.")
+    assert ("it is not shown to differ from 1, which changes nothing" in found.remedy) != shown
 
 
 def test_a_temperature_that_fits_other_rows_is_seen_to_do_harm() -> None:

@@ -190,12 +190,6 @@ def _remedy(judged: Judged, fitted: Temperature | None, mended: Mended | None) -
             else "The winner's validation predictions were not kept, so the temperature that would mend it is not "
             "known; a search by this version keeps them."
         )
-    if not fitted.is_best:
-        surer = "surer" if fitted.value < 1 else "less sure"
-        return (
-            f"No temperature can be fitted: the {surer} the winner is made, the likelier are its "
-            f"{plural(fitted.rows, 'validation row')}. `loraloom predict` uses none."
-        )
     low, high = fitted.interval
     found = (
         f"Fitted on {plural(fitted.rows, 'validation row')}, the temperature is {fitted.value:.2f} "
