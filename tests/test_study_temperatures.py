@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -10,7 +12,9 @@ import pytest
 from loraloom.calibration import at_temperature
 from loraloom.metrics import log_loss, softmax
 from study.temperatures import (
+    BEFORE,
     FOUND,
+    RESULT,
     ROWS,
     RULES,
     TAKEN,
@@ -59,3 +63,21 @@ def test_the_table_has_mean_worst_unlucky_and_error_in_thousandths() -> None:
     *_, table = lines(found)
     parts = fmean(figures["loss"]), max(figures["loss"]), figures["unlucky"], figures["error"]
     assert " / ".join(f"{1000 * part:+.0f}" for part in parts) in table
+
+
+def test_the_rule_that_was_taken_harms_no_model_and_loses_nothing_of_many_rows() -> None:
+    changes = json.loads(RESULT.read_text(encoding="utf-8"))["changes"]
+    worst = {
+        (rule, rows): max(max(changes[found][rule][rows]["loss"]) for found in FOUND)
+        for rule in (TAKEN, BEFORE)
+        for rows in map(str, ROWS)
+    }
+    page = " ".join((Path(__file__).parent.parent / "docs" / "predict.md").read_text(encoding="utf-8").split())
+    figures = (
+        f"by up to {worst[BEFORE, '20']:+.3f} in the mean of an adapter's draws, with it by {worst[TAKEN, '20']:+.3f}"
+    )
+    assert figures in page
+    assert max(worst[TAKEN, str(rows)] for rows in ROWS) < 0.0015
+    for found in FOUND:
+        taken, before = (fmean(changes[found][rule]["1000"]["loss"]) for rule in (TAKEN, BEFORE))
+        assert taken == pytest.approx(before, rel=0.01)
