@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from loraloom.data import Split
 from loraloom.data.sampling import part_of
+from loraloom.study.durable import write_json
+from study.machine import described
 from study.sets import load
 
 TEST_ROWS = 2_000
@@ -42,6 +45,13 @@ def parser_of(module: str, about: str | None, results: Path) -> argparse.Argumen
     return parser
 
 
+def timed_parser_of(module: str, about: str | None, results: Path) -> argparse.ArgumentParser:
+    """As `parser_of`, with the seconds after which no draw is begun."""
+    parser = parser_of(module, about, results)
+    parser.add_argument("--seconds", type=float, help="begin no draw after as many; by default all are trained")
+    return parser
+
+
 def print_cases(cases: Sequence[Case]) -> None:
     for case in cases:
         print(f"{case.name}, {case.rows or 'all'} rows, {case.passes} passes, {case.draws} draws")
@@ -55,6 +65,23 @@ def key_of(case: Case, seed: int) -> str:
 def read_kept(results: Path) -> dict[str, Any]:
     """The draws of a file of results, by their keys; none where there is no file."""
     kept: dict[str, Any] = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {"draws": {}}
+    return kept
+
+
+def taken(cases: Sequence[Case], given: argparse.Namespace, measure: Callable[[Case, int], Any]) -> dict[str, Any]:
+    """The draws of a file of results, those that were not there `measure`d: a data class each. Each is kept at once."""
+    start = time.monotonic()
+    kept = read_kept(given.results)
+    for seed in range(max(case.draws for case in cases)):  # a draw of each set before the next of any
+        for case in cases:
+            if seed >= case.draws or key_of(case, seed) in kept["draws"]:
+                continue
+            if given.seconds is not None and time.monotonic() - start > given.seconds:
+                break
+            draw = measure(case, seed)
+            kept["draws"][key_of(case, seed)] = asdict(draw) | {"machine": described()}
+            write_json(given.results, kept)
+            print(key_of(case, seed), draw, flush=True)
     return kept
 
 

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,11 +27,9 @@ import loraloom
 from loraloom.metrics import mean_interval
 from loraloom.report.markdown.text import table
 from loraloom.souping import soup
-from loraloom.study.durable import write_json
 from loraloom.study.leaderboard import mean_of
 from study.arguments import run
-from study.draws import Case, draws_of, key_of, parser_of, print_cases, read_kept, recipe_of, splits_of
-from study.machine import described
+from study.draws import Case, draws_of, print_cases, recipe_of, splits_of, taken, timed_parser_of
 
 RESULT = Path(__file__).parent / "results" / "seeds.json"
 SEEDS = 3
@@ -95,28 +92,14 @@ COMPARED: dict[str, Callable[[Draw], tuple[float, float]]] = {
 
 
 def main() -> None:
-    parser = parser_of("study.seeds", __doc__, RESULT)
-    parser.add_argument("--seconds", type=float, help="begin no draw after as many; by default all are trained")
-    run("study.seeds", _do, parser.parse_args())
+    run("study.seeds", _do, timed_parser_of("study.seeds", __doc__, RESULT).parse_args())
 
 
 def _do(given: argparse.Namespace) -> None:
     if given.list:
         print_cases(CASES)
         return
-    start = time.monotonic()
-    kept = read_kept(given.results)
-    for seed in range(max(case.draws for case in CASES)):  # a draw of each set before the next of any
-        for case in CASES:
-            if seed >= case.draws or key_of(case, seed) in kept["draws"]:
-                continue
-            if given.seconds is not None and time.monotonic() - start > given.seconds:
-                break
-            draw = measure(case, seed)
-            kept["draws"][key_of(case, seed)] = asdict(draw) | {"machine": described()}
-            write_json(given.results, kept)
-            print(key_of(case, seed), draw, flush=True)
-    print("\n".join(lines(kept)))
+    print("\n".join(lines(taken(CASES, given, measure))))
 
 
 def measure(case: Case, seed: int) -> Draw:
@@ -176,7 +159,7 @@ def lines(kept: dict[str, Any]) -> Iterator[str]:
     yield table(head, shown, numbers=range(1, len(head)))
     for few, of_some in gains.items():
         for name, values in of_some.items():
-            interval = mean_interval(values)
+            interval = mean_interval(values) if values else None
             if interval is not None:
                 span = f"95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}"
                 rows = f"fewer than {FEW:,} rows" if few else f"{FEW:,} rows or more"

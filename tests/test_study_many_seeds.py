@@ -1,0 +1,58 @@
+"""What the study keeps of soups of three to nine seeds, and how it sums draws up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study import many_seeds
+from study.draws import Case, key_of
+from study.many_seeds import CASES, COUNTS, Draw, lines, measure
+from tests.conftest import make_recipe, make_rows
+
+
+def test_a_draw_counts_right_rows_of_each_seed_and_of_each_soup(
+    tiny_model: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def splits_of(case: Case, seed: int) -> dict[str, Any]:
+        assert seed == 11  # none of study/seeds.py
+        train, test = make_rows(case.rows or 0, seed=seed), make_rows(40, seed=9)
+        return {
+            name: ([text for text, _ in rows], [label for _, label in rows])
+            for name, rows in (("train", train), ("test", test))
+        }
+
+    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
+        recipe = make_recipe(tiny_model, rows_file)
+        del recipe["data"]["train_file"]
+        return recipe | {"train": {"num_train_epochs": 1, "learning_rate": 0.02, "seed": seed, "bf16": False}}
+
+    monkeypatch.setattr(many_seeds, "splits_of", splits_of)
+    monkeypatch.setattr(many_seeds, "recipe_of", recipe_of)
+    draw = measure(Case("tiny", 60, 1, 1), 1)
+    assert (draw.seed, draw.rows, draw.tested) == (1, 48, 40)
+    assert (len(draw.seeds), len(draw.soups)) == (9, len(COUNTS))
+    assert all(0 <= right <= 40 for right in (*draw.seeds, *draw.soups))
+
+
+def test_what_more_seeds_bring_is_summed_up_over_draws() -> None:
+    draws = {
+        key_of(CASES[0], 0): Draw(0, 28, 200, (150,) * 9, (160, 162, 164, 166)),
+        key_of(CASES[1], 0): Draw(0, 86, 100, (80,) * 9, (82, 84, 84, 81)),
+    }
+    table, *gains = lines({"draws": {key: asdict(draw) | {"machine": {}} for key, draw in draws.items()}})
+    assert "| subj16 | 28 | 1 | 75.00 | 80.00 | 81.00 | 82.00 | 83.00 |" in table
+    assert "| trec | 86 | 1 | 80.00 | 82.00 | 84.00 | 84.00 | 81.00 |" in table
+    assert [line.split(" points, ")[0].strip() for line in gains] == [
+        "Soup of 5 − soup of 3: +1.50",
+        "Soup of 7 − soup of 3: +2.00",
+        "Soup of 9 − soup of 3: +1.00",
+    ]
+    assert all(line.endswith("2 draws.") for line in gains)
+
+
+def test_a_draw_alone_has_no_interval() -> None:
+    (_,) = lines({"draws": {key_of(CASES[0], 0): asdict(Draw(0, 28, 200, (150,) * 9, (160, 162, 164, 166)))}})
