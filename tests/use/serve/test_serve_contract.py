@@ -12,12 +12,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import BaseModel, ValidationError
 
 import loraloom
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import LoraloomError
 from loraloom.use.serve.app import STUCK_SECONDS
 from loraloom.use.serve.limits import Access, Limits, Settings
+from loraloom.use.serve.messages import AddRequest, ClassifyRequest, ExplainRequest, HubRequest
 from loraloom.use.serve.registry import Registry, named_adapters
 from tests.numerics.architectures import CONFIGS, save_model
 from tests.use.serve.servers import LABELS, client_of, running
@@ -83,6 +85,23 @@ def test_bytes_that_are_no_request_are_refused(client: TestClient, body: bytes) 
     answer = client.post("/v1/classify", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("request_of", "body"),
+    [
+        (ClassifyRequest, {"texts": [0] * 1000}),
+        (ClassifyRequest, {"texts": ["a"] + [""] * 1000}),
+        (ClassifyRequest, {str(number): 0 for number in range(1000)}),
+        (ExplainRequest, {str(number): 0 for number in range(1000)}),
+        (AddRequest, {str(number): 0 for number in range(1000)}),
+        (HubRequest, {"inputs": [0] * 1000}),
+    ],
+)
+def test_a_body_of_many_faults_costs_no_more_than_one(request_of: type[BaseModel], body: Any) -> None:
+    with pytest.raises(ValidationError) as raised:
+        request_of.model_validate(body)
+    assert raised.value.error_count() == 1
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain"])

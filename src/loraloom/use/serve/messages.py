@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from loraloom.study.record import Dtype
 
@@ -25,12 +25,23 @@ def _is_text(text: str) -> str:
     return text
 
 
+MOST_FIELDS = 100
 Text = Annotated[str, AfterValidator(_is_text), Field(description="A text to classify; not empty or blank.")]
+Texts = Annotated[list[Text], Field(fail_fast=True)]
+"""One error alone is made of them, since one is answered: a body could have half a million, which takes seconds."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, value: Any) -> Any:
+        """Each that is not known is an error of its own, and is not looked at where there are this many."""
+        if isinstance(value, dict) and len(value) > MOST_FIELDS:
+            raise ValueError(f"has {len(value):,} fields, and at most {MOST_FIELDS} are looked at")
+        return value
 
 
 class ClassifyRequest(_Strict):
@@ -40,7 +51,7 @@ class ClassifyRequest(_Strict):
         json_schema_extra={"examples": [{"adapter": "news", "texts": ["Shares fell after the bank's warning."]}]}
     )
     adapter: Annotated[str | None, Field(description="May be left out where one adapter is served.")] = None
-    texts: Annotated[list[Text], Field(min_length=1, description="The texts, answered in their order.")]
+    texts: Annotated[Texts, Field(min_length=1, description="The texts, answered in their order.")]
 
 
 class Classified(BaseModel):
@@ -124,7 +135,7 @@ class HubRequest(BaseModel):
         },
     )
     inputs: Annotated[
-        Annotated[Text, Tag(ONE)] | Annotated[list[Text], Tag(SEVERAL)],
+        Annotated[Text, Tag(ONE)] | Annotated[Texts, Tag(SEVERAL)],
         Discriminator(lambda value: SEVERAL if isinstance(value, list) else ONE),
         Field(description="A text, or several."),
     ]
