@@ -23,6 +23,7 @@ from loraloom.study.durable import (
     mend_folders,
     replacing,
     replacing_folder,
+    sha256,
     verify_manifest,
     write_json,
     write_manifest,
@@ -367,6 +368,28 @@ def test_files_are_compared_as_they_are_chosen(
 def test_a_chosen_file_that_the_manifest_does_not_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match=r"manifest\.json: does not name notes; "):
         verify_manifest(_folder(tmp_path / "trial", "weights"), ("weights", "notes"))
+
+
+def test_a_file_is_read_once_by_however_many_names_the_manifest_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _folder(tmp_path / "trial", "weights")
+    (folder / "again").symlink_to(".")
+    digest = sha256(folder / "weights")
+    names = {f"{'again/' * number}{'./' * number}weights": digest for number in range(10)}
+    write_json(folder / "manifest.json", {"sha256": names})
+    read: list[Path] = []
+
+    def noted(path: Path) -> str:
+        read.append(path)
+        return sha256(path)
+
+    monkeypatch.setattr("loraloom.study.durable.sha256", noted)
+    verify_manifest(folder)
+    assert read == [folder / "weights"]
+    write_json(folder / "manifest.json", {"sha256": {**names, "again/weights": "0" * 64}})
+    with pytest.raises(AdapterError, match="again/weights: is damaged"):
+        verify_manifest(folder)
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "a/../../secret"])
