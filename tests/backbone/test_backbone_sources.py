@@ -68,7 +68,7 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
         sources.find(_folder(tmp_path))
 
 
-@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c"])
+@pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "/" + "x" * 5000])
 def test_a_path_that_is_no_folder_is_refused(model: str) -> None:
     with pytest.raises(BackboneError, match="is not a folder"):
         sources.find(model)

@@ -69,6 +69,12 @@ def test_a_confusion_of_other_classes_than_the_record_s_is_refused(tmp_path: Pat
     assert TrialRecord.model_validate(values).result is not None
 
 
+@pytest.mark.parametrize("codes", [(), ("0",), ("0", "1", "2")])
+def test_codes_of_other_classes_than_the_record_s_are_refused(codes: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError, match=f"it has 2 labels, and {len(codes)} codes for them"):
+        TrialRecord.model_validate({**record(3).model_dump(), "label_codes": codes})
+
+
 @pytest.mark.parametrize("classes", [CONFUSED_CLASSES, CONFUSED_CLASSES + 1])
 def test_a_record_keeps_a_confusion_of_few_classes(classes: int) -> None:
     kept = Score.of(metrics.score(range(classes), np.eye(classes))).confusion

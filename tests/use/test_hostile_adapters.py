@@ -121,6 +121,17 @@ def test_each_kind_is_named(adapter: Path, tmp_path: Path, change: Callable[[Pat
     assert "\n" not in str(refused.value)
 
 
+def test_folders_that_are_nested_deeper_than_python_goes_are_refused(
+    adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_deep(folder: Path) -> None:
+        raise RecursionError(f"maximum recursion depth exceeded at {folder}")  # as rglob does until Python 3.12
+
+    monkeypatch.setattr("loraloom.use.adapter.check_files", too_deep)
+    with pytest.raises(AdapterError, match="its folders are nested too deeply"):
+        loraloom.load(adapter)
+
+
 def test_a_manifest_that_names_no_file_vouches_for_nothing(adapter: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
     (copy / MANIFEST).write_text('{"sha256": {}}')

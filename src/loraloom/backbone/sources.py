@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,7 +68,7 @@ def find(model: str, revision: str | None = None) -> Source:
     if model == "demo":
         return Source(model, str(hub.package_folder(DEMO_PACKAGE, "model: demo") / "model"), None, local=True)
     folder = with_home(model)
-    if folder.is_dir():
+    if os.path.isdir(folder):  # noqa: PTH112  # Path.is_dir raises where the name is too long for a folder's
         _check_folder(model, folder)
         return Source(model, str(folder.resolve()), None, local=True)
     if model.startswith((".", "/", "~")) or model.count("/") > 1:

@@ -200,6 +200,8 @@ class TrialRecord(_Frozen):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if len(self.label_codes) != len(self.labels):
+            raise ValueError(f"it has {len(self.labels)} labels, and {len(self.label_codes)} codes for them")
         for score in (self.result.validation, self.result.test) if self.result else ():
             if score and score.confusion is not None and len(score.confusion) != len(self.labels):
                 raise ValueError(f"it has {len(self.labels)} labels, and its confusion {len(score.confusion)}")

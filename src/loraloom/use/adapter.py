@@ -217,6 +217,8 @@ def read_adapter_record(folder: Path) -> TrialRecord:
     """
     try:
         return _checked_record(folder)
+    except RecursionError:
+        raise AdapterError(f"{folder}: can't be read: its folders are nested too deeply") from None
     except (OSError, ValueError) as error:
         raise AdapterError(f"{folder}: can't be read: {getattr(error, 'strerror', None) or error}") from None
 
