@@ -515,6 +515,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["watch", "{recipe}"], "no such run folder"),
         (["dashboard", "{tmp}/nothing"], "no such run folder"),
         (["predict", "{tmp}/nothing", "--text", "x"], "no such folder"),
+        (["predict", "{tmp}/\x1b]0;\u202ename\x07", "--text", "x"], r"/\x1b]0;\u202ename\x07: no such folder"),
         (["predict", "{trained}", "--text", "x"], "is a run; give"),
         (["predict", "{trained}/best"], "give either --text or --file"),
         (["predict", "{trained}/best", "--file", "{tmp}/none.csv"], "none.csv"),

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import io
 import os
+import re
 import select
 import signal
 import sys
@@ -24,6 +25,8 @@ from loraloom.study.durable import disk_is_full
 from loraloom.terminal.hang_up import let_go
 
 _AGAIN_SECONDS = 0.1
+_OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys, but for the ends of lines: a file's name may hold it, and a sentence the name."""
 
 
 def main() -> None:
@@ -166,5 +169,6 @@ def _raised_again() -> Iterator[None]:
 
 def _fail(sentence: str, code: int) -> int:
     let_go(2)
-    typer.echo(f"loraloom: {sentence}", err=True)
+    seen = _OBEYED.sub(lambda sign: repr(sign[0])[1:-1], sentence)
+    typer.echo(f"loraloom: {seen}", err=True)
     return code
