@@ -240,6 +240,7 @@ def test_what_lies_beside_a_saved_estimator_is_not_lost_by_saving_another(
         {"classes": {"dtype": "O8,(object)", "values": [4, 5, 30]}},
         {"classes": {"dtype": "<i8", "values": [4, 5, 31]}},
         {"classes": {"dtype": "object", "values": [4, 5, {"30": 1}]}},
+        {"classes": {"dtype": "object", "values": [4, 5, "30"]}},
         {"classes": {"dtype": "<U999999", "values": ["4"] * 5000}},
         {"classes": {"dtype": "<U2", "values": ["4", "5", "3" * 8_000_000]}},
         {"classes": [4, 5, 30]},
@@ -256,6 +257,20 @@ def test_classes_that_are_not_the_adapters_are_refused(
         LoraClassifier.load(folder)
     write_manifest(folder)
     with pytest.raises(AdapterError, match=r"estimator\.json: (can't be read|does not belong)"):
+        LoraClassifier.load(folder)
+
+
+def test_weights_that_are_one_large_hole_are_refused_before_they_are_read(
+    fitted: LoraClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path) -> str:
+        raise AssertionError(f"{path} is read")
+
+    folder = fitted.save(tmp_path / "kept")
+    with (folder / "adapter_model.safetensors").open("r+b") as file:
+        file.truncate(2**40)
+    monkeypatch.setattr("loraloom.use.adapter_checks.sha256", read)
+    with pytest.raises(AdapterError, match=r"adapter_model\.safetensors: has 1,099,511,627,776 bytes"):
         LoraClassifier.load(folder)
 
 

@@ -177,7 +177,9 @@ def _array(dtype: str, values: list[Any], count: int) -> NDArray[Any]:
         raise ValueError(f"it has {len(values)} classes, and the adapter {count}")
     if "U" in dtype and count * max(len(str(value)) for value in values) > MOST_CHARACTERS:
         raise ValueError("its classes are too long")
-    return np.array(values, dtype="U" if "U" in dtype else dtype)
+    classes = np.array(values, dtype="U" if "U" in dtype else dtype)
+    np.sort(classes)  # raises TypeError where they have no order, as a text and a number have not
+    return classes
 
 
 def _kept_of(parameters: dict[str, Any]) -> dict[str, Any]:

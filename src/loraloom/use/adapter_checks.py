@@ -41,13 +41,25 @@ def identity(folder: Path) -> list[str | None]:
     Of the record without results, which a run adds to when it tests the adapter; the card says more as a run goes on.
 
     Raises:
-        AdapterError: the record is not one.
+        AdapterError: the record is not one, or a file is too large for an adapter's folder.
     """
-    digests = [sha256(path) if (path := folder / name).is_file() else None for name in (WEIGHTS, CONFIG)]
+    digests = [_digest(folder / name) for name in (WEIGHTS, CONFIG)]
     if not (folder / RECORD).is_file():
         return [*digests, None]
     record = {name: value for name, value in read_json(folder / RECORD).items() if name != "result"}
     return [*digests, hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()]
+
+
+def _digest(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise _too_large(path, size)
+    return sha256(path)
+
+
+def _too_large(path: Path, size: int) -> AdapterError:
+    return AdapterError(f"{path}: has {size:,} bytes, where an adapter's folder has {MOST_BYTES:,} at most")
 
 
 def check_files(folder: Path) -> None:
@@ -67,7 +79,7 @@ def check_files(folder: Path) -> None:
             raise AdapterError(f"{path}: is neither a file nor a folder")
         total += found.st_size
     if total > MOST_BYTES:
-        raise AdapterError(f"{folder}: has {total:,} bytes, where an adapter's folder has {MOST_BYTES:,} at most")
+        raise _too_large(folder, total)
     card = folder / CARD
     if card.exists() and (size := card.stat().st_size) > MOST_CARD_BYTES:
         raise AdapterError(f"{card}: has {size:,} bytes, where a model card has {MOST_CARD_BYTES:,} at most")
