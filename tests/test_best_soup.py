@@ -131,6 +131,23 @@ def test_what_the_time_did_not_suffice_for_is_advised_and_made_by_a_resume(
     assert f"The test rows were looked at before: trial {first.number:04d} (" in said
 
 
+def test_a_mean_of_other_seeds_with_the_same_best_one_is_an_earlier_look_at_the_test_rows(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    records = Run.records
+    with monkeypatch.context() as patched:  # as where the time did not suffice for the third seed
+        patched.setattr(Run, "records", lambda self: records(self)[:2])
+        search(read_recipe(tiny_recipe | OF_SEEDS), out)
+    first = Run(out).winner()
+    assert first.soup_of == "0 and 1"
+    assert "looked at before" not in " ".join(findings(read_run(out)).cautions)
+    resume(out)
+    assert (Run(out).winner().number, Run(out).winner().soup_of) == (first.number, "0, 1 and 2")
+    said = " ".join(findings(read_run(out)).cautions)
+    assert f"The test rows were looked at before: trial {first.number:04d} was tested on them" in said
+
+
 def test_seeds_of_many_rows_are_not_mixed(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,9 +33,12 @@ def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str
 def tested_trials(run: RunRead, commands: tuple[Command, ...], best: TrialRecord) -> tuple[int, ...]:
     """The trials that the test rows were read with, `best` the last: by their records, and by the log of commands.
 
-    One that is the mean of several goes by the number of the best of them, which may have been tested by itself before.
+    One that is the mean of several goes by the number of the best of them, which may have been tested before: by
+    itself, or in the mean of other seeds, where trials were finished between two tests.
     """
-    logged = [number for command in commands for number in command.tested if number != best.number]
+    finished = [command.finished for command in commands if best.number in command.tested]
+    again = any(count not in (None, finished[-1]) for count in finished[:-1])
+    logged = [number for command in commands for number in command.tested if number != best.number or again]
     recorded = [record.number for record in run.records if record.result is not None and record.result.test]
     earlier = dict.fromkeys((*(number for number in recorded if number != best.number or best.is_soup), *logged))
     return (*earlier, best.number)
