@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 import loraloom
-from loraloom import refitting
+from loraloom import metrics, refitting
 from loraloom.engine import Job, Outcome
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import MANIFEST
 from loraloom.study.provenance import class_rows
-from loraloom.study.record import CHECKPOINT, read_record
+from loraloom.study.record import CHECKPOINT, TrialRecord, read_record
 from loraloom.study.run import Run
 from loraloom.terminal.refitted import refitted_lines
 from loraloom.use.evaluate import evaluate
@@ -267,6 +267,23 @@ def test_a_mean_of_seeds_has_each_of_them_trained_again_and_is_their_mean(run_of
     card = (run / "refit" / "README.md").read_text(encoding="utf-8")
     assert "the mean of those of trials 0 and 1, seeds of one configuration" in card
     assert "after the search it was trained on its validation rows too" in card
+
+
+def test_a_mean_that_knows_less_than_the_winner_is_not_kept(
+    run_of_soup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(run_of_soup, tmp_path / "run")
+    score = metrics.score
+    monkeypatch.setattr(metrics, "score", lambda *of: replace(score(*of), accuracy=0.0))
+    monkeypatch.setattr(refitting, "_train_again", lambda place, trial, folder, *_: _trained(run, trial, folder))
+    with pytest.raises(LoraloomError, match=r"accuracy of 0\.000 .* where the mean of trials 0 and 1 has"):
+        loraloom.refit(run)
+    assert not (run / "refit").exists()
+    assert not (run / "refitting").exists()
+
+
+def _trained(run: Path, trial: TrialRecord, folder: Path) -> None:
+    shutil.copytree(Run(run).trial_folder(trial.number), folder)
 
 
 def test_a_mean_of_which_a_seed_is_gone_is_not_trained_again(run_of_soup: Path, tmp_path: Path) -> None:

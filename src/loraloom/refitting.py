@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from loraloom import metrics
 from loraloom.data import Split, TextData
 from loraloom.data.text_data import fingerprint
 from loraloom.engine import Job, Outcome
@@ -131,7 +132,9 @@ def _train_again(place: Workplace, trial: TrialRecord, folder: Path, watcher: Wa
     outcome = _train(place, job, stop, watcher.note)
     if outcome.state == "stopped":
         stop.raise_if_asked()
-    _refuse_less(outcome, trial, folder.parent)
+    if outcome.result is None:
+        raise LoraloomError(f"the training failed: {outcome.reason}; {BEST}/ is as it was")
+    _refuse_less(outcome.result.validation.accuracy, trial, folder.parent)
     _record(place, trial, configuration, job, outcome)
     stop.raise_if_asked()
 
@@ -194,21 +197,20 @@ def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) 
     return outcome
 
 
-def _refuse_less(outcome: Outcome, trial: TrialRecord, work: Path) -> None:
-    """Refuses a training that failed, or that has learnt less of the validation rows than the trial knew of them.
+def _refuse_less(accuracy: float, before: TrialRecord, work: Path) -> None:
+    """Refuses what has learnt less of the validation rows, which it was trained on, than it knew of them `before`.
 
     Raises:
         LoraloomError: it is so.
     """
-    if outcome.result is None:
-        raise LoraloomError(f"the training failed: {outcome.reason}; {BEST}/ is as it was")
-    assert trial.result is not None
-    before, now = trial.result.validation, outcome.result.validation
-    if before.interval is not None and now.accuracy < before.interval[0]:
+    assert before.result is not None
+    knew = before.result.validation
+    if knew.interval is not None and accuracy < knew.interval[0]:
         discard(work)
+        what = f"the mean of trials {before.soup_of}" if before.is_soup else f"trial {before.number}"
         raise LoraloomError(
-            f"the training came to an accuracy of {now.accuracy:.3f} on the validation rows, which it was trained on, "
-            f"where trial {trial.number} has {before.accuracy:.3f} without; it is not kept, and {BEST}/ is as it was"
+            f"the training came to an accuracy of {accuracy:.3f} on the validation rows, which it was trained on, "
+            f"where {what} has {knew.accuracy:.3f} without; it is not kept, and {BEST}/ is as it was"
         )
 
 
@@ -225,12 +227,16 @@ def _publish(run: Run, winner: TrialRecord, folders: Sequence[Path], place: Work
 
     Raises:
         UnmixableError: they have no mean.
+        LoraloomError: it came to less than the winner.
     """
     trained = [read_record(folder) for folder in folders]
     with replacing_folder(run.path / REFIT) as new, system_errors_of(run.path / REFIT):
         if len(folders) > 1:
-            validation = place.rows(trained[0].configuration, noted=False).validation
-            mix_into(new, trained, folders, validation, Backbones())
+            rows = place.rows(trained[0].configuration, noted=False)
+            mix_into(new, trained, folders, rows.validation, backbones := Backbones())
+            probabilities = metrics.softmax(backbones.add(new).logits_of(rows.validation))
+            accuracy = metrics.score(rows.data.validation.labels, probabilities).accuracy
+            _refuse_less(accuracy, winner, folders[0].parent)  # seeds that learnt may have a mean that knows nothing
         else:
             for name in (WEIGHTS, CONFIG, RECORD):
                 shutil.copyfile(folders[0] / name, new / name)
