@@ -132,7 +132,7 @@ def measure(case: Case, seed: int) -> Draw:
         winner=seeds[winner.number],
         soup=own,
         together=right(np.mean(of_seeds, axis=0)),
-        validation=(made.seeds.mean, made.record.result.validation.accuracy),
+        validation=(made.mean, made.record.result.validation.accuracy),
         kept=made.kept,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ from loraloom.report.model_card import model_card
 from loraloom.study import choice
 from loraloom.study.durable import write_json, write_manifest
 from loraloom.study.evidence import agrees, read_predicted
-from loraloom.study.leaderboard import Standing
-from loraloom.study.record import Result, Score, read_record
+from loraloom.study.record import Result, Score, TrialRecord, read_record
 from loraloom.study.run import Run
 from loraloom.terminal.souped import souped_lines
 from loraloom.use.evaluate import evaluate
@@ -162,7 +162,7 @@ def test_it_is_judged_by_validation_rows_and_tested_as_loaded(run_mixed: Path, r
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["lora.bias=all", "lora.target_modules=all-linear"],
+        ["lora.bias=all", "lora.target_modules=all-linear", "train.seed=4"],
         ["lora.bias=none", "lora.use_rslora=true", "head.kind=linear", "head.pooling=mean"],
         ["engine=trainer"],
     ],
@@ -283,11 +283,41 @@ def test_a_winner_whose_other_seeds_were_cut_short_is_refused(searched: Path) ->
         loraloom.soup(searched)
 
 
+def collapse(run: Path, number: int) -> None:
+    """Has a trial's record say that it has no validation row right."""
+    folder = Run(run).trial_folder(number)
+    record = read_record(folder)
+    assert record.result is not None
+    none = Score.of(score(np.array([0] * 30), np.eye(3)[[1] * 30]))
+    spoilt = record.model_copy(update={"result": Result(validation=none)})
+    write_json(folder / "trial.json", spoilt.model_dump(mode="json"))
+    write_manifest(folder)
+
+
+def test_a_seed_that_collapsed_is_left_out_and_where_one_alone_did_not_there_is_no_mean(searched: Path) -> None:
+    winner = Run(searched).winner().number
+    other, another = (number for number in range(3) if number != winner)
+    collapse(searched, other)
+    souped = loraloom.soup(searched)
+    assert souped.soup_of == " and ".join(map(str, sorted((winner, another))))
+    assert souped.timings is not None
+    mixed, *seeds = (
+        updates(load_file(folder / WEIGHTS))
+        for folder in (searched / "soup", *(Run(searched).trial_folder(number) for number in (winner, another)))
+    )
+    for name, own in mixed.items():
+        mean = np.mean([seed[name] for seed in seeds], axis=0)
+        assert np.linalg.norm(own - mean) < np.linalg.norm(mean)
+    collapse(searched, another)
+    with pytest.raises(LoraloomError, match=rf"all of its seeds but trial {winner} have collapsed"):
+        loraloom.soup(searched)
+
+
 def test_seeds_whose_mean_knows_less_are_not_mixed(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse = souping._refuse_less
 
-    def of_none_right(score: Score, seeds: Standing) -> None:
-        refuse(score.model_copy(update={"accuracy": 0.0}), seeds)
+    def of_none_right(score: Score, trials: Sequence[TrialRecord]) -> None:
+        refuse(score.model_copy(update={"accuracy": 0.0}), trials)
 
     monkeypatch.setattr(souping, "_refuse_less", of_none_right)
     with pytest.raises(LoraloomError, match=r"mean of trials 0, 1 and 2 has an accuracy of 0\.\d+ .* it is not kept"):
@@ -326,6 +356,6 @@ def test_of_many_rows_the_validation_rows_say_which_to_use(
     searched: Path, monkeypatch: pytest.MonkeyPatch, rows: int, behind: bool, used: str
 ) -> None:
     monkeypatch.setattr(choice, "SOUP_ROWS", rows)
-    monkeypatch.setattr(souping, "mean_of", lambda _: 0.0 if behind else 1.0)
+    monkeypatch.setattr(souping, "mean_of", lambda of: sum(of) if behind else 1.0)  # of several more than of one
     lines = souped_lines(souping.soup(searched), Run(searched))
     assert any(f"loraloom predict {searched / used} --text" in line for line in lines)

@@ -37,7 +37,7 @@ from loraloom.report.model_card import model_card
 from loraloom.report.wording import duration
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import Watcher
-from loraloom.souping import is_soup_of, mix_into, numbers, standing_of
+from loraloom.souping import is_soup_of, mix_into, numbers, standing_of, to_mix
 from loraloom.study.commands import command_on, go_on_command
 from loraloom.study.durable import (
     discard,
@@ -110,11 +110,9 @@ def _trials(run: Run, winner: TrialRecord) -> tuple[TrialRecord, ...]:
         return (winner,)
     seeds = standing_of(run, winner)
     if not is_soup_of(winner, seeds):
-        raise RunError(
-            f"{run.path / BEST}: is the mean of trials {winner.soup_of}, of which the run has {numbers(seeds.trials)}; "
-            f"go on by: {go_on_command(run.path)}"
-        )
-    return seeds.trials
+        had = f"the mean of trials {winner.soup_of}, of which the run has {numbers(to_mix(seeds))}"
+        raise RunError(f"{run.path / BEST}: is {had}; go on by: {go_on_command(run.path)}")
+    return to_mix(seeds)
 
 
 def _train_again(place: Workplace, trial: TrialRecord, folder: Path, watcher: Watcher, stop: Stop) -> None:

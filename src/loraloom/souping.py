@@ -43,14 +43,15 @@ from loraloom.use.soup import divide_logits, mix
 
 @dataclass(frozen=True, slots=True)
 class Soup:
-    """What became of one: its record, the winner's seeds that it is of, and the share of their mean that it holds.
+    """What became of one: its record, the seeds that it is of, their mean metric, and the share of them that it holds.
 
     `is_advised` says whether it is to be used in the winner's place: of few training rows it is, since as few are held
     out that they could not tell, else where it is as good on the validation rows as its seeds are in the mean.
     """
 
     record: TrialRecord
-    seeds: Standing
+    trials: tuple[TrialRecord, ...]
+    mean: float
     kept: float
     is_advised: bool
 
@@ -85,17 +86,40 @@ def mix_seeds(run: Run, place: Workplace, seeds: Standing, watcher: Watcher) -> 
         AdapterError: a seed's folder is damaged, or can't be used.
         UnmixableError: the seeds do not mix.
     """
-    watcher.note(f"mixing trials {numbers(seeds.trials)}")
-    folders = [run.trial_folder(trial.number) for trial in seeds.trials]
+    trials, metric = to_mix(seeds), run.recipe.search.metric
+    if lost := [trial for trial in seeds.trials if trial not in trials]:
+        watcher.note(f"left out of the mean of its seeds, since collapsed: trial {numbers(lost)}")
+    if len(trials) == 1:
+        raise UnmixableError(f"all of its seeds but trial {numbers(trials)} have collapsed")
+    watcher.note(f"mixing trials {numbers(trials)}")
+    folders = [run.trial_folder(trial.number) for trial in trials]
     backbones = Backbones()
     for folder in folders:
         backbones.add(folder)  # refuses what can't be used
     rows = place.rows(seeds.leader.configuration, noted=False)
     with replacing_folder(run.path / SOUP) as new, system_errors_of(run.path / SOUP):
-        kept = mix_into(new, seeds.trials, folders, rows.validation, backbones)
-        record = _validated(backbones.add(new), rows, seeds, new)  # as a user would
-    own = mean_of([validation(record, run.recipe.search.metric)])
-    return Soup(record, seeds, kept, is_better_mixed(record, len(seeds.trials)) or own >= seeds.mean)
+        kept = mix_into(new, trials, folders, rows.validation, backbones)
+        record = _validated(backbones.add(new), rows, trials, new)  # as a user would
+    mean, own = mean_of([validation(trial, metric) for trial in trials]), mean_of([validation(record, metric)])
+    return Soup(record, trials, mean, kept, is_better_mixed(record, len(trials)) or own >= mean)
+
+
+def to_mix(seeds: Standing) -> tuple[TrialRecord, ...]:
+    """Those of a configuration's seeds that their mean is of, the best first: all that have not collapsed."""
+    return tuple(trial for trial in seeds.trials if not _has_collapsed(trial, seeds.leader))
+
+
+def _has_collapsed(trial: TrialRecord, best: TrialRecord) -> bool:
+    """Whether a seed is nearer to answers by chance than to those of the best one, which is no matter of few rows."""
+    own, most, chance = validation(trial, "accuracy"), validation(best, "accuracy"), 1 / len(best.labels)
+    return _is_less(own, best) and own < (most + chance) / 2
+
+
+def _is_less(accuracy: float, best: TrialRecord) -> bool:
+    """Whether it is below that of the best seed by more than the chance of which rows were held out."""
+    assert best.result is not None
+    interval = best.result.validation.interval
+    return interval is not None and accuracy < interval[0]
 
 
 def mix_into(
@@ -159,7 +183,7 @@ def _refuse_alone(run: Run, seeds: Standing) -> None:
 
 def is_soup_of(record: TrialRecord, seeds: Standing) -> bool:
     """Whether it is of the soup of these seeds, and no others."""
-    return record.soup_of == numbers(seeds.trials)
+    return record.soup_of == numbers(to_mix(seeds))
 
 
 def _together(trials: Sequence[TrialRecord]) -> Timings | None:
@@ -171,7 +195,7 @@ def _together(trials: Sequence[TrialRecord]) -> Timings | None:
     return timed[0].model_copy(update={"seconds": seconds, "train_seconds": train})
 
 
-def _validated(classifier: Classifier, rows: Rows, seeds: Standing, new: Path) -> TrialRecord:
+def _validated(classifier: Classifier, rows: Rows, trials: Sequence[TrialRecord], new: Path) -> TrialRecord:
     """The record with what it reaches on the validation rows, written with its predictions of them.
 
     Raises:
@@ -179,24 +203,22 @@ def _validated(classifier: Classifier, rows: Rows, seeds: Standing, new: Path) -
     """
     probabilities = metrics.softmax(classifier.logits_of(rows.validation))
     score = Score.of(metrics.score(rows.data.validation.labels, probabilities))
-    _refuse_less(score, seeds)
+    _refuse_less(score, trials)
     write_predicted(new, rows.predicted(probabilities))
     record = classifier.record.model_copy(update={"result": Result(validation=score)})
     write_json(new / RECORD, record.model_dump(mode="json"))
     return record
 
 
-def _refuse_less(score: Score, seeds: Standing) -> None:
-    """Seeds that came to answers of their own, or of which one collapsed, have a mean that knows less than each.
+def _refuse_less(score: Score, trials: Sequence[TrialRecord]) -> None:
+    """Seeds that came to answers of their own have a mean that knows less than each.
 
     Raises:
         UnmixableError: it is so, by more than the chance of which rows were held out.
     """
-    assert seeds.leader.result is not None
-    interval = seeds.leader.result.validation.interval
-    if interval is not None and score.accuracy < interval[0]:
-        each = listed([f"{validation(trial, 'accuracy'):.3f}" for trial in seeds.trials])
+    if _is_less(score.accuracy, trials[0]):
+        each = listed([f"{validation(trial, 'accuracy'):.3f}" for trial in trials])
         raise UnmixableError(
-            f"the mean of trials {numbers(seeds.trials)} has an accuracy of {score.accuracy:.3f} on the validation "
+            f"the mean of trials {numbers(trials)} has an accuracy of {score.accuracy:.3f} on the validation "
             f"rows, where they have {each}; it is not kept"
         )

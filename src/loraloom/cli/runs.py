@@ -235,7 +235,7 @@ def soup(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
     with stoppable(run, 0, command_on("soup", run, opened.recipe)):
         made = mix_seeds(run, watcher=watcher)
     if as_json:
-        trials = sorted(trial.number for trial in made.seeds.trials)
+        trials = sorted(trial.number for trial in made.trials)
         told = {"trials": trials, "kept": made.kept, "is_advised": made.is_advised}
         print_json({"run": str(run), **told, "soup": made.record.model_dump(mode="json")})
         return

@@ -36,8 +36,8 @@ def tested_trials(run: RunRead, commands: tuple[Command, ...], best: TrialRecord
     One that is the mean of several goes by the number of the best of them, which may have been tested before: by
     itself, or in the mean of other seeds, where trials were finished between two tests.
     """
-    finished = [command.finished for command in commands if best.number in command.tested]
-    again = any(count not in (None, finished[-1]) for count in finished[:-1])
+    *before, last = [command.finished for command in commands if best.number in command.tested] or [None]
+    again = any(count not in (None, len(run.records) if last is None else last) for count in before)
     logged = [number for command in commands for number in command.tested if number != best.number or again]
     recorded = [record.number for record in run.records if record.result is not None and record.result.test]
     earlier = dict.fromkeys((*(number for number in recorded if number != best.number or best.is_soup), *logged))

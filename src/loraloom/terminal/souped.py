@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loraloom.errors import shell_path
 from loraloom.report.wording import share
-from loraloom.souping import Soup, numbers
+from loraloom.souping import Soup
 from loraloom.study.leaderboard import metric_name, validation
 from loraloom.study.run import BEST, SOUP, Run
 from loraloom.terminal.wording import with_interval
@@ -13,7 +13,7 @@ from loraloom.wording import plural
 
 def souped_lines(made: Soup, run: Run) -> tuple[str, ...]:
     """What it is of, its figures and its seeds', and which of the two adapters the validation rows are for."""
-    record, seeds, metric, winner = made.record, made.seeds, run.recipe.search.metric, run.winner()
+    record, metric, winner = made.record, run.recipe.search.metric, run.winner()
     assert record.result is not None
     assert record.result.test is not None
     assert winner.result is not None
@@ -22,8 +22,8 @@ def souped_lines(made: Soup, run: Run) -> tuple[str, ...]:
     used = run.path / (SOUP if made.is_advised else BEST)
     why = "" if made.is_advised else "   (the soup is behind its seeds where it was judged)"
     return (
-        f"soup        of trials {numbers(seeds.trials)}; its rank holds {share(made.kept)} of their mean",
-        f"validation  {metric_name(metric)} {own:.3f}, its seeds' mean {seeds.mean:.3f}, the winner's "
+        f"soup        of trials {record.soup_of}; its rank holds {share(made.kept)} of their mean",
+        f"validation  {metric_name(metric)} {own:.3f}, its seeds' mean {made.mean:.3f}, the winner's "
         f"{validation(winner, metric):.3f}",
         f"test        {with_interval(test, metric)} on {plural(test.examples, 'test row')}",
         f"winner      {with_interval(winner.result.test, metric)} on the same",
