@@ -36,7 +36,7 @@ SEEDS = 2**32
 """Seeds are below it: numpy takes no larger ones."""
 MORE_SEEDS = 3
 """Seeds that finalists are given where there is time, though fewer were asked for."""
-SOUP_ROWS, SOUP_SEEDS = 1_000, 9
+SOUP_ROWS, SOUP_SEEDS = 1_000, 5
 """Of fewer training rows the mean of a winner's seeds is better than each of them, of more it is not (docs/log.md); and
 the seeds that the leader is given there, where there is time."""
 MOST_SECONDS = 315_360_000
