@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from loraloom.data import Split
 from loraloom.data.sampling import part_of
 from loraloom.study.durable import write_json
+from study.arguments import run
 from study.machine import described
 from study.sets import load
 
@@ -45,13 +46,6 @@ def parser_of(module: str, about: str | None, results: Path) -> argparse.Argumen
     return parser
 
 
-def timed_parser_of(module: str, about: str | None, results: Path) -> argparse.ArgumentParser:
-    """As `parser_of`, with the seconds after which no draw is begun."""
-    parser = parser_of(module, about, results)
-    parser.add_argument("--seconds", type=float, help="begin no draw after as many; by default all are trained")
-    return parser
-
-
 def print_cases(cases: Sequence[Case]) -> None:
     for case in cases:
         print(f"{case.name}, {case.rows or 'all'} rows, {case.passes} passes, {case.draws} draws")
@@ -68,21 +62,39 @@ def read_kept(results: Path) -> dict[str, Any]:
     return kept
 
 
-def taken(cases: Sequence[Case], given: argparse.Namespace, measure: Callable[[Case, int], Any]) -> dict[str, Any]:
-    """The draws of a file of results, those that were not there `measure`d: a data class each. Each is kept at once."""
-    start = time.monotonic()
-    kept = read_kept(given.results)
-    for seed in range(max(case.draws for case in cases)):  # a draw of each set before the next of any
-        for case in cases:
-            if seed >= case.draws or key_of(case, seed) in kept["draws"]:
-                continue
-            if given.seconds is not None and time.monotonic() - start > given.seconds:
-                break
-            draw = measure(case, seed)
-            kept["draws"][key_of(case, seed)] = asdict(draw) | {"machine": described()}
-            write_json(given.results, kept)
-            print(key_of(case, seed), draw, flush=True)
-    return kept
+def run_draws(
+    module: str,
+    about: str | None,
+    results: Path,
+    cases: Sequence[Case],
+    measure: Callable[[Case, int], Any],
+    lines: Callable[[dict[str, Any]], Iterator[str]],
+) -> None:
+    """A module's command: draws that are not in its file of results are `measure`d, and `lines` of all are printed.
+
+    What is measured of a draw is a data class, and is kept at once.
+    """
+    parser = parser_of(module, about, results)
+    parser.add_argument("--seconds", type=float, help="begin no draw after as many; by default all are trained")
+
+    def do(given: argparse.Namespace) -> None:
+        if given.list:
+            print_cases(cases)
+            return
+        start, kept = time.monotonic(), read_kept(given.results)
+        for seed in range(max(case.draws for case in cases)):  # a draw of each set before the next of any
+            for case in cases:
+                if seed >= case.draws or key_of(case, seed) in kept["draws"]:
+                    continue
+                if given.seconds is not None and time.monotonic() - start > given.seconds:
+                    break
+                draw = measure(case, seed)
+                kept["draws"][key_of(case, seed)] = asdict(draw) | {"machine": described()}
+                write_json(given.results, kept)
+                print(key_of(case, seed), draw, flush=True)
+        print("\n".join(lines(kept)))
+
+    run(module, do, parser.parse_args())
 
 
 def draws_of(kept: dict[str, Any], case: Case) -> list[dict[str, Any]]:

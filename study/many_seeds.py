@@ -11,7 +11,6 @@ Sets that are held out for checking defaults are not read.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -29,8 +28,7 @@ from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_manifest
 from loraloom.study.record import RECORD
 from loraloom.use.soup import mix
-from study.arguments import run
-from study.draws import Case, draws_of, print_cases, recipe_of, splits_of, taken, timed_parser_of
+from study.draws import Case, draws_of, recipe_of, run_draws, splits_of
 
 RESULT = Path(__file__).parent / "results" / "many_seeds.json"
 COUNTS = 3, 5, 7, 9
@@ -61,14 +59,7 @@ class Draw:
 
 
 def main() -> None:
-    run("study.many_seeds", _do, timed_parser_of("study.many_seeds", __doc__, RESULT).parse_args())
-
-
-def _do(given: argparse.Namespace) -> None:
-    if given.list:
-        print_cases(CASES)
-        return
-    print("\n".join(lines(taken(CASES, given, measure))))
+    run_draws("study.many_seeds", __doc__, RESULT, CASES, measure, lines)
 
 
 def measure(case: Case, seed: int) -> Draw:

@@ -13,7 +13,6 @@ for checking defaults are not read.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,8 +27,7 @@ from loraloom.metrics import mean_interval
 from loraloom.report.markdown.text import table
 from loraloom.souping import soup
 from loraloom.study.leaderboard import mean_of
-from study.arguments import run
-from study.draws import Case, draws_of, print_cases, recipe_of, splits_of, taken, timed_parser_of
+from study.draws import Case, draws_of, recipe_of, run_draws, splits_of
 
 RESULT = Path(__file__).parent / "results" / "seeds.json"
 SEEDS = 3
@@ -92,14 +90,7 @@ COMPARED: dict[str, Callable[[Draw], tuple[float, float]]] = {
 
 
 def main() -> None:
-    run("study.seeds", _do, timed_parser_of("study.seeds", __doc__, RESULT).parse_args())
-
-
-def _do(given: argparse.Namespace) -> None:
-    if given.list:
-        print_cases(CASES)
-        return
-    print("\n".join(lines(taken(CASES, given, measure))))
+    run_draws("study.seeds", __doc__, RESULT, CASES, measure, lines)
 
 
 def measure(case: Case, seed: int) -> Draw:
