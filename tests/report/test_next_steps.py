@@ -159,6 +159,15 @@ def test_few_rows_seeds_of_the_winner_are_to_be_one_adapter(tmp_path: Path) -> N
         assert not any("soup" in step.command for step in of(tmp_path / name, recipe, others).next_steps)
 
 
+def test_of_few_rows_and_one_seed_more_seeds_are_advised_for_their_mean(tmp_path: Path) -> None:
+    recipe, records = of_few_rows(seeds=1)
+    (step,) = of(tmp_path / "few", recipe, records).next_steps
+    assert step.sentence.startswith("More seeds: of so few training rows the mean of three seeds' weights")
+    assert step.command.endswith("/run-seeds --set search.seeds=3")
+    many = [record.model_copy(update={"train_rows": 1_000}) for record in records]
+    assert not any("mean of three" in step.sentence for step in of(tmp_path / "many", recipe, many).next_steps)
+
+
 def test_a_soup_of_another_winner_or_one_that_can_not_be_read_is_to_be_made_again(tmp_path: Path) -> None:
     recipe, records = of_few_rows(seeds=2)
     of(tmp_path, recipe, records)

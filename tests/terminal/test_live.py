@@ -296,6 +296,12 @@ def test_more_time_is_advised_only_where_it_would_try_more() -> None:
     assert _next(_recipe(search={"seeds": 2}), 2) == "use         loraloom predict runs/x/best --text …"
 
 
+def test_of_few_rows_more_seeds_are_advised_for_their_mean() -> None:
+    few, many = (_next(_recipe(), 2, train_rows=rows) for rows in (999, 1_000))
+    assert few == f"{many}   (of so few rows their mean tends to be better)"
+    assert many.endswith("--set search.seeds=3")
+
+
 def test_the_rows_of_a_program_are_given_again_by_it() -> None:
     assert _next(_recipe(data={}), 1).startswith("loraloom.resume('runs/x', train=…)   (60 s more;")
     seeds = "loraloom.search('runs/x/recipe.yaml', 'runs/x-seeds', overrides=['search.seeds=3'], train=…)"

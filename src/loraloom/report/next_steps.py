@@ -2,8 +2,8 @@
 
 The order is that of what they promise: the seeds of few rows in one adapter, all rows where the winner saw a part, more
 configurations where the time was the limit, a higher rank where the highest beat a lower one by more than noise, more
-seeds where one alone decides between equals, and the experiment that would tell effects. A higher cap is never advised:
-who sets one has to keep it.
+seeds where rows are few or one alone decides between equals, and the experiment that would tell effects. A higher cap
+is never advised: who sets one has to keep it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import count, duration, percent
+from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
 from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.study.record import TrialRecord
@@ -96,7 +97,15 @@ def _higher_rank(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[St
 
 def _more_seeds(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[Step]:
     row, near = board.winner, len(board.in_noise)
-    if row is not None and row.seeds == 1 and near and run.recipe.search.seeds == 1:
+    if row is None or row.seeds > 1 or run.recipe.search.seeds > 1:
+        return
+    if is_better_mixed(row.record, 3):
+        yield Step(
+            "More seeds: of so few training rows the mean of three seeds' weights tends to be better than one of them, "
+            "and a search mixes them by itself.",
+            _search(run, "seeds", "search.seeds=3"),
+        )
+    elif near:
         others = "another configuration" if near == 1 else f"{near:,} other configurations"
         yield Step(
             f"More seeds: by one seed {others} can't be told from the winner; three say how far chance moves each.",

@@ -28,7 +28,7 @@ from loraloom.recipe.fields import Metric
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.choice import Choice, chosen
+from loraloom.study.choice import Choice, chosen, is_better_mixed
 from loraloom.study.commands import command_on, go_on_command
 from loraloom.study.leaderboard import Standing, metric_name, validation
 from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
@@ -279,7 +279,8 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
             more = f"{duration(again)} more; another winner is tested on the same rows"
             yield f"{others.command(run, recipe)}   ({more})"
         case None if recipe.search.seeds == seeds == 1:
-            yield search_command(run, recipe, "seeds", "search.seeds=3")
+            why = "   (of so few rows their mean tends to be better)" if is_better_mixed(winner, 3) else ""
+            yield search_command(run, recipe, "seeds", "search.seeds=3") + why
 
 
 def _why(choice: Choice | None) -> tuple[str, ...]:
