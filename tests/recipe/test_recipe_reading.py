@@ -288,4 +288,4 @@ def test_a_bare_recipe_is_written_without_provenance() -> None:
 def test_seeds_that_are_counted_from_the_largest_one_are_refused() -> None:
     with pytest.raises(RecipeError, match="seed: 4294967295 is too large: each configuration may be trained"):
         read_recipe({"data": {"dataset": "demo"}, "train": {"seed": 2**32 - 1}})
-    assert read_recipe({"data": {"dataset": "demo"}, "train": {"seed": 2**32 - 5}}).train.seed == 2**32 - 5
+    assert read_recipe({"data": {"dataset": "demo"}, "train": {"seed": 2**32 - 3}}).train.seed == 2**32 - 3

@@ -9,7 +9,6 @@ from typing import Any, cast
 import pytest
 
 from loraloom.recipe import Configuration, Recipe, read_recipe
-from loraloom.recipe.fields import SOUP_ROWS, SOUP_SEEDS
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured
 from loraloom.search.finals import Finals, promotion
@@ -134,22 +133,6 @@ def test_time_left_over_goes_to_seeds_of_the_two_that_lead_then_of_all_finalists
             got.append((json.loads(wanted.key)["number"], wanted.seed_index))
             ledger.ask({}, json.loads(wanted.key), seed_index=wanted.seed_index, rows=None)
     assert got == [(5, 1), (4, 1), (5, 2), (4, 2), (3, 1), (3, 2), (2, 0), (1, 0)]
-
-
-def test_of_few_rows_the_one_that_leads_has_more_seeds_before_others_become_finalists() -> None:
-    for rows, ends in ((SOUP_ROWS - 1, [(5, index) for index in range(3, SOUP_SEEDS)]), (SOUP_ROWS, [(2, 0), (1, 0)])):
-        pace, ledger = _pace(10_000), InMemoryLedger()
-        assert pace.task is not None
-        pace.task = replace(pace.task, train_rows=rows)
-        _tried(pace, ledger, {1_000: [1, 2, 3, 4, 5], None: [5, 4, 3]})
-        got = []
-        for _ in range(6 + len(ends)):
-            wanted = Finals(pace, _tried(pace, ledger, {}), _same).more()
-            assert wanted is not None
-            got.append((json.loads(wanted.key)["number"], wanted.seed_index))
-            ledger.ask({}, json.loads(wanted.key), seed_index=wanted.seed_index, rows=None)
-        assert got[:6] == [(5, 1), (4, 1), (5, 2), (4, 2), (3, 1), (3, 2)]
-        assert got[6:] == ends
 
 
 def test_time_left_over_is_not_for_a_worse_one_that_merely_takes_less() -> None:

@@ -21,7 +21,6 @@ from loraloom.execute.warm_up import WarmUpFailedError, warm_up
 from loraloom.execute.workplace import Workplace
 from loraloom.machine import read_machine
 from loraloom.recipe import Configuration
-from loraloom.recipe.fields import SOUP_ROWS
 from loraloom.search.costs import Costs, Key, Measured, cost_key, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace, named
@@ -38,6 +37,7 @@ from loraloom.search.plan import (
 from loraloom.search.proposals import Proposals
 from loraloom.search.space import without_longer
 from loraloom.search.task import Task
+from loraloom.study.choice import SOUP_ROWS
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed, write_sealed

@@ -36,9 +36,6 @@ SEEDS = 2**32
 """Seeds are below it: numpy takes no larger ones."""
 MORE_SEEDS = 3
 """Seeds that finalists are given where there is time, though fewer were asked for."""
-SOUP_ROWS, SOUP_SEEDS = 1_000, 5
-"""Of fewer training rows the mean of a winner's seeds is better than each of them, of more it is not (docs/log.md); and
-the seeds that the leader is given there, where there is time."""
 MOST_SECONDS = 315_360_000
 """Ten years: timers and calendars end somewhere, and no search is meant to come there."""
 Name = Annotated[str, Field(min_length=1)]
@@ -222,8 +219,7 @@ class Search(Section):
         1,
         ge=1,
         description="Trials of a configuration or finalist, with train.seed, train.seed + 1, …; under a deadline "
-        f"finalists have up to {MORE_SEEDS} where there is time, though fewer are asked for, and of fewer than "
-        f"{SOUP_ROWS:,} rows the leader up to {SOUP_SEEDS}.",
+        "finalists have up to 3 where there is time, though fewer are asked for.",
     )
     metric: Metric = Field("accuracy", description="What is maximised on validation.")
 

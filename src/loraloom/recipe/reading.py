@@ -22,7 +22,7 @@ from loraloom.errors import RecipeError, first_line
 from loraloom.recipe.axes import Axis, Range, Recipe
 from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
-from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, NOT_AXES, SECTIONS, SEEDS, SOUP_SEEDS
+from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, MORE_SEEDS, NOT_AXES, SECTIONS, SEEDS
 from loraloom.recipe.problems import Source, dotted, explain, kind
 from loraloom.shipped import find_recipe, near_name
 
@@ -277,7 +277,7 @@ def _check_together(source: Source, recipe: Recipe) -> None:
     for leaf in ("validation_file", "test_file"):
         if getattr(data, leaf) and not (data.train_file or data.dataset):
             source.refuse(("data", leaf), getattr(data, leaf), "needs data.train_file or data.dataset beside it")
-    seeds = max(recipe.search.seeds, SOUP_SEEDS)
+    seeds = max(recipe.search.seeds, MORE_SEEDS)
     if recipe.train.seed + seeds > SEEDS:
         why = f"is too large: each configuration may be trained with {seeds} seeds, counted from it"
         source.refuse(("train", "seed"), recipe.train.seed, why)

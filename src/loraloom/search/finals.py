@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from loraloom.recipe import Configuration
-from loraloom.recipe.fields import MORE_SEEDS, SOUP_ROWS, SOUP_SEEDS
+from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.ladder import promotable
 from loraloom.search.pace import Pace
 from loraloom.search.plan import Plan
@@ -94,17 +94,12 @@ class Finals:
         return None if self._any_on_last() else self._cut_short(planned)
 
     def more(self) -> Wanted | None:
-        """More seeds of the two that lead, then more finalists; none that merely takes less time than a better one.
-
-        Of few rows the one that leads has more of them before others become finalists: it will be their mean.
-        """
-        plan, task = self._pace.plan, self._pace.task
-        few = task is not None and task.train_rows < SOUP_ROWS
+        """More seeds of the two that lead, then more finalists; none that merely takes less time than a better one."""
+        plan = self._pace.plan
         seeds, finalists = max(plan.seeds, MORE_SEEDS), plan.finalists or 0
         missing = chain(
             self._missing(min(2, finalists), seeds),
             self._missing(finalists, seeds),
-            self._missing(1, SOUP_SEEDS) if few else (),
             self._missing(len(self._ranks), plan.seeds),
         )
         for key, index in islice(missing, 1):

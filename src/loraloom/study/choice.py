@@ -22,12 +22,15 @@ from math import sqrt
 from statistics import fmean, variance
 from typing import Literal
 
-from loraloom.recipe.fields import SOUP_ROWS, Metric
+from loraloom.recipe.fields import Metric
 from loraloom.study.leaderboard import Standing, metric_name, standings, validation
 from loraloom.study.record import TrialRecord
 
 CUT_SHORT, COLLAPSED = 2.0, 4.0
 """Standard errors of a difference, by rows that were validated: the best of a thousand equal trials is 3.2 ahead."""
+
+SOUP_ROWS = 1_000
+"""Of fewer training rows the mean of a winner's seeds is better than each (docs/log.md); of more it is not."""
 
 Preferred = Literal["done", "repeated seeds", "fewer parameters"]
 
