@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from loraloom.data import Split
 from loraloom.data.sampling import part_of
+from loraloom.metrics import mean_interval
 from loraloom.study.durable import write_json
 from study.arguments import run
 from study.machine import described
@@ -101,6 +103,14 @@ def draws_of(kept: dict[str, Any], case: Case) -> list[dict[str, Any]]:
     """The draws of a case that are kept, without what is kept of the machine beside them."""
     found = (kept["draws"].get(key_of(case, seed)) for seed in range(case.draws))
     return [{name: value for name, value in one.items() if name != "machine"} for one in found if one]
+
+
+def gain_in_words(what: str, points: Sequence[float]) -> Iterator[str]:
+    """The mean over draws with its interval; nothing where they are too few for one."""
+    interval = mean_interval(points) if points else None
+    if interval is not None:
+        span = f"95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}"
+        yield f"\n{what}: {fmean(points):+.2f} points, {span}, {len(points)} draws."
 
 
 def splits_of(case: Case, seed: int) -> dict[str, Any]:

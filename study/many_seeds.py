@@ -23,12 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import loraloom
-from loraloom.metrics import mean_interval
 from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_manifest
 from loraloom.study.record import RECORD
 from loraloom.use.soup import mix
-from study.draws import Case, draws_of, recipe_of, run_draws, splits_of
+from study.draws import Case, draws_of, gain_in_words, recipe_of, run_draws, splits_of
 
 RESULT = Path(__file__).parent / "results" / "many_seeds.json"
 COUNTS = 3, 5, 7, 9
@@ -116,10 +115,7 @@ def lines(kept: dict[str, Any]) -> Iterator[str]:
     head = "set", "rows", "draws", "a seed", *(f"soup of {count}" for count in COUNTS)
     yield table(head, shown, numbers=range(1, len(head)))
     for count, values in gains.items():
-        interval = mean_interval(values) if values else None
-        if interval is not None:
-            span = f"95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}"
-            yield f"\nSoup of {count} − soup of 3: {fmean(values):+.2f} points, {span}, {len(values)} draws."
+        yield from gain_in_words(f"Soup of {count} − soup of 3", values)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,10 @@ from typing import Any
 import numpy as np
 
 import loraloom
-from loraloom.metrics import mean_interval
 from loraloom.report.markdown.text import table
 from loraloom.souping import soup
 from loraloom.study.leaderboard import mean_of
-from study.draws import Case, draws_of, recipe_of, run_draws, splits_of
+from study.draws import Case, draws_of, gain_in_words, recipe_of, run_draws, splits_of
 
 RESULT = Path(__file__).parent / "results" / "seeds.json"
 SEEDS = 3
@@ -150,11 +149,8 @@ def lines(kept: dict[str, Any]) -> Iterator[str]:
     yield table(head, shown, numbers=range(1, len(head)))
     for few, of_some in gains.items():
         for name, values in of_some.items():
-            interval = mean_interval(values) if values else None
-            if interval is not None:
-                span = f"95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}"
-                rows = f"fewer than {FEW:,} rows" if few else f"{FEW:,} rows or more"
-                yield f"\n{name}, {rows}: {fmean(values):+.2f} points, {span}, {len(values)} draws."
+            rows = f"fewer than {FEW:,} rows" if few else f"{FEW:,} rows or more"
+            yield from gain_in_words(f"{name}, {rows}", values)
 
 
 if __name__ == "__main__":

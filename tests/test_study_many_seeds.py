@@ -4,35 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from study import many_seeds
 from study.draws import Case, key_of
 from study.many_seeds import CASES, COUNTS, Draw, lines, measure
-from tests.conftest import make_recipe, make_rows
+from tests.made_draws import make_draws
 
 
 def test_a_draw_counts_right_rows_of_each_seed_and_of_each_soup(
     tiny_model: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def splits_of(case: Case, seed: int) -> dict[str, Any]:
-        assert seed == 11  # none of study/seeds.py
-        train, test = make_rows(case.rows or 0, seed=seed), make_rows(40, seed=9)
-        return {
-            name: ([text for text, _ in rows], [label for _, label in rows])
-            for name, rows in (("train", train), ("test", test))
-        }
-
-    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
-        recipe = make_recipe(tiny_model, rows_file)
-        del recipe["data"]["train_file"]
-        return recipe | {"train": {"num_train_epochs": 1, "learning_rate": 0.02, "seed": seed, "bf16": False}}
-
-    monkeypatch.setattr(many_seeds, "splits_of", splits_of)
-    monkeypatch.setattr(many_seeds, "recipe_of", recipe_of)
+    asked = make_draws(monkeypatch, many_seeds, tiny_model, rows_file)
     draw = measure(Case("tiny", 60, 1, 1), 1)
+    assert asked == [11]  # none of study/seeds.py
     assert (draw.seed, draw.rows, draw.tested) == (1, 48, 40)
     assert (len(draw.seeds), len(draw.soups)) == (9, len(COUNTS))
     assert all(0 <= right <= 40 for right in (*draw.seeds, *draw.soups))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from study import seeds
 from study.draws import Case, key_of, read_kept
 from study.seeds import CASES, RESULT, Draw, lines, measure
-from tests.conftest import make_recipe, make_rows
+from tests.made_draws import make_draws
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -20,21 +19,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 def test_a_draw_counts_right_rows_of_each_seed_of_the_soup_and_of_all_together(
     tiny_model: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def splits_of(case: Case, seed: int) -> dict[str, Any]:
-        train, test = make_rows(case.rows or 0, seed=seed), make_rows(40, seed=9)
-        return {
-            name: ([text for text, _ in rows], [label for _, label in rows])
-            for name, rows in (("train", train), ("test", test))
-        }
-
-    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
-        recipe = make_recipe(tiny_model, rows_file)
-        del recipe["data"]["train_file"]
-        recipe["train"] = {**recipe["train"], "seed": seed}
-        return recipe
-
-    monkeypatch.setattr(seeds, "splits_of", splits_of)
-    monkeypatch.setattr(seeds, "recipe_of", recipe_of)
+    make_draws(monkeypatch, seeds, tiny_model, rows_file)
     draw = measure(Case("made", 90, 1, 1), 2)
     assert draw.tested == 40
     assert len(draw.seeds) == 3

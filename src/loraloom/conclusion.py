@@ -60,7 +60,7 @@ def conclude(
     if clock.max_seconds is not None and not stopped:
         watcher.note(_in_the_time(run.recipe, clock, ending))
     with stop.politely(clock.reserve):
-        winner = _crown(run, place, watcher, clock, stop, log, ending)
+        winner = _crown(run, place, watcher, clock, log, _chosen(run, stop, ending))
         log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         watcher.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
@@ -92,29 +92,33 @@ def _in_the_time(recipe: Recipe, clock: Clock, ending: Ending) -> str:
     )
 
 
+def _chosen(run: Run, stop: Stop, ending: Ending) -> Standing:
+    """The configuration that won.
+
+    Raises:
+        StoppedError: the run was stopped from outside before a trial was finished, or its trials only failed.
+        LoraloomError: no trial was finished.
+    """
+    records = run.records()
+    choice = chosen(records, run.recipe.search.metric)
+    if choice is not None:
+        return choice.winner
+    stop.raise_if_asked()
+    if ending.gave_up:
+        raise _given_up(run)
+    why = _reasons(records) or (SPENT if ending.spent else "the time did not suffice for one")
+    raise LoraloomError(f"{run.path}: no trial was finished: {why}")
+
+
 def _crown(
-    run: Run,
-    place: Workplace,
-    watcher: Watcher,
-    clock: Clock,
-    stop: Stop,
-    log: CommandLog,
-    ending: Ending,
+    run: Run, place: Workplace, watcher: Watcher, clock: Clock, log: CommandLog, standing: Standing
 ) -> TrialRecord:
     """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
-    records, metric = run.records(), run.recipe.search.metric
-    choice = chosen(records, metric)
-    if choice is None:
-        stop.raise_if_asked()
-        if ending.gave_up:
-            raise _given_up(run)
-        why = _reasons(records) or (SPENT if ending.spent else "the time did not suffice for one")
-        raise LoraloomError(f"{run.path}: no trial was finished: {why}")
     best = run.best()
-    if best is not None and is_soup_of(best, choice.winner):
+    if best is not None and is_soup_of(best, standing):
         folder, winner = run.path / BEST, best
     else:
-        folder, winner = _adapter(run, place, watcher, clock, choice.winner)
+        folder, winner = _adapter(run, place, watcher, clock, standing)
     if best is not None and (best.number, best.marks) == (winner.number, winner.marks):
         run.renew_card(model_card(run.path, best))
         return best

@@ -60,7 +60,6 @@ from loraloom.study.record import (
     read_record,
 )
 from loraloom.study.run import BEST, REFIT, REFITTING, Run, folder_to_begin
-from loraloom.use.adapter import load
 from loraloom.use.backbones import Backbones
 from loraloom.use.evaluate import test_winner
 from loraloom.use.temperature import fitted_temperature, keep_temperature
@@ -203,7 +202,7 @@ def _refuse_less(accuracy: float, before: TrialRecord, work: Path) -> None:
     """
     assert before.result is not None
     knew = before.result.validation
-    if knew.interval is not None and accuracy < knew.interval[0]:
+    if knew.is_above(accuracy):
         discard(work)
         what = f"the mean of trials {before.soup_of}" if before.is_soup else f"trial {before.number}"
         raise LoraloomError(
@@ -227,19 +226,21 @@ def _publish(run: Run, winner: TrialRecord, folders: Sequence[Path], place: Work
         UnmixableError: they have no mean.
         LoraloomError: it came to less than the winner.
     """
-    trained = [read_record(folder) for folder in folders]
+    trained, backbones = [read_record(folder) for folder in folders], Backbones()
     with replacing_folder(run.path / REFIT) as new, system_errors_of(run.path / REFIT):
         if len(folders) > 1:
             rows = place.rows(trained[0].configuration, noted=False)
-            mix_into(new, trained, folders, rows.validation, backbones := Backbones())
-            probabilities = metrics.softmax(backbones.add(new).logits_of(rows.validation))
+            mix_into(new, trained, folders, rows.validation, backbones)
+            classifier = backbones.add(new)
+            probabilities = metrics.softmax(classifier.logits_of(rows.validation))
             accuracy = metrics.score(rows.data.validation.labels, probabilities).accuracy
             _refuse_less(accuracy, winner, folders[0].parent)  # seeds that learnt may have a mean that knows nothing
         else:
             for name in (WEIGHTS, CONFIG, RECORD):
                 shutil.copyfile(folders[0] / name, new / name)
             write_manifest(new)
-        tested, predictions = test_winner(load(new), place.data.test)
+            classifier = backbones.add(new)
+        tested, predictions = test_winner(classifier, place.data.test)
         assert tested.result is not None
         assert winner.result is not None
         result = Result(validation=winner.result.validation, test=tested.result.test)

@@ -111,15 +111,9 @@ def to_mix(seeds: Standing) -> tuple[TrialRecord, ...]:
 
 def _has_collapsed(trial: TrialRecord, best: TrialRecord) -> bool:
     """Whether a seed is nearer to answers by chance than to those of the best one, which is no matter of few rows."""
-    own, most, chance = validation(trial, "accuracy"), validation(best, "accuracy"), 1 / len(best.labels)
-    return _is_less(own, best) and own < (most + chance) / 2
-
-
-def _is_less(accuracy: float, best: TrialRecord) -> bool:
-    """Whether it is below that of the best seed by more than the chance of which rows were held out."""
     assert best.result is not None
-    interval = best.result.validation.interval
-    return interval is not None and accuracy < interval[0]
+    most, own = best.result.validation, validation(trial, "accuracy")
+    return most.is_above(own) and own < (most.accuracy + 1 / len(best.labels)) / 2
 
 
 def mix_into(
@@ -216,7 +210,8 @@ def _refuse_less(score: Score, trials: Sequence[TrialRecord]) -> None:
     Raises:
         UnmixableError: it is so, by more than the chance of which rows were held out.
     """
-    if _is_less(score.accuracy, trials[0]):
+    assert trials[0].result is not None
+    if trials[0].result.validation.is_above(score.accuracy):
         each = listed([f"{validation(trial, 'accuracy'):.3f}" for trial in trials])
         raise UnmixableError(
             f"the mean of trials {numbers(trials)} has an accuracy of {score.accuracy:.3f} on the validation "

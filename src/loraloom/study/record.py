@@ -93,6 +93,11 @@ class Score(_Frozen):
 
         return wilson_interval(self.correct, self.examples) if self.examples else None
 
+    def is_above(self, accuracy: float) -> bool:
+        """Whether an accuracy on the same rows is below all of the interval: by more than the chance of which rows."""
+        interval = self.interval
+        return interval is not None and accuracy < interval[0]
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if self.confusion is None:

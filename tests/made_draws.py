@@ -1,0 +1,36 @@
+"""Draws of made rows for studies, in the place of those of public sets (`study/draws.py`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from study.draws import Case
+from tests.conftest import make_recipe, make_rows
+
+
+def make_draws(patched: pytest.MonkeyPatch, study: ModuleType, tiny_model: Path, rows_file: Path) -> list[int]:
+    """Has a `study` draw made rows, 40 of them to test on, and train the tiny model; the draws that it asks for."""
+    asked: list[int] = []
+
+    def splits_of(case: Case, seed: int) -> dict[str, Any]:
+        asked.append(seed)
+        train, test = make_rows(case.rows or 0, seed=seed), make_rows(40, seed=9)
+        return {
+            name: ([text for text, _ in rows], [label for _, label in rows])
+            for name, rows in (("train", train), ("test", test))
+        }
+
+    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
+        del case, rows
+        recipe = make_recipe(tiny_model, rows_file)
+        del recipe["data"]["train_file"]
+        recipe["train"] = {**recipe["train"], "seed": seed}
+        return recipe
+
+    patched.setattr(study, "splits_of", splits_of)
+    patched.setattr(study, "recipe_of", recipe_of)
+    return asked
