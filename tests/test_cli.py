@@ -83,14 +83,14 @@ def test_the_options_of_every_command_are_known() -> None:
         "resume": {"run", "--max_seconds", "--deadline", "--grace", "--quiet", "--json"} | where,
         "refit": {"run", "--quiet", "--json"},
         "soup": {"run", "--quiet", "--json"},
-        "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--out", "--json"},
+        "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--class_shares", "--out", "--json"},
         "predict": {
             *("adapters", "--file", "--text", "--out", "--text_column"),
-            *("--on_error", "--min_confidence", "--no_temperature"),
+            *("--on_error", "--min_confidence", "--no_temperature", "--class_shares"),
         },
         "export": {"adapter", "--format", "--out", "--rows", "--text_column", "--label_column", "--json"},
         "submit": {"adapter", "--test_file", "--out", "--check", "--template", "--id_column", "--text_column"}
-        | {"--labels", "--json"},
+        | {"--labels", "--class_shares", "--json"},
         "report": {"run", "--against", "--compare_file", "--no_similarity", "--format", "--out", "--pdf"},
         "watch": {"run", "--port", "--open"},
         "dashboard": {"run", "--port", "--host"},

@@ -25,7 +25,7 @@ from loraloom.study.record import CHECKPOINT, TrialRecord, read_record
 from loraloom.study.run import Run
 from loraloom.terminal.refitted import refitted_lines
 from loraloom.use.evaluate import evaluate
-from loraloom.use.submit import _training_rows
+from loraloom.use.origin import training_rows
 from tests.commands import Commands
 from tests.conftest import make_recipe, make_rows, write_csv
 from tests.faults.signals import SIGNALLED_STEP, signalled_in_a_step
@@ -83,6 +83,7 @@ def test_a_refit_is_the_winner_trained_on_validation_rows_too_and_tested_once_mo
     assert not loraloom.load(searched / "best").record.is_refitted
     assert {path.name for path in (searched / "refit").iterdir()} == {
         *(WEIGHTS, "adapter_config.json", "trial.json", "test_predictions.jsonl", "README.md", "manifest.json"),
+        "class_shares.json",
     }
     assert not (searched / "refitting").exists()
     lines = (searched / "refit" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
@@ -109,8 +110,8 @@ def test_rows_that_it_was_trained_on_are_said_where_it_is_evaluated(run_refitted
 
 def test_the_shares_of_a_submission_are_beside_those_of_all_rows_that_it_was_trained_on(run_refitted: Path) -> None:
     of_run = class_rows(Run(run_refitted).recipe)
-    assert _training_rows(run_refitted / "best", read_record(run_refitted / "best")) == of_run["train"]
-    of_refit = _training_rows(run_refitted / "refit", read_record(run_refitted / "refit"))
+    assert training_rows(run_refitted / "best", read_record(run_refitted / "best")) == of_run["train"]
+    of_refit = training_rows(run_refitted / "refit", read_record(run_refitted / "refit"))
     assert of_refit == {name: of_run["train"][name] + of_run["validation"][name] for name in of_run["train"]}
 
 

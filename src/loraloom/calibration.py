@@ -122,6 +122,17 @@ def at_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
     return np.asarray(np.exp(special.log_softmax(_logarithms(probabilities) / temperature, axis=1)), dtype=np.float64)
 
 
+def at_odds(probabilities: ArrayLike, odds: ArrayLike) -> Floats:
+    """Probabilities (N, C) where classes are `odds` (C,) times as common as where those given hold.
+
+    Source: Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori probabilities: a
+    simple procedure", Neural Computation 14 (2002), 21-41, eq. 2.4. A class of odds 0 has none; one has more.
+    """
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.asarray(odds, dtype=np.float64))
+    return np.asarray(special.softmax(_logarithms(probabilities) + logs, axis=1), dtype=np.float64)
+
+
 def fit_temperature(labels: ArrayLike, probabilities: ArrayLike, spread: float = SPREAD) -> Temperature:
     """The temperature that is the most probable by the labels (N,), and its interval.
 

@@ -61,8 +61,8 @@ from loraloom.study.record import (
 )
 from loraloom.study.run import BEST, REFIT, REFITTING, Run, folder_to_begin
 from loraloom.use.backbones import Backbones
+from loraloom.use.copies import keep_fitted
 from loraloom.use.evaluate import test_winner
-from loraloom.use.temperature import fitted_temperature, keep_temperature
 
 
 def refit(
@@ -248,5 +248,5 @@ def _publish(run: Run, winner: TrialRecord, folders: Sequence[Path], place: Work
         files = {RECORD: record.model_dump_json(indent=2) + "\n", TEST_PREDICTIONS: predictions}
         for name, text in {**files, CARD: model_card(run.path, record)}.items():
             write_text(new / name, text)
-        keep_temperature(fitted_temperature(run.path / BEST, winner), new)
+        keep_fitted(run.path / BEST, winner, new)
     return record

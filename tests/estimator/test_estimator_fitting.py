@@ -102,7 +102,8 @@ def test_a_temporary_run_goes_with_the_estimator(tiny_model: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["adapter"]
     verify_manifest(folder)
     assert {path.name for path in folder.iterdir()} == {  # none with texts of rows
-        *("README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json", "trial.json"),
+        *("README.md", "adapter_config.json", "adapter_model.safetensors", "class_shares.json"),
+        *("manifest.json", "trial.json"),
     }
     del classifier
     assert not folder.parent.exists()

@@ -113,7 +113,7 @@ def test_the_folder_is_an_adapters_without_rows(fitted: LoraClassifier, tmp_path
     assert adapter.card.startswith("---\n")
     names = {path.name for path in (tmp_path / "kept").iterdir()}
     assert names - {"temperature.json"} == {
-        *("README.md", "adapter_config.json", "adapter_model.safetensors", "estimator.json"),
+        *("README.md", "adapter_config.json", "adapter_model.safetensors", "class_shares.json", "estimator.json"),
         *("manifest.json", "trial.json"),
     }
 

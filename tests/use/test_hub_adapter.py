@@ -78,7 +78,7 @@ def test_pushed_are_weights_record_and_card_in_one_commit_without_texts_or_paths
     files = files_of(hub)
     assert set(files) == {
         *("README.md", "adapter_config.json", "adapter_model.safetensors"),
-        *("manifest.json", "trial.json"),
+        *("class_shares.json", "manifest.json", "trial.json"),
     }
     assert len(hub.repositories[NAME].commits) == 1
     assert hub.repositories[NAME].private
@@ -103,7 +103,7 @@ def test_a_push_leaves_no_card_and_no_classes_of_what_was_there_before(best: Pat
     loraloom.load(plain).push_to_hub(NAME)
     assert set(files_of(hub)) == {
         *(".gitattributes", "adapter_config.json", "adapter_model.safetensors"),
-        *("manifest.json", "trial.json"),
+        *("class_shares.json", "manifest.json", "trial.json"),
     }
     assert len(hub.repositories[NAME].commits) == 3
     assert loraloom.load(NAME).card == ""

@@ -40,6 +40,7 @@ from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
 from loraloom.use import windows as windowing
 from loraloom.use.adapter import load
+from loraloom.use.class_shares import Shift
 from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
 from loraloom.use.parquet_output import _write_groups
 from loraloom.use.parts import Counts, locked, parts_folder
@@ -371,7 +372,7 @@ def test_parts_of_another_input_or_adapter_or_version_are_not_gone_on_with(
         assert len(read_csv(out)) == 29
 
 
-@pytest.mark.parametrize("option", ["text_column", "min_confidence", "temperature", "type"])
+@pytest.mark.parametrize("option", ["text_column", "min_confidence", "temperature", "class_shares", "type"])
 @pytest.mark.usefixtures("small_windows")
 def test_parts_by_other_options_are_not_gone_on_with(
     one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
@@ -382,6 +383,9 @@ def test_parts_by_other_options_are_not_gone_on_with(
     choices: dict[str, Any] = {"text_column": {"text_column": ("text",)}, "min_confidence": {"min_confidence": 0.0}}
     if option == "temperature":
         ensemble = Ensemble(one._backbones, [replace(one.members[0], temperature=Temperature(2.0, (1.5, 2.5), 400))])
+    if option == "class_shares":
+        half = np.full(len(one.labels), 1 / len(one.labels))
+        ensemble = Ensemble(one._backbones, [replace(one.members[0], shift=Shift(one.labels, half, half))])
     if option == "type":
         monkeypatch.setattr("loraloom.use.adapter.Classifier.dtype", "bf16")
     heard = Heard()

@@ -21,10 +21,9 @@ from loraloom.study.record import Result, Score, read_record
 from loraloom.use.ensemble import load_ensemble
 from loraloom.use.evaluate import evaluate
 from tests.use.hub_server import hub_server, speak_to
+from tests.use.validated import LABELS, TEXTS, keep_validation
 
-LABELS = ("cat", "dog", "owl")
 KEPT = {"value": 2.5, "interval": [2.0, 3.0], "rows": 400}
-TEXTS = ["the cat near a dog", "old bread and cheese", "a saw"]
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +35,6 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 def folder(tmp_path: Path, adapter: Path) -> Path:
     """An adapter without validation predictions."""
     return shutil.copytree(adapter, tmp_path / "adapter")
-
-
-def keep_validation(folder: Path, sharpness: float, rows: int = 400) -> None:
-    """Validation predictions that are too sure by `sharpness`: labels are drawn from the probabilities before it."""
-    from safetensors.numpy import save
-
-    generator = np.random.default_rng(0)
-    honest = generator.dirichlet(np.ones(3), rows)
-    labels = (honest.cumsum(axis=1) > generator.random((rows, 1))).argmax(axis=1)
-    tensors: dict[str, Any] = {
-        "probabilities": at_temperature(honest, 1 / sharpness).astype(np.float32),
-        "labels": labels.astype(np.int32),
-        "rows": np.arange(rows, dtype=np.int32),
-    }
-    (folder / "validation.safetensors").write_bytes(save(tensors))
-    write_manifest(folder)
 
 
 @pytest.mark.parametrize(("sharpness", "needed"), [(2.5, True), (1.0, False)])

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from loraloom.cli.completion import complete_adapter
-from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, LabelColumn, TextColumns
+from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, ClassShares, LabelColumn, TextColumns
 from loraloom.cli.running import print_json, run_prediction, say_loading
 from loraloom.errors import OptionError
 
@@ -42,6 +42,7 @@ def evaluate(
     test_file: Annotated[Path, typer.Option("--test_file", help=f"Labelled rows: {LABELLED}.", show_default=False)],
     text_column: TextColumns = [],  # noqa: B006
     label_column: LabelColumn = None,
+    class_shares: ClassShares = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON here.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +50,7 @@ def evaluate(
 
     Says how many of the rows its run was trained or tested on, where the run's own file is at hand and unchanged. Log
     loss and calibration error are those of the model's own confidences; where predict divides logits by a temperature,
-    those of its confidences are given too.
+    those of its confidences are given too. With --class_shares, scores are of what predict gives with them.
 
     Example: loraloom evaluate runs/demo/best --test_file test.csv --json
     """
@@ -60,7 +61,13 @@ def evaluate(
         refuse_place(out)
         refuse_over(out, test_file)
     say_loading("the model")
-    result = run_evaluation(adapter, test_file, text_column=tuple(text_column) or None, label_column=label_column)
+    result = run_evaluation(
+        adapter,
+        test_file,
+        text_column=tuple(text_column) or None,
+        label_column=label_column,
+        class_shares=class_shares,
+    )
     values = result.as_json()
     if out is not None:
         write_json(out, values)
@@ -104,6 +111,7 @@ def predict(
         bool,
         typer.Option("--no_temperature", help="Probabilities as the model gives them, without the fitted temperature."),
     ] = False,
+    class_shares: ClassShares = [],  # noqa: B006
 ) -> None:
     """Predict texts or files: adds prediction, confidence and, in JSONL, probabilities to each row, in order.
 
@@ -112,6 +120,9 @@ def predict(
 
     Logits are divided by a temperature where the validation rows of the adapter's run show that it needs one, so that
     a confidence is the chance to be right. It never changes a prediction of one adapter.
+
+    Where classes are more or less common in these texts than in the training rows, say so by --class_shares: an adapter
+    of skewed rows names its rare classes too seldom elsewhere.
 
     Several adapters form an ensemble, which predicts by the mean of their probabilities; each has a column of its own
     beside it. They must have the same labels.
@@ -129,11 +140,11 @@ def predict(
         raise OptionError("--text is answered on standard output; --out and --text_column go with --file")
     check_texts(text)
     say_loading("the model")
-    ensemble = load_ensemble(adapters, temperature=not no_temperature)
+    ensemble = load_ensemble(adapters, temperature=not no_temperature, class_shares=class_shares)
     if file is None:
-        from loraloom.terminal.prediction import temperature_lines
+        from loraloom.terminal.prediction import adjustment_lines
 
-        for line in temperature_lines(ensemble):
+        for line in adjustment_lines(ensemble):
             typer.echo(line, err=True)
         predict_texts(ensemble, text, sys.stdout, min_confidence)
     else:
@@ -214,6 +225,7 @@ def submit(
         str | None,
         typer.Option("--labels", help="names, codes, or the contest's own (a,b,c), in the order of the classes."),
     ] = None,
+    class_shares: ClassShares = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Write a contest's submission (ID,Label), or check one; refuse what would not be scored as it is meant.
@@ -225,9 +237,11 @@ def submit(
     from loraloom.use import submit as submitting
 
     if check is not None:
-        if test_file is not None or out is not None or id_column is not None or text_column or template is None:
+        predicting = test_file is not None or out is not None or id_column is not None or text_column or class_shares
+        if predicting or template is None:
             raise OptionError(
-                "--check FILE needs --template T, and none of --test_file, --out, --id_column and --text_column"
+                "--check FILE needs --template T, and none of --test_file, --out, --id_column, --text_column and "
+                "--class_shares"
             )
         result = submitting.check(check, template, adapter=adapter, labels=labels)
     elif adapter is None or test_file is None or out is None:
@@ -236,7 +250,14 @@ def submit(
         say_loading("the model")
         columns = tuple(text_column) or None
         result = submitting.submit(
-            adapter, test_file, out, template=template, id_column=id_column, text_column=columns, labels=labels
+            adapter,
+            test_file,
+            out,
+            template=template,
+            id_column=id_column,
+            text_column=columns,
+            labels=labels,
+            class_shares=class_shares,
         )
     if as_json:
         print_json(result.as_json())

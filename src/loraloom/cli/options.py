@@ -35,6 +35,16 @@ TrainOverrides = Annotated[
         help="Override a field (lora.r=4); search varies one (lora.r=2,4,8). May be given several times.",
     ),
 ]
+ClassShares = Annotated[
+    list[str],
+    typer.Option(
+        "--class_shares",
+        metavar="LABEL=SHARE",
+        help="How common classes are in these texts, where that is not as in training: balanced, or LABEL=SHARE once "
+        "for each label, in any unit.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Deadline = Annotated[
     str | None,

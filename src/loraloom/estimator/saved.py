@@ -26,8 +26,8 @@ from loraloom.recipe import read_recipe
 from loraloom.study.durable import MANIFEST, files_beside, is_whole, read_verified, replacing_folder
 from loraloom.study.evidence import VALIDATION
 from loraloom.study.record import METRICS, PROFILE, TEST_PREDICTIONS, TrialRecord, read_record
-from loraloom.use.adapter_checks import CLASSES, TEMPERATURE, identity
-from loraloom.use.temperature import fitted_temperature, keep_temperature
+from loraloom.use.adapter_checks import CLASSES, identity
+from loraloom.use.copies import KEPT, keep_fitted
 
 if TYPE_CHECKING:
     from loraloom.use.adapter import Classifier
@@ -68,18 +68,18 @@ class Kept:
         return classifier
 
     def copy_to(self, target: Path) -> None:
-        """Copies what using the adapter needs into the folder `target`, of its validation rows the temperature alone.
+        """Copies what using the adapter needs into the folder `target`, of validation rows what they tell `predict`.
 
         Raises:
             AdapterError: the folder was replaced, or can't be read.
         """
-        unneeded = shutil.ignore_patterns(MANIFEST, TEMPERATURE, *_TRIAL_ONLY)
+        unneeded = shutil.ignore_patterns(MANIFEST, *KEPT, *_TRIAL_ONLY)
         try:
             shutil.copytree(self.folder, target, dirs_exist_ok=True, ignore=unneeded)
         except FileNotFoundError:
             raise AdapterError(f"{self.folder}: is no longer there; load the estimator again") from None
         self._refuse_another(target)
-        keep_temperature(fitted_temperature(self.folder, read_record(target)), target)
+        keep_fitted(self.folder, read_record(target), target)
         self._refuse_another(self.folder)
 
     def _refuse_another(self, folder: Path) -> None:

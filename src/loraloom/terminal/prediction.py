@@ -13,8 +13,8 @@ from loraloom.wording import percent, plural
 MOST_CLASSES = 20
 
 
-def temperature_lines(ensemble: Ensemble) -> Iterator[str]:
-    """Temperatures that are applied."""
+def adjustment_lines(ensemble: Ensemble) -> Iterator[str]:
+    """Temperatures that are applied, and class shares that are asked for."""
     for member in ensemble.members:
         if member.temperature is not None:
             fitted = member.temperature
@@ -22,11 +22,13 @@ def temperature_lines(ensemble: Ensemble) -> Iterator[str]:
                 f"temperature {fitted.value:.2f} of {member.folder}, fitted on {fitted.rows:,} validation rows "
                 "(--no_temperature leaves it out)"
             )
+        if member.shift is not None:
+            yield f"class shares of {member.folder}: {member.shift}"
 
 
 def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Iterator[str]:
-    """Temperatures that were applied, bad rows and abstentions, and last: rows, seconds, rows/s, shares of classes."""
-    yield from temperature_lines(ensemble)
+    """What was applied, bad rows and abstentions, and last: rows, seconds, rows/s, shares of classes."""
+    yield from adjustment_lines(ensemble)
     counts = summary.counts
     if counts.bad:
         did = "written without a prediction" if counts.written == counts.rows else "left out"

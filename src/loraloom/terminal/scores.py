@@ -57,6 +57,8 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
             f"as predict gives confidences, at the temperature {own.temperature:.2f}: log loss {own.log_loss:.4f}, "
             f"calibration error {own.expected_calibration_error:.4f}",
         )
+    if result.shift is not None:
+        say(console, f"as predict answers for these class shares: {result.shift}")
     table = _of_classes(result, console.width)
     widths = _widths(result, console.width - console.measure(table).maximum)
     console.print(_of_classes(result, console.width, widths) if widths else table)

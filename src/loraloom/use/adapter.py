@@ -80,8 +80,9 @@ class Classifier:
     def push_to_hub(self, repo_id: str, *, private: bool = False, commit_message: str = "Add the adapter") -> str:
         """Uploads the adapter to the hub as `repo_id` (owner/name), made if need be; returns the commit's URL.
 
-        `loraloom.load(repo_id)` then gives the same classifier. Uploaded are weights, configuration, record, card and
-        the temperature; not the predictions beside them, which hold texts and labels of the rows.
+        `loraloom.load(repo_id)` then gives the same classifier. Uploaded are weights, configuration, record, card, the
+        temperature and the class shares that it expects; not the predictions beside them, which hold texts and labels
+        of the rows.
 
         Raises:
             AdapterError: `repo_id` is no such name, the hub can't be reached or refuses, or the folder holds another

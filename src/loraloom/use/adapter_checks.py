@@ -30,9 +30,10 @@ MOST_BYTES = 16 * 1024**3
 CLASSES = "estimator.json"
 """What a classifier of the estimator's leaves beside its adapter."""
 TEMPERATURE = "temperature.json"
+CLASS_SHARES = "class_shares.json"
 """What a copy of an adapter that goes without its validation predictions keeps of them."""
 _UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
-_READ_AS_JSON = (RECORD, MANIFEST, CONFIG, CLASSES, TEMPERATURE)
+_READ_AS_JSON = (RECORD, MANIFEST, CONFIG, CLASSES, TEMPERATURE, CLASS_SHARES)
 
 
 def identity(folder: Path) -> list[str | None]:

@@ -13,23 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom import metrics
-from loraloom.calibration import Temperature, at_temperature
+from loraloom.calibration import Temperature, at_odds, at_temperature
 from loraloom.data import Encoded
 from loraloom.data.text_data import listed
-from loraloom.errors import AdapterError
+from loraloom.errors import AdapterError, OptionError
 from loraloom.use.adapter import Classifier, adapter_folder, refuse_unreadable
 from loraloom.use.backbones import Backbones
+from loraloom.use.class_shares import Shift, shift_of
 from loraloom.use.temperature import fitted_temperature
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An adapter, its name in columns, and its temperature where it has one."""
+    """An adapter, its name in columns, and its temperature where it has one.
+
+    `shift` says in which shares classes are asked of it, where that is told.
+    """
 
     name: str
     folder: Path
     classifier: Classifier
     temperature: Temperature | None
+    shift: Shift | None = None
 
 
 class Ensemble:
@@ -81,7 +86,7 @@ class Ensemble:
         return found
 
     def probabilities(self, encoded: Sequence[Encoded]) -> NDArray[np.float64]:
-        """Each member's probabilities (K, N, C) of what `encoded` gives, at its temperature.
+        """Each member's probabilities (K, N, C) of what `encoded` gives, at its temperature and by its shift.
 
         Raises:
             AdapterError: a logit is not finite, or a member can't read a text.
@@ -94,17 +99,24 @@ class Ensemble:
             shares = metrics.softmax(values)
             if member.temperature is not None:
                 shares = at_temperature(shares, member.temperature.value)
+            if member.shift is not None:
+                shares = at_odds(shares, member.shift.odds)
             found.append(shares[:, columns])
         return np.stack(found)
 
 
-def load_ensemble(given: Sequence[Path], *, temperature: bool = True) -> Ensemble:
+def load_ensemble(given: Sequence[Path], *, temperature: bool = True, class_shares: Sequence[str] = ()) -> Ensemble:
     """Loads adapters, folders or names on the hub, each backbone once.
 
+    `class_shares`: where the texts to come have classes in other shares than training had (`asked_shares`).
+
     Raises:
+        OptionError: `class_shares` are none, or are asked for without the temperature, for which they hold.
         AdapterError: a folder can't be used, or is given twice; labels differ.
         BackboneError: a backbone can't be had.
     """
+    if class_shares and not temperature:
+        raise OptionError("class_shares hold for probabilities at the fitted temperature; leave out no_temperature")
     folders = [adapter_folder(path) for path in given]
     for number, folder in enumerate(folders):
         if folder.resolve() in {other.resolve() for other in folders[:number]}:
@@ -114,7 +126,7 @@ def load_ensemble(given: Sequence[Path], *, temperature: bool = True) -> Ensembl
     for folder, name in zip(folders, column_names(given), strict=True):
         classifier = backbones.add(folder)
         fitted = fitted_temperature(folder, classifier.record) if temperature else None
-        members.append(Member(name, folder, classifier, fitted))
+        members.append(Member(name, folder, classifier, fitted, shift_of(folder, classifier.record, class_shares)))
     return Ensemble(backbones, members)
 
 

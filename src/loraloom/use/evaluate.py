@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom import metrics
-from loraloom.calibration import Temperature, at_temperature
+from loraloom.calibration import Temperature, at_odds, at_temperature
 from loraloom.data import Split, read_labelled
 from loraloom.data.overlap import text_key
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
+from loraloom.use.class_shares import Shift, shift_of
 from loraloom.use.origin import rows_of
 from loraloom.use.temperature import fitted_temperature
 
@@ -81,7 +82,7 @@ class Evaluated:
     its rows whose text, but for case and punctuation, is one of the training rows of the adapter's run, `chosen_on` one
     of its validation rows, by which the winner was chosen (a refit was trained on these, too), `tested_on` one of its
     test rows; None where these are not to be had. `scores` are of the model's own confidences; `predicted` says how
-    good those of `predict` are, None where they are the same.
+    good those of `predict` are, None where they are the same. With a `shift` they are of what `predict` gives under it.
     """
 
     adapter: str
@@ -93,6 +94,7 @@ class Evaluated:
     chosen_on: int | None = None
     tested_on: int | None = None
     predicted: Divided | None = None
+    shift: Shift | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `--json` and `--out`."""
@@ -111,6 +113,7 @@ class Evaluated:
             "log_loss": scores.log_loss,
             "expected_calibration_error": scores.expected_calibration_error,
             "predict": self.predicted and asdict(self.predicted),
+            "class_shares": self.shift and dict(zip(self.labels, self.shift.asked.tolist(), strict=True)),
             "classes": [
                 {"label": label, **asdict(one)} for label, one in zip(self.labels, scores.classes, strict=True)
             ],
@@ -144,10 +147,14 @@ def evaluate(
     *,
     text_column: tuple[str, ...] | None = None,
     label_column: str | None = None,
+    class_shares: Sequence[str] = (),
 ) -> Evaluated:
     """Scores the adapter on a labelled file; columns are the recipe's unless they are named.
 
+    With `class_shares` (`asked_shares`) scores are of what `predict` gives with them, at the adapter's temperature.
+
     Raises:
+        OptionError: `class_shares` are none.
         AdapterError: the adapter can't be loaded.
         DataError: the file can't be read, or its labels are not the adapter's.
     """
@@ -157,11 +164,16 @@ def evaluate(
     split, note = labelled_rows(record, test_file, text_column, label_column)
     classifier: Classifier = load(folder)
     probabilities = classifier.predict_proba(split.texts)
+    shift = shift_of(folder, record, class_shares)
+    if shift is not None:
+        probabilities = at_odds(at_temperature(probabilities, fitted.value if fitted else 1.0), shift.odds)
     scores = metrics.score(split.labels, probabilities)
     of_run, unknown = _of_run(folder, record, split.texts)
     note = "; ".join(filter(None, (note, unknown))) or None
-    predicted = _divided(fitted, split, probabilities)
-    return Evaluated(str(adapter), str(test_file), record.labels, scores, note, **of_run, predicted=predicted)
+    predicted = _divided(fitted, split, probabilities) if shift is None else None
+    return Evaluated(
+        str(adapter), str(test_file), record.labels, scores, note, **of_run, predicted=predicted, shift=shift
+    )
 
 
 def _divided(fitted: Temperature | None, split: Split, probabilities: NDArray[np.float64]) -> Divided | None:

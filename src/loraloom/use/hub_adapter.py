@@ -25,8 +25,8 @@ from loraloom.machine import with_home
 from loraloom.study.durable import disk_is_full, verify_manifest, write_json, write_manifest
 from loraloom.study.integrity import RECIPE
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
-from loraloom.use.adapter_checks import CLASSES, TEMPERATURE, refuse_code
-from loraloom.use.temperature import fitted_temperature, keep_temperature
+from loraloom.use.adapter_checks import CLASSES, refuse_code
+from loraloom.use.copies import KEPT, keep_fitted
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
@@ -150,7 +150,7 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
         api.create_repo(name, private=private, exist_ok=True)
         # One commit, so that nobody finds half of it: upload_folder may make several.
         added = [CommitOperationAdd(path.name, path) for path in sorted(Path(place).iterdir())]
-        lacked = (file for file in (*OPTIONAL, TEMPERATURE) if not (Path(place) / file).exists())
+        lacked = (file for file in (*OPTIONAL, *KEPT) if not (Path(place) / file).exists())
         deleted = [CommitOperationDelete(file) for file in lacked if api.file_exists(name, file)]
         return str(api.create_commit(name, [*added, *deleted], commit_message=message).commit_url)
 
@@ -168,7 +168,7 @@ def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
     for file in (WEIGHTS, CONFIG, *OPTIONAL):
         if (folder / file).is_file():
             shutil.copyfile(folder / file, target / file)
-    keep_temperature(fitted_temperature(folder, record), target)
+    keep_fitted(folder, record, target)
     files = {"train_file": None, "validation_file": None, "test_file": None}
     configuration = record.configuration.with_fields(data=files)
     public = record.model_copy(update={"configuration": configuration})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from loraloom.data import TextData, load_again
 from loraloom.errors import LoraloomError
 from loraloom.study.integrity import RECIPE
-from loraloom.study.provenance import fingerprint_of
+from loraloom.study.provenance import class_rows, fingerprint_of
+from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, REFIT, SOUP, TRIALS, Run
 
 MOST_BYTES = 50_000_000
@@ -21,6 +23,22 @@ def run_of(adapter: Path) -> Path | None:
     if place.name in (BEST, REFIT, SOUP):
         run = place.parent
     return run if run is not None and (run / RECIPE).is_file() else None
+
+
+def training_rows(adapter: Path, record: TrialRecord) -> Mapping[str, int] | None:
+    """Training rows by class, as the adapter's run told them, for a refit with those of validation.
+
+    None for an adapter that was taken from its run.
+    """
+    run = run_of(adapter)
+    if run is None:
+        return None
+    try:
+        rows = class_rows(Run(run).recipe)
+    except LoraloomError:
+        return None
+    train, also = rows.get("train", {}), rows.get("validation", {}) if record.is_refitted else {}
+    return {name: number + also.get(name, 0) for name, number in train.items()}
 
 
 def rows_of(adapter: Path) -> TextData | None:

@@ -319,6 +319,7 @@ class _Pass:
                 "kind": [output.suffix, Path(self.source).suffixes],
                 "text_column": self.choices.text_column,
                 "min_confidence": self.choices.min_confidence,
+                "odds": [None if m.shift is None else m.shift.odds.tolist() for m in members],
                 "temperatures": [None if m.temperature is None else m.temperature.value for m in members],
                 "types": [member.classifier.dtype for member in members],
                 "window": [ROWS, CHARACTERS, "of all cells"],

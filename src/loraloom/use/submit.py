@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from typing import Any
 from loraloom.data.columns import choose_text, texts_of
 from loraloom.data.tables import Table, read_table
 from loraloom.data.text_data import listed
-from loraloom.errors import DataError, LoraloomError
+from loraloom.errors import DataError
 from loraloom.report.dataset.shares import drift
+from loraloom.report.wording import LEVEL
 from loraloom.study.durable import refuse_over, refuse_place
-from loraloom.study.provenance import class_rows
 from loraloom.study.record import TrialRecord
-from loraloom.study.run import Run
-from loraloom.use.adapter import adapter_folder, load, read_adapter_record
-from loraloom.use.origin import run_of
+from loraloom.use.adapter import adapter_folder, read_adapter_record
+from loraloom.use.ensemble import load_ensemble
+from loraloom.use.origin import training_rows
 from loraloom.use.submission import (
     DEFAULT_COLUMNS,
     ID_NAMES,
@@ -42,6 +42,8 @@ from loraloom.use.written_labels import written_labels
 
 _INDEX = re.compile(r"(__index_level_\d+__|Unnamed: 0)?")
 """What pandas calls an index without a name: in Parquet, in a CSV that was read and written again, and in CSV."""
+
+_TELL = "If you know how common the classes are in these rows, tell it by --class_shares."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,14 @@ def submit(
     id_column: str | None = None,
     text_column: tuple[str, ...] | None = None,
     labels: str | None = None,
+    class_shares: Sequence[str] = (),
 ) -> Submitted:
     """Predicts the rows of `test_file` and writes `out`: columns ID and Label, or those of `template`, in its order.
 
+    `class_shares`: where the rows have classes in other shares than training had (`asked_shares`).
+
     Raises:
+        OptionError: `class_shares` are none.
         AdapterError: the adapter can't be had, or can't be loaded.
         DataError: the rows can't be read, or the submission would not be sound; nothing is written then.
     """
@@ -99,7 +105,8 @@ def submit(
         _refuse_numbered(table, columns, ids, asked)
     texts = texts_of(table, columns)
     places = _places(ids, asked, str(test_file))
-    predicted = load(folder).logits(texts).argmax(axis=1)
+    ensemble = load_ensemble([folder], class_shares=class_shares)
+    predicted = ensemble.probabilities(ensemble.encoded(texts))[0].argmax(axis=1)
     of_row = [written.labels[int(number)] for number in predicted]
     refuse(constant_labels(of_row, str(test_file)))
     id_first = asked is None or asked.columns[0] == asked.id_column
@@ -107,9 +114,12 @@ def submit(
     write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows)
     empty = sum(not text.strip() for text in texts)
     notes = [id_note, f"texts from {listed(columns)}", f"labels are {written.why}: {listed(written.labels)}"]
+    if (shift := ensemble.members[0].shift) is not None:
+        notes.append(f"class shares: {shift}")
     if empty:
         notes.append(f"{empty:,} rows have no text, and got a label all the same")
-    return _told(str(out), of_row, written.labels, record, folder, notes)
+    advice = "" if class_shares else f" {_TELL}"
+    return _told(str(out), of_row, written.labels, record, folder, notes, advice)
 
 
 def check(
@@ -234,10 +244,11 @@ def _told(
     record: TrialRecord | None,
     folder: Path | None,
     notes: Sequence[str],
+    advice: str = "",
 ) -> Submitted:
-    """The shares of the classes, beside training's where the adapter lies in its run."""
+    """The shares of the classes, beside training's where the run is at hand, and `advice` where they differ."""
     counts = Counter(of_row)
-    training = _training_rows(folder, record) if folder is not None and record is not None else None
+    training = training_rows(folder, record) if folder is not None and record is not None else None
     names = record.labels if record is not None else None
     total = sum(training.values()) if training else 0
     classes = tuple(
@@ -253,21 +264,6 @@ def _told(
     verdict = "How common the classes are in training is not known here, so the shares are compared with nothing."
     if training and names:
         found = drift("submission", training, {names[n]: counts[label] for n, label in enumerate(labels)})
-        verdict = found.verdict if found else verdict
+        if found:
+            verdict = found.verdict + advice * (found.p <= LEVEL)
     return Submitted(path, len(of_row), classes, verdict, tuple(notes))
-
-
-def _training_rows(folder: Path, record: TrialRecord) -> Mapping[str, int] | None:
-    """Training rows by class, as the adapter's run told them, for a refit with those of validation.
-
-    None for an adapter that was taken from its run.
-    """
-    run = run_of(folder)
-    if run is None:
-        return None
-    try:
-        rows = class_rows(Run(run).recipe)
-    except LoraloomError:
-        return None
-    train, also = rows.get("train", {}), rows.get("validation", {}) if record.is_refitted else {}
-    return {name: number + also.get(name, 0) for name, number in train.items()}

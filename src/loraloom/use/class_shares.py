@@ -1,0 +1,185 @@
+"""Answers where classes are in other shares than where an adapter learned: `--class_shares`.
+
+An adapter that learned of skewed rows expects rows as skewed: where its rare classes are not rare, it answers by them
+too seldom. So each probability is multiplied by how much commoner its class is where it is asked than the adapter
+expects, and each text's are normalised (`calibration.at_odds`). What it expects is the mean of its probabilities over
+its validation rows, weighed so that their classes are in training's shares. Rejected, by `study/class_shares.py`: the
+shares of the training rows themselves, which differ from that where a training was short, or weighed its classes; and
+to estimate from the texts themselves in which shares they are, which makes more wrong than it mends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loraloom.calibration import at_temperature
+from loraloom.data import printable
+from loraloom.data.text_data import listed
+from loraloom.errors import AdapterError, OptionError, RunError
+from loraloom.metrics import Floats
+from loraloom.recipe.problems import message_of
+from loraloom.study.durable import read_verified, write_json
+from loraloom.study.evidence import agrees, read_predicted
+from loraloom.study.record import TrialRecord
+from loraloom.use.adapter_checks import CLASS_SHARES
+from loraloom.use.origin import training_rows
+from loraloom.use.temperature import fitted_temperature
+from loraloom.wording import percent
+
+BALANCED = "balanced"
+SUM_TOLERANCE = 1e-6
+MOST_CLASSES = 6
+"""That are named, those that differ most."""
+
+
+def asked_shares(given: Sequence[str], labels: Sequence[str]) -> Floats:
+    """The shares (C,) that are asked for, in the order of `labels`: 'balanced' alone, or 'LABEL=SHARE' for each label.
+
+    Shares are in any unit, a share of 0 says that the class does not occur.
+
+    Raises:
+        OptionError: they are neither.
+    """
+    if list(given) == [BALANCED]:
+        return np.full(len(labels), 1 / len(labels))
+    found: dict[str, float] = {}
+    for one in given:
+        label, separator, share = one.rpartition("=")
+        if not separator:
+            raise OptionError(f"class_shares: {one!r} is neither LABEL=SHARE nor, alone, {BALANCED}")
+        if label not in labels:
+            raise OptionError(f"class_shares: {label!r} is none of the labels; they are {listed(labels)}")
+        if label in found:
+            raise OptionError(f"class_shares: {label!r} is given twice")
+        found[label] = _share(share, one)
+    if missing := [label for label in labels if label not in found]:
+        none = "has none" if len(missing) == 1 else "have none"
+        raise OptionError(f"class_shares: give a share of each label: {listed(missing)} {none}")
+    shares = np.array([found[label] for label in labels])
+    if np.count_nonzero(shares) < 2:
+        raise OptionError("class_shares: two classes or more must have a share above 0")
+    shares /= shares.max()  # so that no sum overflows
+    return np.asarray(shares / shares.sum(), dtype=np.float64)
+
+
+def _share(word: str, given: str) -> float:
+    try:
+        share = float(word)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < math.inf:
+        raise OptionError(f"class_shares: {given!r}: {word!r} is no share; give a number of 0 or more")
+    return share
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shift:
+    """The shares (C,) in which classes are `asked`, and in which an adapter `expected` them at its own temperature."""
+
+    labels: tuple[str, ...]
+    asked: Floats
+    expected: Floats
+
+    @property
+    def odds(self) -> Floats:
+        """How much commoner (C,) each class is where it is asked."""
+        return np.asarray(self.asked / self.expected, dtype=np.float64)
+
+    def __str__(self) -> str:
+        furthest = np.argsort(-np.abs(self.asked - self.expected), kind="stable")[:MOST_CLASSES]
+        classes = [
+            f"{printable(self.labels[one])} {percent(self.asked[one])} where it expects {percent(self.expected[one])}"
+            for one in sorted(furthest.tolist())
+        ]
+        more = len(self.labels) - len(classes)
+        return ", ".join(classes) + (f", and {more} more" if more else "")
+
+
+def shift_of(folder: Path, record: TrialRecord, asked: Sequence[str]) -> Shift | None:
+    """What `asked` says of the adapter in `folder`; None where it says nothing.
+
+    Raises:
+        OptionError: see `asked_shares`.
+        AdapterError: see `expected_shares`.
+    """
+    if not asked:
+        return None
+    return Shift(record.labels, asked_shares(asked, record.labels), expected_shares(folder, record))
+
+
+def expected_shares(folder: Path, record: TrialRecord) -> Floats:
+    """The shares (C,) of classes that the adapter in `folder` expects, each above 0.
+
+    Raises:
+        AdapterError: its folder keeps nothing to tell them by.
+    """
+    kept = _kept(folder, len(record.labels))
+    if kept is not None:
+        return kept
+    try:
+        predicted = read_predicted(folder, len(record.labels))
+    except RunError as error:
+        raise AdapterError(f"{folder}: {_UNKNOWN}: {error}") from None
+    if predicted is None or not agrees(predicted, record):
+        raise AdapterError(f"{folder}: {_UNKNOWN}: it keeps no validation predictions of its own; {_INSTEAD}")
+    fitted = fitted_temperature(folder, record)
+    shares = at_temperature(predicted.probabilities, 1.0 if fitted is None else fitted.value)
+    counts = np.bincount(predicted.labels, minlength=len(record.labels))
+    training = training_rows(folder, record)
+    if training is None:
+        if record.configuration.data.validation_file is not None:
+            raise AdapterError(
+                f"{folder}: {_UNKNOWN}: its validation rows came from a file of their own, and its run, which tells "
+                f"the training rows' classes, is not at hand; {_INSTEAD}"
+            )
+        return _normalised(shares.mean(axis=0))
+    rows = np.array([training.get(label, 0) for label in record.labels], dtype=np.float64)
+    of_row = (rows / np.maximum(1, counts))[predicted.labels]
+    # A class without validation rows counts as if all its training rows were known.
+    return _normalised(of_row @ shares + np.where(counts, 0, rows))
+
+
+_UNKNOWN = "which class shares it expects is not known"
+_INSTEAD = "give the adapter in its run, such as RUN/best, or leave out class_shares"
+
+
+def _normalised(shares: Floats) -> Floats:
+    above = np.maximum(shares, np.finfo(np.float32).tiny)
+    return np.asarray(above / above.sum(), dtype=np.float64)
+
+
+class _Kept(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    expected: tuple[float, ...]
+
+
+def keep_expected(folder: Path, record: TrialRecord, copy: Path) -> None:
+    """Writes into the folder `copy` of the adapter in `folder`, which goes without its predictions, what they tell.
+
+    Nothing where they tell nothing.
+    """
+    try:
+        shares = expected_shares(folder, record)
+    except AdapterError:
+        return
+    write_json(copy / CLASS_SHARES, _Kept(expected=tuple(shares.tolist())).model_dump())
+
+
+def _kept(folder: Path, classes: int) -> Floats | None:
+    path = folder / CLASS_SHARES
+    if not path.is_file():
+        return None
+    try:
+        kept = np.array(_Kept.model_validate_json(read_verified(folder, CLASS_SHARES)).expected)
+    except ValidationError as error:
+        raise AdapterError(f"{path}: can't be read: {message_of(error.errors()[0])}") from None
+    if len(kept) != classes or not (kept > 0).all() or abs(kept.sum() - 1) > SUM_TOLERANCE:
+        raise AdapterError(f"{path}: holds no shares of {classes} classes; take another copy")
+    return kept

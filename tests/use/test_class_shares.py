@@ -1,0 +1,269 @@
+"""Answers for other class shares than training's: what is asked, what an adapter expects, what copies keep of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import loraloom
+from bench.random_adapters import save_random_adapter
+from loraloom import LoraClassifier, cli
+from loraloom.calibration import at_odds, at_temperature
+from loraloom.errors import AdapterError, OptionError
+from loraloom.metrics import Floats
+from loraloom.study.durable import write_manifest
+from loraloom.study.evidence import read_predicted
+from loraloom.study.record import read_record
+from loraloom.use.class_shares import asked_shares, expected_shares, shift_of
+from loraloom.use.ensemble import load_ensemble
+from loraloom.use.evaluate import evaluate
+from loraloom.use.origin import training_rows
+from loraloom.use.submit import submit
+from tests.conftest import make_recipe, make_rows, write_csv
+from tests.use.hub_server import hub_server, speak_to
+from tests.use.validated import LABELS, TEXTS, keep_validation
+
+SKEWED = (8.0, 1.0, 1.0)
+ASKED = ("dog=1", "cat=1", "owl=8")
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    return save_random_adapter(tmp_path_factory.mktemp("adapter") / "adapter", tiny_model, labels=LABELS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, adapter: Path) -> Path:
+    """An adapter without validation predictions."""
+    return shutil.copytree(adapter, tmp_path / "adapter")
+
+
+@pytest.fixture
+def skewed(folder: Path) -> Path:
+    """An adapter that expects the first class in eight rows of ten, and is too sure."""
+    keep_validation(folder, 2.0, shares=SKEWED)
+    return folder
+
+
+def answers(adapter: Path | str, *asked: str) -> Floats:
+    ensemble = load_ensemble([Path(adapter)], class_shares=asked)
+    found: Floats = ensemble.probabilities(ensemble.encoded(TEXTS))[0]
+    return found
+
+
+def test_a_model_of_skewed_rows_gives_bayes_probabilities_of_others() -> None:
+    """Two classes on a line, whose densities are known: the rule is exact where probabilities are."""
+    places = np.linspace(-3, 3, 50)
+    densities = np.exp(-0.5 * (places[:, None] - np.array([-1.0, 1.0])) ** 2)
+
+    def given(shares: Floats) -> Floats:
+        return np.asarray(densities * shares / (densities @ shares)[:, None])
+
+    before, after = np.array([0.95, 0.05]), np.array([0.3, 0.7])
+    assert at_odds(given(before), after / before) == pytest.approx(given(after))
+
+
+def test_a_class_that_does_not_occur_is_given_nothing_even_where_all_the_others_had_none() -> None:
+    found = at_odds([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]], [0.0, 2.0, 1.0])
+    assert found[:, 0].tolist() == [0, 0]
+    assert found.sum(axis=1) == pytest.approx([1, 1])
+    assert found[1] == pytest.approx([0, 6 / 11, 5 / 11])
+
+
+def test_shares_are_balanced_or_of_each_label_in_any_unit() -> None:
+    assert asked_shares(["balanced"], LABELS).tolist() == [1 / 3] * 3
+    assert asked_shares(ASKED, LABELS).tolist() == [0.1, 0.1, 0.8]
+    assert asked_shares(["a=b=30", "a=0", "=10"], ["a", "a=b", ""]).tolist() == [0, 0.75, 0.25]
+    assert asked_shares(["cat=1e308", "dog=0", "owl=1e308"], LABELS).tolist() == [0.5, 0, 0.5]
+    assert asked_shares(["balanced=1", "b=3"], ["balanced", "b"]).tolist() == [0.25, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["even"], "'even' is neither LABEL=SHARE nor, alone, balanced"),
+        (["balanced", "cat=1"], "'balanced' is neither LABEL=SHARE nor, alone, balanced"),
+        (["cat=1", "dog=1"], "give a share of each label: 'owl' has none"),
+        (["cow=1"], "'cow' is none of the labels; they are 'cat', 'dog', 'owl'"),
+        (["cat=1", "cat=2"], "'cat' is given twice"),
+        (["cat=-1"], "'-1' is no share"),
+        (["cat=nan"], "'nan' is no share"),
+        (["cat=inf"], "'inf' is no share"),
+        (["cat=some"], "'some' is no share"),
+        (["cat=1", "dog=0", "owl=0"], "two classes or more must have a share above 0"),
+    ],
+)
+def test_other_words_are_no_shares(given: list[str], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        asked_shares(given, LABELS)
+
+
+def test_an_adapter_expects_the_mean_of_its_probabilities_at_its_temperature(skewed: Path) -> None:
+    predicted, (member,) = read_predicted(skewed, 3), load_ensemble([skewed]).members
+    assert predicted is not None
+    assert member.temperature is not None
+    mean = at_temperature(predicted.probabilities, member.temperature.value).mean(axis=0)
+    assert expected_shares(skewed, read_record(skewed)) == pytest.approx(mean)
+    assert mean == pytest.approx([0.8, 0.1, 0.1], abs=0.04)
+
+
+def test_answers_are_those_of_the_shares_that_are_asked(skewed: Path) -> None:
+    plain = answers(skewed)
+    expected = expected_shares(skewed, read_record(skewed))
+    assert answers(skewed, *ASKED) == pytest.approx(at_odds(plain, np.array([0.1, 0.1, 0.8]) / expected))
+    assert (answers(skewed, "balanced")[:, 0] < plain[:, 0]).all()
+    as_before = [f"{label}={share!r}" for label, share in zip(LABELS, expected.tolist(), strict=True)]
+    assert answers(skewed, *as_before) == pytest.approx(plain)
+
+
+def test_an_adapter_without_its_validation_predictions_is_refused(folder: Path) -> None:
+    with pytest.raises(AdapterError, match="which class shares it expects is not known: it keeps no validation"):
+        load_ensemble([folder], class_shares=["balanced"])
+
+
+def test_shares_hold_at_the_temperature_alone(skewed: Path) -> None:
+    with pytest.raises(OptionError, match="leave out no_temperature"):
+        load_ensemble([skewed], temperature=False, class_shares=["balanced"])
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A run whose training rows are skewed, and whose validation rows, of a file of their own, are not."""
+    place = tmp_path_factory.mktemp("unlike")
+    rows = make_rows(120, seed=3)
+    rare = rows[0][1]
+    few = [row for row in rows if row[1] != rare] + [row for row in rows if row[1] == rare][:4]
+    recipe = make_recipe(tiny_model, write_csv(place / "train.csv", few))
+    recipe["data"]["validation_file"] = str(write_csv(place / "validation.csv", make_rows(60, seed=4)))
+    loraloom.search(recipe, place / "run", report=False)
+    return place / "run"
+
+
+def test_validation_rows_of_other_shares_are_weighed_as_training_rows(unlike: Path, tmp_path: Path) -> None:
+    best = unlike / "best"
+    record, predicted = read_record(best), read_predicted(best, 3)
+    assert predicted is not None
+    (member,) = load_ensemble([best]).members
+    heat = 1.0 if member.temperature is None else member.temperature.value
+    shares = at_temperature(predicted.probabilities, heat)
+    rows = training_rows(best, record)
+    assert rows is not None
+    assert min(rows.values()) <= 4
+    by_class = [rows[label] * shares[predicted.labels == n].mean(axis=0) for n, label in enumerate(record.labels)]
+    assert expected_shares(best, record) == pytest.approx(np.sum(by_class, axis=0) / sum(rows.values()))
+    alone = shutil.copytree(best, tmp_path / "alone")
+    with pytest.raises(AdapterError, match="validation rows came from a file of their own"):
+        expected_shares(alone, record)
+
+
+def test_a_class_without_validation_rows_counts_by_its_training_rows(
+    skewed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted = read_predicted(skewed, 3)
+    assert predicted is not None
+    kept = predicted.labels != 2
+    monkeypatch.setattr(
+        "loraloom.use.class_shares.read_predicted",
+        lambda *_: type(predicted)(predicted.probabilities[kept], predicted.labels[kept], predicted.rows[kept]),
+    )
+    monkeypatch.setattr("loraloom.use.class_shares.agrees", lambda *_: True)
+    monkeypatch.setattr("loraloom.use.class_shares.fitted_temperature", lambda *_: None)
+    monkeypatch.setattr("loraloom.use.class_shares.training_rows", lambda *_: {"cat": 10, "dog": 10, "owl": 20})
+    shares = predicted.probabilities[kept].astype(np.float64)
+    means = [shares[predicted.labels[kept] == one].mean(axis=0) for one in (0, 1)]
+    expected = (10 * means[0] + 10 * means[1] + np.array([0, 0, 20])) / 40
+    assert expected_shares(skewed, read_record(skewed)) == pytest.approx(expected)
+
+
+def test_saved_copies_keep_what_is_expected(skewed: Path, tmp_path: Path) -> None:
+    once = LoraClassifier.load(skewed).save(tmp_path / "once")
+    for copy in (once, LoraClassifier.load(once).save(tmp_path / "twice")):
+        assert answers(copy, *ASKED) == pytest.approx(answers(skewed, *ASKED), abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:the backbone of this adapter is a folder of this machine")
+def test_pushed_copies_keep_what_is_expected(skewed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub_server() as hub:
+        speak_to(hub, monkeypatch, tmp_path)
+        loraloom.load(skewed).push_to_hub("someone/words")
+        assert answers("someone/words", *ASKED) == pytest.approx(answers(skewed, *ASKED), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        [0.5, 0.5],
+        [0.5, 0.5, 0.0],
+        [0.5, 0.5, 0.5],
+        [0.5, 0.6, -0.1],
+        [0.5, 0.5, float("nan")],
+        "all",
+        None,
+        [[1], 2, 3],
+    ],
+)
+def test_kept_shares_that_are_none_are_refused(folder: Path, expected: Any) -> None:
+    (folder / "class_shares.json").write_text(json.dumps({"expected": expected}))
+    write_manifest(folder)
+    with pytest.raises(AdapterError, match=r"class_shares\.json: (holds no shares|can't be read)"):
+        shift_of(folder, read_record(folder), ["balanced"])
+
+
+def test_predict_says_what_it_took_and_gives_the_same_as_python(
+    skewed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares = [word for one in ASKED for word in ("--class_shares", one)]
+    texts = [word for one in TEXTS for word in ("--text", one)]
+    cli.app(["predict", str(skewed), *texts, *shares], standalone_mode=False)
+    out, err = capsys.readouterr()
+    found = [list(json.loads(line)["probabilities"].values()) for line in out.splitlines()]
+    assert found == pytest.approx(answers(skewed, *ASKED), abs=1e-6)
+    assert f"class shares of {skewed}: cat 10.0% where it expects" in err
+
+
+def test_evaluate_scores_what_predict_gives(skewed: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in zip(TEXTS, LABELS, strict=True)))
+    found = evaluate(skewed, file, class_shares=ASKED).as_json()
+    asked = answers(skewed, *ASKED)
+    assert found["accuracy"] == (asked.argmax(axis=1) == [0, 1, 2]).mean()
+    assert found["log_loss"] == pytest.approx(-np.log(asked[[0, 1, 2], [0, 1, 2]]).mean())
+    assert (found["predict"], found["class_shares"]) == (None, {"cat": 0.1, "dog": 0.1, "owl": 0.8})
+    assert evaluate(skewed, file).as_json()["class_shares"] is None
+
+
+def test_a_submission_is_of_the_shares_that_are_asked(taught: Path, tmp_path: Path) -> None:
+    texts = [text for text, _ in make_rows(60, seed=21)]
+    file = tmp_path / "test.csv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([["text"], *([text] for text in texts)])
+    asked = ["animals=1", "food=0", "tools=1"]
+    plain = submit(taught, file, tmp_path / "plain.csv")
+    told = submit(taught, file, tmp_path / "told.csv", class_shares=asked)
+    ensemble = load_ensemble([taught], class_shares=asked)
+    best = ensemble.probabilities(ensemble.encoded(texts))[0].argmax(axis=1)
+    assert [one.rows for one in told.classes] == np.bincount(best, minlength=3).tolist()
+    assert told.classes[1].rows == 0 < plain.classes[1].rows
+    assert any(note.startswith("class shares: animals 50.0% where it expects") for note in told.notes)
+    assert not any("class shares" in note for note in plain.notes)
+
+
+def test_a_submission_of_other_shares_than_trainings_has_the_option_named(taught: Path, tmp_path: Path) -> None:
+    rows = make_rows(200, seed=22)
+    skew = [text for text, label in rows if label == "animals"] + [text for text, label in rows if label == "food"][:9]
+    file = tmp_path / "test.csv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([["text"], *([text] for text in skew)])
+    advice = "If you know how common the classes are in these rows, tell it by --class_shares."
+    plain = submit(taught, file, tmp_path / "plain.csv")
+    assert plain.verdict.startswith("Its classes differ")
+    assert plain.verdict.endswith(advice)
+    told = submit(taught, file, tmp_path / "told.csv", class_shares=["balanced"])
+    assert told.verdict.startswith("Its classes differ")
+    assert advice not in told.verdict
