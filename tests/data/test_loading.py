@@ -448,7 +448,7 @@ def test_a_class_that_is_nearly_ten_times_as_rare_is_a_warning_that_says_what_he
     test = write_csv(tmp_path / "test.csv", rows(9, ("a", "b"), start=300))
     found = _finding(load(train_file=train, validation_file=held, test_file=test), "class_shares")
     assert found.severity == severity
-    assert ("train.class_weight: balanced" in found.sentence) == (severity == "warning")
+    assert ("--class_shares" in found.sentence) == (severity == "warning")
 
 
 def test_shares_are_said_to_be_whole_or_none_only_where_they_are(tmp_path: Path) -> None:

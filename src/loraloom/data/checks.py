@@ -101,9 +101,7 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
         sentence += f": from {share(largest)} to {share(smallest)}."
     unbalanced = counts[largest] > UNBALANCED * counts[smallest]
     if unbalanced:
-        sentence += (
-            " train.class_weight: balanced, with search.sampler: auto to search all else, weighs rare classes up."
-        )
+        sentence += " Where what is predicted is less so, tell predict, submit and evaluate by --class_shares."
     return Finding("class_shares", "warning" if unbalanced else "note", len(train), sentence)
 
 

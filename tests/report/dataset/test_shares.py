@@ -165,11 +165,7 @@ def test_rare_classes_that_fail_are_found() -> None:
     counts = [2000, 1000, 500, 250, 125, 60, 30]
     found = share_effect(rows(*counts), lines([0.98, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7]), differ(0.0001), "test")
     assert found.verdict.startswith("Rare classes do worse")
-    assert found.verdict.endswith(" To weigh them up: train.class_weight: balanced.")
-    again = share_effect(
-        rows(*counts), lines([0.98, 0.95, 0.93, 0.9, 0.85, 0.8, 0.7]), differ(0.0001), "test", weighed=True
-    )
-    assert "They were weighed up already (train.class_weight: balanced)" in again.verdict
+    assert "predict --class_shares balanced finds more of their rows" in found.verdict
     assert found.interval is not None
     assert 0 < found.interval[0] < 0.04 < found.interval[1]
 

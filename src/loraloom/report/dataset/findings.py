@@ -42,7 +42,7 @@ def dataset(run: RunRead, failed: Failures | None) -> Dataset:
     train = found.by_class.get("train")
     effect = None
     if train and failed is not None:
-        effect = share_effect(train, failed.classes, failed.by_class, failed.split, weighed=failed.weighed)
+        effect = share_effect(train, failed.classes, failed.by_class, failed.split)
     others = [drift(split, train, rows) for split, rows in found.by_class.items() if train and split != "train"]
     return Dataset(
         splits=tuple(found.by_class),

@@ -166,13 +166,8 @@ def _moved(first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
     return np.asarray(np.abs(shares[0] - shares[1]).sum(axis=-1) / 2, dtype=np.float64)
 
 
-def share_effect(
-    rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: Dependence, split: str, *, weighed: bool = False
-) -> Effect:
-    """Whether rare classes are the ones that fail: recall (of `lines`) against shares in training.
-
-    `weighed` is whether the winner was trained with weights for its classes.
-    """
+def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: Dependence, split: str) -> Effect:
+    """Whether rare classes are the ones that fail: recall (of `lines`) against shares in training."""
     known = [line for line in lines if rows.get(line.label) and line.recall is not None]
     counts = np.array([rows[line.label] for line in known], dtype=np.float64)
     recalls = np.array([line.recall for line in known], dtype=np.float64)
@@ -200,11 +195,7 @@ def share_effect(
         rising = slope > 0
         verdict = f"{'Rare' if rising else 'Common'} classes do worse ({p_value(p)}): {per}."
         if rising:
-            verdict += (
-                " They were weighed up already (train.class_weight: balanced): more rows of them would help."
-                if weighed
-                else " To weigh them up: train.class_weight: balanced."
-            )
+            verdict += " predict --class_shares balanced finds more of their rows, and fewer of common classes'."
     elif max(map(abs, interval)) > MARGIN:
         they = "Classes differ in recall, but they" if of_class.found else "Classes"
         figures = "" if interval == (-1, 1) else f": {per}"  # all that a change can be says nothing

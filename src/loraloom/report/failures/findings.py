@@ -25,8 +25,7 @@ from loraloom.wording import plural
 class Failures:
     """`split` names the rows that all but `missed` and `suspects` are about; None is what the run did not keep.
 
-    `suspects` are of rows that the winner judged; `training` is of those that it learnt from. `weighed` is whether it
-    was trained with weights for its classes.
+    `suspects` are of rows that the winner judged; `training` is of those that it learnt from.
     """
 
     split: str
@@ -44,7 +43,6 @@ class Failures:
     missed: Missed | None
     suspects: tuple[Suspects, ...]
     training: TrainingRows
-    weighed: bool
 
     @property
     def lowest(self) -> ClassLine | None:
@@ -129,5 +127,4 @@ def failures(run: RunRead, board: Leaderboard, problems: list[str]) -> Failures 
         missed=missed(kept, labels),
         suspects=tuple(suspects(each, labels, texts) for each in (kept.test, kept.validation) if each is not None),
         training=training_rows(run, kept.winner, problems),
-        weighed=kept.winner.configuration.train.class_weight == "balanced",
     )
