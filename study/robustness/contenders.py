@@ -74,18 +74,20 @@ class Lora:
     """`LoraClassifier` on a recipe: one training of its configuration, or a search of `seconds` where it has axes.
 
     `train` are fields of the recipe's train section that differ; with `typo_copies`, the rows are also trained on with
-    typos in so many of their characters.
+    typos in so many of their characters. `class_shares` are told to it when it predicts.
     """
 
     recipe: Mapping[str, Any]
     seconds: float | None = None
     train: Mapping[str, Any] = field(default_factory=dict)
     typo_copies: float = 0.0
+    class_shares: Sequence[str] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
         copies = {"typo_copies": self.typo_copies} if self.typo_copies else {}
-        return {"recipe": {**self.recipe, "train": self._train}, "seconds": self.seconds, **copies}
+        told = {"class_shares": self.class_shares} if self.class_shares else {}
+        return {"recipe": {**self.recipe, "train": self._train}, "seconds": self.seconds, **copies, **told}
 
     @property
     def _train(self) -> dict[str, Any]:
@@ -110,7 +112,24 @@ class Lora:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning)  # that validation and test are the same rows
             classifier.fit(list(kept.texts), kept.labels, **given)
+        if self.class_shares:
+            with tempfile.TemporaryDirectory() as folder:
+                return _told(classifier.save(Path(folder) / "adapter"), self.class_shares)
         return lambda texts: np.asarray(classifier.predict(list(texts)), dtype=np.int64)
+
+
+def _told(adapter: Path, class_shares: Sequence[str]) -> Predict:
+    """What `loraloom predict --class_shares` says; labels are class numbers."""
+    from loraloom.use.ensemble import load_ensemble
+
+    ensemble = load_ensemble([adapter], class_shares=class_shares)
+    classes = np.array([int(label) for label in ensemble.labels], dtype=np.int64)
+
+    def predict(texts: Sequence[str]) -> NDArray[np.int64]:
+        best = ensemble.probabilities(ensemble.encoded(texts))[0].argmax(axis=1)
+        return np.asarray(classes[best])
+
+    return predict
 
 
 @dataclass(frozen=True)

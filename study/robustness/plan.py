@@ -17,13 +17,14 @@ _TYPOS = tuple(name for name in CHANGES if name.startswith("typos"))
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """A change of loraloom's training, and where it is asked: a training and its test sets."""
+    """A change of loraloom's training or of how it predicts, and where it is asked: a training and its test sets."""
 
     name: str
     words: str
     asked: tuple[tuple[str, tuple[str, ...]], ...]
     train: Mapping[str, Any] = field(default_factory=dict)
     typo_copies: float = 0.0
+    class_shares: tuple[str, ...] = ()
 
 
 REMEDIES = (
@@ -38,6 +39,12 @@ REMEDIES = (
         "`class_weight: balanced`",
         (("skew 1:10", (CLEAN, OTHER_SOURCE)), ("skew 1:100", (CLEAN, OTHER_SOURCE))),
         train={"class_weight": "balanced"},
+    ),
+    Remedy(
+        "loraloom-told",
+        "`predict --class_shares balanced`",
+        (("skew 1:10", (CLEAN, OTHER_SOURCE)), ("skew 1:100", (CLEAN, OTHER_SOURCE))),
+        class_shares=("balanced",),
     ),
     Remedy(
         "loraloom-typos",
@@ -77,7 +84,7 @@ class Plan:
             if LORA in self.without:
                 continue
             for remedy in REMEDIES:
-                changed = Lora(self.recipe, self.seconds, remedy.train, remedy.typo_copies)
+                changed = Lora(self.recipe, self.seconds, remedy.train, remedy.typo_copies, remedy.class_shares)
                 for condition, names in remedy.asked:
                     there = tuple(name for name in names if name in sets)
                     yield self._asked(remedy.name, changed, condition, there, seed)
