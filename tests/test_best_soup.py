@@ -131,6 +131,23 @@ def test_what_the_time_did_not_suffice_for_is_advised_and_made_by_a_resume(
     assert f"The test rows were looked at before: trial {first.number:04d} (" in said
 
 
+def test_where_the_time_does_not_suffice_for_another_mean_that_of_some_of_the_seeds_stays(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, ear, records = tmp_path / "run", Ear(), Run.records
+    with monkeypatch.context() as patched:  # as where the time did not suffice for the third seed
+        patched.setattr(Run, "records", lambda self: records(self)[:2])
+        search(read_recipe(tiny_recipe | OF_SEEDS), out, report=False)
+    before = files_of(out / "best")
+    with monkeypatch.context() as patched:
+        patched.setattr(Clock, "allows_mixing", False)
+        resume(out, watcher=ear)
+    assert files_of(out / "best") == before
+    assert any("all of the winner's seeds: best/ stays the mean of trials 0 and 1" in sentence for sentence in ear.said)
+    assert not any("testing the winner" in sentence for sentence in ear.said)
+    assert findings(read_run(out)).problems == ()
+
+
 def test_a_mean_of_other_seeds_with_the_same_best_one_is_an_earlier_look_at_the_test_rows(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from loraloom.search.clock import Clock
 from loraloom.search.proposals import MOST_DRAWN
 from loraloom.search.space import may_be_clocked
 from loraloom.search.watcher import Watcher
-from loraloom.souping import is_soup_of, mix_seeds
+from loraloom.souping import is_soup_of, is_soup_of_some, mix_seeds
 from loraloom.study.choice import chosen, is_better_mixed
 from loraloom.study.commands import CommandLog, go_on_command
 from loraloom.study.durable import write_text
@@ -115,10 +115,7 @@ def _crown(
 ) -> TrialRecord:
     """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
     best = run.best()
-    if best is not None and is_soup_of(best, standing):
-        folder, winner = run.path / BEST, best
-    else:
-        folder, winner = _adapter(run, place, watcher, clock, standing)
+    folder, winner = _adapter(run, place, watcher, clock, standing)
     if best is not None and (best.number, best.marks) == (winner.number, winner.marks):
         run.renew_card(model_card(run.path, best))
         return best
@@ -132,10 +129,18 @@ def _crown(
 def _adapter(run: Run, place: Workplace, watcher: Watcher, clock: Clock, winner: Standing) -> tuple[Path, TrialRecord]:
     """The folder and record of the adapter that the winning configuration is used by.
 
-    Of few rows that is the mean of its seeds, unless the validation rows speak against it, else the best of them.
+    Of few rows that is the mean of its seeds, unless the validation rows speak against it, else the best of them. Where
+    the time does not suffice for the mean of all, an earlier mean of some stays.
     """
+    best = run.best()
+    if best is not None and is_soup_of(best, winner):
+        return run.path / BEST, best
     if is_better_mixed(winner.leader, len(winner.trials)):
         if not clock.allows_mixing:
+            if best is not None and is_soup_of_some(best, winner):
+                short = "the time left does not suffice to mix all of the winner's seeds"
+                watcher.note(f"{short}: best/ stays the mean of trials {best.soup_of}")
+                return run.path / BEST, best
             watcher.note("the winner's seeds are not mixed into one adapter: the time left is for the test")
         else:
             try:

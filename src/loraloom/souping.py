@@ -180,6 +180,11 @@ def is_soup_of(record: TrialRecord, seeds: Standing) -> bool:
     return record.soup_of == numbers(to_mix(seeds))
 
 
+def is_soup_of_some(record: TrialRecord, seeds: Standing) -> bool:
+    """Whether it is of a soup of these seeds, all or some: its number is that of one of those that it is of."""
+    return record.is_soup and any(trial.number == record.number for trial in seeds.trials)
+
+
 def _together(trials: Sequence[TrialRecord]) -> Timings | None:
     """What their trainings took together, at the first one's rates; None where one was not timed."""
     timed = [trial.timings for trial in trials if trial.timings is not None]
