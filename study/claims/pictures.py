@@ -62,7 +62,7 @@ def draw_effects(found: Sequence[EncoderFound], path: Path) -> None:
 def draw_levels(found: Sequence[EncoderFound], path: Path) -> None:
     """Accuracy against rank, rate, alpha, batch size, dropout, and over the epochs of the longest training."""
     plots = pyplot()
-    figure, grid = plots.subplots(2, 3, figsize=(10, 5.4), layout="constrained")
+    figure, grid = plots.subplots(2, 3, figsize=(10, 5.7), layout="constrained")
     for axes, name in zip(grid.flat, CURVES, strict=False):
         values: set[float] = set()
         for number, encoder in enumerate(found):
@@ -77,8 +77,8 @@ def draw_levels(found: Sequence[EncoderFound], path: Path) -> None:
         finish(axes)
     _draw_epochs(grid.flat[5], found)
     finish(grid.flat[5])
-    if grid.flat[0].lines:
-        grid.flat[0].legend(fontsize=8, frameon=False)
+    handles, names = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8, frameon=False)
     for axes in grid[:, 0]:
         axes.set_ylabel("accuracy on rows not trained on", fontsize=8)
     save(figure, path)
