@@ -1,6 +1,10 @@
-"""Counts with their nouns, alike in findings, errors, the terminal and reports."""
+"""Counts with their nouns, alike in findings, errors, the terminal and reports; and what a terminal obeys."""
 
 from __future__ import annotations
+
+OBEYED = "[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+"""A regular expression of the characters that a terminal obeys: ESC and its like, and what turns the direction of
+writing."""
 
 
 def plural(number: int, noun: str) -> str:

@@ -23,9 +23,10 @@ from loraloom.collecting import expect_libraries
 from loraloom.errors import LoraloomError, StoppedError, closed_pipe, first_line
 from loraloom.study.durable import disk_is_full
 from loraloom.terminal.hang_up import let_go
+from loraloom.wording import OBEYED
 
 _AGAIN_SECONDS = 0.1
-_OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_ESCAPED = re.compile(rf"(?!\n){OBEYED}")
 """What a terminal obeys, but for the ends of lines: a file's name may hold it, and a sentence the name."""
 
 
@@ -169,6 +170,6 @@ def _raised_again() -> Iterator[None]:
 
 def _fail(sentence: str, code: int) -> int:
     let_go(2)
-    seen = _OBEYED.sub(lambda sign: repr(sign[0])[1:-1], sentence)
+    seen = _ESCAPED.sub(lambda sign: repr(sign[0])[1:-1], sentence)
     typer.echo(f"loraloom: {seen}", err=True)
     return code

@@ -11,9 +11,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.wording import OBEYED
+
 EXAMPLE_CHARACTERS = 120
 MAX_EXAMPLES = 3
-_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNPRINTABLE = re.compile(rf"{OBEYED}|[\ud800-\udfff]")
 
 
 Severity = Literal["note", "warning"]
@@ -87,8 +89,8 @@ def shorten(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with U+FFFD for what a terminal obeys: ESC and its like, and what turns the direction of writing."""
-    return _OBEYED.sub("\ufffd", text)
+    """`text` with U+FFFD for what a terminal obeys, and for halves of surrogate pairs, which can't be printed."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def quoted(name: str) -> str:
