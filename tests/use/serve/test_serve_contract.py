@@ -88,6 +88,19 @@ def test_bytes_that_are_no_request_are_refused(client: TestClient, body: bytes) 
 
 
 @pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"texts": ["\xff"]}', "it is not UTF-8"),
+        (b'{"texts": ' + b"[" * 100_000, "its JSON is nested too deeply"),
+        (b'{"texts": [' + b"9" * 6000 + b"]}", "an integer in it has more than 4,300 digits"),
+    ],
+)
+def test_a_body_that_can_not_be_read_is_told_why(client: TestClient, body: bytes, why: str) -> None:
+    answer = client.post("/v1/classify", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()) == (422, {"error": f"the body can't be read: {why}"})
+
+
+@pytest.mark.parametrize(
     ("request_of", "body"),
     [
         (ClassifyRequest, {"texts": [0] * 1000}),

@@ -5,6 +5,7 @@ Requests that the gate does not let through, it answers itself.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -68,7 +69,7 @@ def add_refusals(app: FastAPI) -> None:
     @app.exception_handler(StarletteHTTPException)
     async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
         if error.status_code == 400:  # FastAPI's of a body that it can't read, of which it says no more
-            return refusal(422, "the body can't be read: it is not UTF-8, or its JSON is nested too deeply")
+            return refusal(422, f"the body can't be read: {_why_unread(error.__cause__)}")
         sentence = _BY_THE_ROUTER.get(error.status_code, str(error.detail))
         return refusal(error.status_code, sentence, dict(error.headers or {}))
 
@@ -96,3 +97,15 @@ def add_refusals(app: FastAPI) -> None:
         answer = refusal(500, f"a fault of the server's: {type(error).__name__}")
         answer.raw_headers += HEADERS  # this answer does not pass the gate
         return answer
+
+
+def _why_unread(error: BaseException | None) -> str:
+    """What JSON's reader came upon that is no fault of JSON's grammar."""
+    match error:
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case RecursionError():
+            return "its JSON is nested too deeply"
+        case ValueError():
+            return f"an integer in it has more than {sys.get_int_max_str_digits():,} digits"
+    return "it is no JSON"
