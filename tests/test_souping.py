@@ -18,7 +18,9 @@ from loraloom import souping
 from loraloom.calibration import temperature_towards
 from loraloom.errors import AdapterError, LoraloomError, RunError
 from loraloom.metrics import score
+from loraloom.recipe.fields import Metric
 from loraloom.report.model_card import model_card
+from loraloom.report.wording import listed
 from loraloom.study import choice
 from loraloom.study.durable import write_json, write_manifest
 from loraloom.study.evidence import agrees, read_predicted
@@ -283,13 +285,16 @@ def test_a_winner_whose_other_seeds_were_cut_short_is_refused(searched: Path) ->
         loraloom.soup(searched)
 
 
+def none_right() -> Score:
+    return Score.of(score(np.array([0] * 30), np.eye(3)[[1] * 30]))
+
+
 def collapse(run: Path, number: int) -> None:
     """Has a trial's record say that it has no validation row right."""
     folder = Run(run).trial_folder(number)
     record = read_record(folder)
     assert record.result is not None
-    none = Score.of(score(np.array([0] * 30), np.eye(3)[[1] * 30]))
-    spoilt = record.model_copy(update={"result": Result(validation=none)})
+    spoilt = record.model_copy(update={"result": Result(validation=none_right())})
     write_json(folder / "trial.json", spoilt.model_dump(mode="json"))
     write_manifest(folder)
 
@@ -316,13 +321,25 @@ def test_a_seed_that_collapsed_is_left_out_and_where_one_alone_did_not_there_is_
 def test_seeds_whose_mean_knows_less_are_not_mixed(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse = souping._refuse_less
 
-    def of_none_right(score: Score, trials: Sequence[TrialRecord]) -> None:
-        refuse(score.model_copy(update={"accuracy": 0.0}), trials)
+    def of_none_right(mean: TrialRecord, trials: Sequence[TrialRecord], metric: Metric) -> None:
+        refuse(mean.model_copy(update={"result": Result(validation=none_right())}), trials, metric)
 
     monkeypatch.setattr(souping, "_refuse_less", of_none_right)
-    with pytest.raises(LoraloomError, match=r"mean of trials 0, 1 and 2 has an accuracy of 0\.\d+ .* it is not kept"):
+    with pytest.raises(
+        LoraloomError, match=r"mean of trials 0, 1 and 2 has accuracy 0\.\d+ .* it is not kept"
+    ) as raised:
         loraloom.soup(searched)
+    assert "macro-F1" not in str(raised.value)
     assert not (searched / "soup").exists()
+
+
+def test_seeds_that_are_not_mixed_are_told_the_metric_that_is_maximised_too(run_of_seeds: Path) -> None:
+    trials = Run(run_of_seeds).records()
+    mean = trials[0].model_copy(update={"result": Result(validation=none_right())})
+    with pytest.raises(LoraloomError) as raised:
+        souping._refuse_less(mean, trials, "macro_f1")
+    theirs = listed([f"{trial.result.validation.macro_f1:.3f}" for trial in trials if trial.result])
+    assert f") and macro-F1 0.000 (they have {theirs}) on the validation rows; it is" in str(raised.value)
 
 
 def test_rows_from_python_are_given_again(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

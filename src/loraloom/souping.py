@@ -25,6 +25,7 @@ from loraloom.errors import RunError, UnmixableError
 from loraloom.execute.alone import alone, left_as_found
 from loraloom.execute.workplace import Workplace
 from loraloom.preparation import prepare_again
+from loraloom.recipe.fields import Metric
 from loraloom.report.model_card import model_card
 from loraloom.report.wording import listed
 from loraloom.search.watcher import Watcher
@@ -32,7 +33,7 @@ from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
 from loraloom.study.durable import replacing_folder, system_errors_of, write_json, write_manifest
 from loraloom.study.evidence import read_predicted, write_predicted
-from loraloom.study.leaderboard import Standing, mean_of, standings, validation
+from loraloom.study.leaderboard import Standing, mean_of, metric_name, standings, validation
 from loraloom.study.record import CARD, RECORD, SOUP_OF, TEST_PREDICTIONS, Result, Score, Timings, TrialRecord
 from loraloom.study.run import BEST, SOUP, Run
 from loraloom.use.adapter import Classifier, load
@@ -99,7 +100,7 @@ def mix_seeds(run: Run, place: Workplace, seeds: Standing, watcher: Watcher) -> 
     rows = place.rows(seeds.leader.configuration, noted=False)
     with replacing_folder(run.path / SOUP) as new, system_errors_of(run.path / SOUP):
         kept = mix_into(new, trials, folders, rows.validation, backbones)
-        record = _validated(backbones.add(new), rows, trials, new)  # as a user would
+        record = _validated(backbones.add(new), rows, trials, metric, new)  # as a user would
     mean, own = mean_of([validation(trial, metric) for trial in trials]), mean_of([validation(record, metric)])
     return Soup(record, trials, mean, kept, is_better_mixed(record, len(trials)) or own >= mean)
 
@@ -194,7 +195,9 @@ def _together(trials: Sequence[TrialRecord]) -> Timings | None:
     return timed[0].model_copy(update={"seconds": seconds, "train_seconds": train})
 
 
-def _validated(classifier: Classifier, rows: Rows, trials: Sequence[TrialRecord], new: Path) -> TrialRecord:
+def _validated(
+    classifier: Classifier, rows: Rows, trials: Sequence[TrialRecord], metric: Metric, new: Path
+) -> TrialRecord:
     """The record with what it reaches on the validation rows, written with its predictions of them.
 
     Raises:
@@ -202,23 +205,27 @@ def _validated(classifier: Classifier, rows: Rows, trials: Sequence[TrialRecord]
     """
     probabilities = metrics.softmax(classifier.logits_of(rows.validation))
     score = Score.of(metrics.score(rows.data.validation.labels, probabilities))
-    _refuse_less(score, trials)
-    write_predicted(new, rows.predicted(probabilities))
     record = classifier.record.model_copy(update={"result": Result(validation=score)})
+    _refuse_less(record, trials, metric)
+    write_predicted(new, rows.predicted(probabilities))
     write_json(new / RECORD, record.model_dump(mode="json"))
     return record
 
 
-def _refuse_less(score: Score, trials: Sequence[TrialRecord]) -> None:
+def _refuse_less(mean: TrialRecord, trials: Sequence[TrialRecord], metric: Metric) -> None:
     """Seeds that came to answers of their own have a mean that knows less than each.
+
+    That is told by accuracy, as in `study/choice.py`; the metric is told of too.
 
     Raises:
         UnmixableError: it is so, by more than the chance of which rows were held out.
     """
     assert trials[0].result is not None
-    if trials[0].result.validation.is_above(score.accuracy):
-        each = listed([f"{validation(trial, 'accuracy'):.3f}" for trial in trials])
-        raise UnmixableError(
-            f"the mean of trials {numbers(trials)} has an accuracy of {score.accuracy:.3f} on the validation "
-            f"rows, where they have {each}; it is not kept"
-        )
+    if not trials[0].result.validation.is_above(validation(mean, "accuracy")):
+        return
+    figures = []
+    for one in dict.fromkeys(("accuracy", metric)):
+        theirs = listed([f"{validation(trial, one):.3f}" for trial in trials])
+        figures.append(f"{metric_name(one)} {validation(mean, one):.3f} (they have {theirs})")
+    has = f"the mean of trials {numbers(trials)} has {' and '.join(figures)} on the validation rows"
+    raise UnmixableError(f"{has}; it is not kept")
