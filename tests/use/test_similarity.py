@@ -281,6 +281,16 @@ def test_before_a_deadline_rows_are_embedded_only_where_the_time_is_sure_to_suff
     assert bool(heard) is made
 
 
+def test_what_an_earlier_command_embedded_is_not_embedded_nor_said_to_be(run: Path, tmp_path: Path) -> None:
+    assert collect(run, compare_file=perturbed(tmp_path / "machine.csv")) is None
+    before = {path.name: path.stat().st_ino for path in (run / "similarity").iterdir()}
+    winner, heard = Run(run).winner(), list[str]()
+    data = load_data(Run(run).recipe.data, seed=42)
+    assert collect_in_time(run, winner, data, Clock(None), heard.append) is None
+    assert heard == []
+    assert {path.name: path.stat().st_ino for path in (run / "similarity").iterdir()} == before
+
+
 def test_it_gives_up_in_the_middle_where_the_machine_has_become_slow(run: Path) -> None:
     shutil.rmtree(run / "similarity")
     heard, progress = counting()

@@ -117,8 +117,12 @@ def collect_in_time(
     needed = CAUTION * (loading + rows / speed) if speed > 0 else math.inf
     if left() < needed:
         return ASKED if asked() else UNDER_A_DEADLINE
-    note(EMBEDDING)
-    why_not = collect(run, data=data, seconds_left=left)
+
+    def begun(done: int, _: int) -> None:
+        if not done:  # where nothing is to be embedded, as after an earlier command, none is
+            note(EMBEDDING)
+
+    why_not = collect(run, data=data, progress=begun, seconds_left=left)
     return ASKED if why_not is not None and asked() else why_not
 
 
