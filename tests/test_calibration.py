@@ -26,9 +26,14 @@ from loraloom.calibration import (
     temperature_towards,
     threshold_for,
 )
-from loraloom.metrics import calibration_errors, expected_calibration_error, log_loss, softmax, wilson_interval
-
-Floats = NDArray[np.float64]
+from loraloom.metrics import (
+    Floats,
+    calibration_errors,
+    expected_calibration_error,
+    log_loss,
+    softmax,
+    wilson_interval,
+)
 
 
 def drawn(

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from loraloom.metrics import Floats
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.report.effects.observations import Table
 from loraloom.report.reading import RunRead
 from loraloom.study.record import Counts, Result, Score, TrialRecord
 
-Floats = NDArray[np.float64]
 Generator = np.random.Generator
 Truth = Callable[[Mapping[str, Any]], float]
 """The accuracy that a configuration has but for its noise."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from loraloom.metrics import Interval
+from loraloom.metrics import Floats, Interval
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.effects.model import Estimate, fit
 from loraloom.report.failures.classes import ClassLine
@@ -22,7 +22,6 @@ from loraloom.report.failures.groups import Dependence
 from loraloom.report.points import points, points_span
 from loraloom.report.wording import LEVEL, p_value, percent
 
-Floats = NDArray[np.float64]
 AS_GOOD_AS_EQUAL = 1.25
 """The commonest class has less than this many times the rarest's rows: nothing can hang on such shares."""
 FEWEST_CLASSES = 5

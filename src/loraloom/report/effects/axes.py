@@ -25,6 +25,7 @@ import numpy as np
 from numpy.polynomial import legendre
 from numpy.typing import NDArray
 
+from loraloom.metrics import Floats
 from loraloom.recipe import Choices, Range
 from loraloom.report.wording import listed, value
 
@@ -35,7 +36,6 @@ MANY = 100
 BENDS = 2
 """The degree of a curve through fewer than those."""
 LOG_SPAN = 10
-Floats = NDArray[np.float64]
 Kind = Literal["names", "values", "curve"]
 
 

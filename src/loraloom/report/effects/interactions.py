@@ -15,16 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from loraloom.metrics import holm
+from loraloom.metrics import Floats, holm
 from loraloom.report.effects.axes import Axis
 from loraloom.report.effects.model import Design, Fit, fit
 from loraloom.report.effects.observations import Table
 
 LEVEL = 0.01
 MOST_ROWS = 2000
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

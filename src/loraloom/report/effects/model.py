@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from loraloom.metrics import Floats
 from loraloom.report.effects.axes import Axis
 
-Floats = NDArray[np.float64]
 LEAST_FREEDOM = 4.0
 """Degrees of freedom below which an interval says more of its own uncertainty than of the effect."""
 ALMOST = 1e-8
