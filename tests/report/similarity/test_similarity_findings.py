@@ -16,6 +16,7 @@ from loraloom.report.pictures.similarity import draw_similarity
 from loraloom.report.reading import read_run
 from loraloom.report.similarity import similarity
 from loraloom.report.similarity.second import Answered, on_second
+from loraloom.report.tables.similarity import similarity_tables
 from loraloom.report.writing import write_report
 from tests.report.report_runs import whole_run
 from tests.report.similarity.embedded_runs import WRONG, embed, found_in, second_set, similar_run
@@ -108,6 +109,14 @@ def test_labels_predicted_by_another_winner_are_not_used(tmp_path: Path) -> None
     found = found_in(similar_run(tmp_path / "run", second=second_set(winner=1)))
     assert found.on_second is not None
     assert "predicted by another winner" in found.on_second
+
+
+def test_numbers_in_the_tables_have_no_digits_that_change_with_the_number_of_threads(tmp_path: Path) -> None:
+    found = found_in(similar_run(tmp_path / "run", second=second_set()))
+    for name, text in similarity_tables(found).items():
+        for row in csv.DictReader(text.splitlines()):
+            numbers = [cell for column, cell in row.items() if column not in ("first", "second", "set", "verdict")]
+            assert all(len(cell.partition(".")[2]) <= 5 for cell in numbers), f"{name}: {row}"
 
 
 def test_a_second_set_of_a_few_rows_is_not_compared(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""similarity.csv (comparisons), similarity_distances.csv (a row for each text), accuracy_by_distance.csv."""
+"""similarity.csv (comparisons), similarity_distances.csv (a row for each text), accuracy_by_distance.csv.
+
+Their numbers are rounded: the last digits are the processor's, and change with the number of threads.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Iterator
 
 from loraloom.report.similarity import Similarity
 from loraloom.report.tables.cells import Cell, csv_text
+
+DECIMALS = 5
 
 
 def similarity_tables(found: Similarity) -> dict[str, str]:
@@ -28,8 +33,8 @@ def _comparisons(found: Similarity) -> Iterator[tuple[Cell, ...]]:
         result = each.result
         figures: tuple[Cell, ...] = (None,) * 9
         if result is not None:
-            figures = (result.first, result.second, result.mmd, result.bandwidth, result.p, each.p, result.auc,
-                       *result.auc_interval)  # fmt: skip
+            measured = (result.mmd, result.bandwidth, result.p, each.p, result.auc, *result.auc_interval)
+            figures = (result.first, result.second, *map(_rounded, measured))
         yield (*each.names, *figures, str(each.verdict))
 
 
@@ -37,10 +42,15 @@ def _distances(found: Similarity) -> Iterator[tuple[Cell, ...]]:
     for each in found.distances:
         for place, (number, distance) in enumerate(zip(each.numbers, each.distances, strict=True)):
             correct = None if each.correct is None else bool(each.correct[place])
-            yield (each.name, int(number), round(float(distance), 5), correct)
+            yield (each.name, int(number), _rounded(distance), correct)
 
 
 def _bins(found: Similarity) -> Iterator[tuple[Cell, ...]]:
     for trend in (each.trend for each in found.trends):
         for one in trend.bins:
-            yield (trend.name, one.low, one.high, one.rows, one.correct, one.accuracy, *one.interval)
+            accuracy = map(_rounded, (one.accuracy, *one.interval))
+            yield (trend.name, _rounded(one.low), _rounded(one.high), one.rows, one.correct, *accuracy)
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), DECIMALS)
