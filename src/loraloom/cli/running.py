@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from loraloom.recipe import Recipe
     from loraloom.search.watcher import Watcher
     from loraloom.study.record import TrialRecord
+    from loraloom.terminal.live import Terminal
     from loraloom.use.ensemble import Ensemble
     from loraloom.use.predict import Choices
 
@@ -78,17 +79,13 @@ def run_search(
 
 def follow(run: Path, work: Callable[[Watcher], TrialRecord], *, quiet: bool, as_json: bool) -> None:
     """Does `work` on a run in the sight of a terminal, and prints the winner."""
-    if not (quiet or as_json):
-        say_loading("the libraries")
+    watcher = make_terminal(quiet=quiet, as_json=as_json)
     from loraloom.search.watcher import SearchPlan, Watcher, Watchers
-    from loraloom.terminal.console import make_console
-    from loraloom.terminal.live import Terminal
 
     class Settling(Watcher):
         def planned(self, plan: SearchPlan) -> None:
             settle()
 
-    watcher = Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
     try:
         winner = work(Watchers(watcher, Settling()))
     except (StoppedError, KeyboardInterrupt):
@@ -99,6 +96,16 @@ def follow(run: Path, work: Callable[[Watcher], TrialRecord], *, quiet: bool, as
     finally:
         watcher.closed()
     _print_winner(run, winner, as_json)
+
+
+def make_terminal(*, quiet: bool, as_json: bool) -> Terminal:
+    """What shows the work on a run; that it loads libraries is said first, where anything is to be."""
+    if not (quiet or as_json):
+        say_loading("the libraries")
+    from loraloom.terminal.console import make_console
+    from loraloom.terminal.live import Terminal
+
+    return Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
 
 
 def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:

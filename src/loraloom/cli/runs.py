@@ -39,10 +39,10 @@ from loraloom.cli.running import (
     TerminatedError,
     embed_texts,
     follow,
+    make_terminal,
     print_json,
     print_or_write,
     run_search,
-    say_loading,
     stoppable,
 )
 from loraloom.cli.watchdog import ended_in_time
@@ -192,17 +192,13 @@ def refit(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
 
     Example: loraloom refit runs/demo
     """
-    if not (quiet or as_json):
-        say_loading("the libraries")
+    watcher = make_terminal(quiet=quiet, as_json=as_json)
     from loraloom.refitting import refit as run_refit
     from loraloom.study.commands import command_on
     from loraloom.study.run import Run
-    from loraloom.terminal.console import make_console
-    from loraloom.terminal.live import Terminal
     from loraloom.terminal.refitted import refitted_lines
 
     opened = Run(run)
-    watcher = Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
     with stoppable(run, 0, command_on("refit", run, opened.recipe)) as stop:
         record = run_refit(run, watcher=watcher, stop=stop)
     if as_json:
@@ -221,17 +217,13 @@ def soup(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
 
     Example: loraloom soup runs/demo
     """
-    if not (quiet or as_json):
-        say_loading("the libraries")
+    watcher = make_terminal(quiet=quiet, as_json=as_json)
     from loraloom.souping import soup as mix_seeds
     from loraloom.study.commands import command_on
     from loraloom.study.run import Run
-    from loraloom.terminal.console import make_console
-    from loraloom.terminal.live import Terminal
     from loraloom.terminal.souped import souped_lines
 
     opened = Run(run)
-    watcher = Terminal(make_console(stderr=as_json), quiet=quiet or as_json)
     with stoppable(run, 0, command_on("soup", run, opened.recipe)):
         made = mix_seeds(run, watcher=watcher)
     if as_json:
