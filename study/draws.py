@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from loraloom.data import Split
 from loraloom.data.sampling import part_of
@@ -64,12 +64,15 @@ def read_kept(results: Path) -> dict[str, Any]:
     return kept
 
 
+_Case = TypeVar("_Case", bound=Case)
+
+
 def run_draws(
     module: str,
     about: str | None,
     results: Path,
-    cases: Sequence[Case],
-    measure: Callable[[Case, int], Any],
+    cases: Sequence[_Case],
+    measure: Callable[[_Case, int], Any],
     lines: Callable[[dict[str, Any]], Iterator[str]],
 ) -> None:
     """A module's command: draws that are not in its file of results are `measure`d, and `lines` of all are printed.

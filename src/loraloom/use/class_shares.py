@@ -3,9 +3,10 @@
 An adapter that learned of skewed rows expects rows as skewed: where its rare classes are not rare, it answers by them
 too seldom. So each probability is multiplied by how much commoner its class is where it is asked than the adapter
 expects, and each text's are normalised (`calibration.at_odds`). What it expects is the mean of its probabilities over
-its validation rows, weighed so that their classes are in training's shares. Rejected, by `study/class_shares.py`: the
-shares of the training rows themselves, which differ from that where a training was short, or weighed its classes; and
-to estimate from the texts themselves in which shares they are, which makes more wrong than it mends.
+its validation rows, weighed so that their classes are in training's shares. Rejected, by
+`study/skew.py`: the shares of the training rows themselves in its place, which are not what an adapter expects that
+learned little of a rare class, or whose training weighed its classes; and to estimate from the texts that are asked for
+in which shares they are, which of an adapter that is wrong often makes more wrong than it mends.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loraloom.calibration import at_temperature
-from loraloom.data import printable
+from loraloom.data import shorten
 from loraloom.data.text_data import listed
 from loraloom.errors import AdapterError, OptionError, RunError
 from loraloom.metrics import Floats
@@ -94,7 +95,7 @@ class Shift:
     def __str__(self) -> str:
         furthest = np.argsort(-np.abs(self.asked - self.expected), kind="stable")[:MOST_CLASSES]
         classes = [
-            f"{printable(self.labels[one])} {percent(self.asked[one])} where it expects {percent(self.expected[one])}"
+            f"{shorten(self.labels[one])} {percent(self.asked[one])} where it expects {percent(self.expected[one])}"
             for one in sorted(furthest.tolist())
         ]
         more = len(self.labels) - len(classes)

@@ -1,0 +1,89 @@
+"""What the study of skewed rows keeps of a draw, and what the docs say of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom.calibration import at_odds
+from loraloom.data.text_data import Split
+from study import skew
+from study.draws import Case, key_of, read_kept
+from study.sets import Rows
+from study.skew import CASES, METHODS, RESULT, TARGETS, Draw, Skew, estimated, lines, measure
+from tests.conftest import WORDS, make_recipe, make_rows
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_a_draw_is_asked_for_rows_that_it_was_not_trained_on_by_all_methods(
+    tiny_model: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = sorted(WORDS)
+    made = make_rows(600, seed=1)
+    split = Split(tuple(text for text, _ in made), np.array([labels.index(label) for _, label in made]))
+    asked: list[str] = []
+
+    def load(name: str) -> Rows:
+        asked.append(name)
+        return Rows(name, tuple(labels), split, {}, 0)
+
+    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
+        del case, rows
+        recipe = make_recipe(tiny_model, rows_file)
+        del recipe["data"]["train_file"]
+        recipe["train"] = {**recipe["train"], "num_train_epochs": 4, "seed": seed}
+        return recipe
+
+    monkeypatch.setattr(skew, "load", load)
+    monkeypatch.setattr(skew, "recipe_of", recipe_of)
+    monkeypatch.setattr(skew, "TESTED", 30)
+    draw = measure(Skew("made", 300, 1, 1, ratio=10), 0)
+    assert asked == ["made"]
+    assert 60 < draw.rows < 160
+    assert set(draw.accuracies) == set(TARGETS)
+    assert all(set(found) == set(METHODS) for found in draw.accuracies.values())
+    assert all(0 <= one <= 100 for found in draw.accuracies.values() for one in found.values())
+    assert draw.accuracies["reversed"]["told"] >= draw.accuracies["reversed"]["as it is"]
+
+
+def test_shares_are_estimated_where_probabilities_are_true() -> None:
+    generator = np.random.default_rng(0)
+    true, expected = np.array([0.2, 0.8]), np.array([0.7, 0.3])
+    labels = (generator.random(20_000) < true[1]).astype(int)
+    places = generator.normal(np.where(labels, 1.0, -1.0), 1.0)
+    densities = np.exp(-0.5 * (places[:, None] - np.array([-1.0, 1.0])) ** 2)
+    given = at_odds(densities / densities.sum(axis=1, keepdims=True), expected)
+    assert estimated(given, expected, np.full(20_000, 1 / 20_000)) == pytest.approx(true, abs=0.015)
+
+
+def test_gains_are_of_what_is_told_over_what_is_not() -> None:
+    def found(told: float) -> dict[str, dict[str, float]]:
+        return {target: dict(zip(METHODS, (70, 75, told, 79, 60), strict=True)) for target in TARGETS}
+
+    draws = {key_of(CASES[1], seed): asdict(Draw(seed, 800, found(80 + seed))) | {"machine": {}} for seed in (0, 1)}
+    said = "\n".join(lines({"draws": draws}))
+    assert "| agnews | 1:10 | 800 | 2 | 70.0 | 75.0 | 80.5 | 79.0 | 60.0 |" in said
+    assert "told − as it is, alike: +10.50 points" in said
+    assert "told − weighed, reversed: +5.50 points" in said
+
+
+def test_what_the_docs_say_of_other_class_shares_is_what_was_measured() -> None:
+    text = " ".join((DOCS / "predict.md").read_text(encoding="utf-8").split())
+    said = list(lines(read_kept(RESULT)))
+    table = next(one for one in said if one.startswith("| set"))
+    for line in table.splitlines()[2:]:
+        name, ratio, _, _, plain, weighed, told, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+        assert f"| {name} | {ratio} | {plain} | {weighed} | {told} |" in text
+    for what in ("told − as it is, alike", "told − weighed, alike"):
+        (gain,) = (one for one in said if one.startswith(f"\n{what}:"))
+        figures = re.search(r": \+(\S+) points, 95 % interval \+(\S+) to \+(\S+), (\d+) draws", gain)
+        assert figures
+        points, low, high = (f"{float(one):.1f}" for one in figures.groups()[:3])
+        assert f"+{points} points (+{low} to +{high}" in text
+        assert f"{figures[4]} draws" in text
