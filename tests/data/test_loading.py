@@ -224,7 +224,18 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
 
 def test_no_more_rows_than_classes_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", rows(30, tuple(f"class {number}" for number in range(30))))
-    assert "has 30 rows for 30 classes; that is too few" in refusal(train_file=path)
+    message = refusal(train_file=path)
+    assert "has 30 rows for 30 classes; that is too few" in message
+    assert message.endswith("; labels are from column 'label': data.label_column names another")
+
+
+def test_columns_that_are_swapped_are_named(tmp_path: Path) -> None:
+    swapped = [(label, text) for text, label in (*rows(30), *rows(3))]
+    path = write_csv(tmp_path / "rows.csv", swapped)
+    message = refusal(train_file=path)
+    assert message.endswith("if they are swapped, say data.text_column: label and data.label_column: text")
+    data = load(train_file=path, text_column="label", label_column="text")
+    assert set(data.labels) == set(CLASSES)
 
 
 def test_rows_that_are_held_out_of_small_classes_are_told(tmp_path: Path) -> None:
@@ -240,7 +251,7 @@ def test_rows_that_are_held_out_of_small_classes_are_told(tmp_path: Path) -> Non
 def test_too_few_rows_to_split_are_refused() -> None:
     repeated = ["one text here", "other text here"] * 3
     message = refusal(memory={"train": (repeated, ["a", "b"] * 3)})
-    assert "too few rows of each class" in message
+    assert "too few different texts of each class" in message
     assert message.endswith("give test rows (in a recipe data.test_file), or more of training")
 
 
@@ -437,6 +448,15 @@ def test_shares_of_classes_are_said(tmp_path: Path) -> None:
     even = load(train_file=write_csv(tmp_path / "even.csv", rows(90)))
     assert _finding(even, "class_shares").severity == "note"
     assert "Business 33.3%" in _finding(even, "class_shares").sentence
+
+
+def test_of_many_classes_the_largest_and_the_smallest_are_said_in_rows(tmp_path: Path) -> None:
+    many = tuple(f"class {number:04}" for number in range(1_200))
+    train = write_csv(tmp_path / "train.csv", rows(3_601, many))
+    held = write_csv(tmp_path / "held.csv", rows(1_200, many, start=4_000))
+    data = load(train_file=train, validation_file=held, test_file=held, allow_leak=True)
+    said = "Training has 3,601 rows of 1,200 classes: from 4 rows (class 0000) to 3 (class 0001)."
+    assert _finding(data, "class_shares").sentence == said
 
 
 @pytest.mark.parametrize(("common", "severity"), [(80, "note"), (99, "warning")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -379,6 +380,15 @@ def test_where_not_one_trial_fits_what_would_do_in_all_is_said_and_does(tmp_path
     would_do = float(str(no.value).split()[-3])
     assert 10 < would_do < 30
     assert _Planned(recipe, tmp_path, seconds=would_do).planner.pace.plan.top is not None
+
+
+def test_where_the_test_alone_takes_longer_than_is_left_that_is_said(tmp_path: Path) -> None:
+    alone = r"the test and the report alone take about (\d+) s, and (\d+) s are left in all; give it"
+    with pytest.raises(BudgetError, match=alone) as no:
+        _Planned(read_recipe({"lora": {"r": [2, 4]}}), tmp_path, seconds=30, test_rows=20_000)
+    found = re.search(alone, str(no.value))
+    assert found is not None
+    assert int(found[1]) > int(found[2])
 
 
 def test_a_run_that_goes_on_has_the_passes_that_its_finals_were_fitted_with(tmp_path: Path) -> None:

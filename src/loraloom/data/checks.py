@@ -94,11 +94,12 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
     def share(label: int) -> str:
         return f"{labels[label]} {percent(counts[label] / len(train))}"
 
-    sentence = f"Training has {plural(len(train), 'row')} of {len(labels)} classes"
+    sentence = f"Training has {plural(len(train), 'row')} of {plural(len(labels), 'class')}"
     if len(labels) <= 6:
         sentence += f": {', '.join(map(share, range(len(labels))))}."
     else:
-        sentence += f": from {share(largest)} to {share(smallest)}."
+        most, least = plural(int(counts[largest]), "row"), f"{counts[smallest]:,}"
+        sentence += f": from {most} ({labels[largest]}) to {least} ({labels[smallest]})."
     unbalanced = counts[largest] > UNBALANCED * counts[smallest]
     if unbalanced:
         sentence += " Where what is predicted is less so, tell predict, submit and evaluate by --class_shares."

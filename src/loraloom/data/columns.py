@@ -121,6 +121,16 @@ def _clearly(labels: list[Any], texts: list[Any]) -> bool:
     return short and 2 * len(kinds) <= len(labels) < 2 * len(set(texts))
 
 
+def refuse_swapped(table: Table, columns: Columns) -> None:
+    """Raises DataError where the text's column repeats few short values, and the label's hardly any."""
+    if len(columns.text) == 1 and _clearly(table.cells(columns.text[0]), table.cells(columns.label)):
+        text, label = columns.text[0], columns.label
+        raise DataError(
+            f"{table.source}: column {text!r} repeats few short values and column {label!r} hardly any: if they are "
+            f"swapped, say data.text_column: {label} and data.label_column: {text}"
+        )
+
+
 def headerless(table: Table) -> str:
     """A warning where the first row of a file seems to have been taken for its header, or ''."""
     if not table.has_header:

@@ -25,7 +25,15 @@ from loraloom.data.checks import (
     find_shared,
     find_shares,
 )
-from loraloom.data.columns import LABEL_NAMES, Columns, choose_columns, headerless, sources_of, texts_of
+from loraloom.data.columns import (
+    LABEL_NAMES,
+    Columns,
+    choose_columns,
+    headerless,
+    refuse_swapped,
+    sources_of,
+    texts_of,
+)
 from loraloom.data.hub import named_source
 from loraloom.data.labels import Labels, codes_of, ids_of, is_whole, labels_of, named, names_of, refuse_one_class
 from loraloom.data.overlap import text_key
@@ -84,7 +92,8 @@ def load_data(
     columns, guessed = choose_columns(source.train, data.text_column, data.label_column)
     labels, train_rows, declared = _training_rows(source.train, columns)
     train_rows, emptied = drop_empty(train_rows)
-    _check_enough(train_rows, labels, source.train.source)
+    column = f"; labels are from column {columns.label!r}: data.label_column names another"
+    _check_enough(train_rows, labels, source.train.source, "" if source.train.known else column)
     given, guessed_given = _given_splits(source, data, columns, labels)
     # Rows that a given split has too leave training before anything is held out of it: they must not become validation.
     train_rows, leaks, leak_kept = drop_leaks(train_rows, given, allow_leak=allow_leak)
@@ -158,6 +167,8 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
     codes = codes_of(table, columns.label)
     class_names = table.class_names.get(columns.label)
     labels = labels_of(codes, class_names)
+    if 2 * len(labels.names) > len(table):
+        refuse_swapped(table, columns)
     if not table.coded:
         labels = Labels(labels.names, labels.names)
     findings = []
@@ -245,8 +256,8 @@ def _held_out(
 def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
     if not len(held):
         raise DataError(
-            f"{where}: none is given, and training has too few rows of each class to hold any out; give "
-            f"{where} rows (in a recipe data.{where}_file), or more of training"
+            f"{where}: none is given, and training has too few different texts of each class to hold "
+            f"any out; give {where} rows (in a recipe data.{where}_file), or more of training"
         )
     share = len(held) / len(train)
     sentence = (

@@ -155,8 +155,10 @@ class Planner:
         try:
             return make_plan(task, self.pace.costs, self._clock.training_seconds_left, self.pace.slots)
         except NoTrialFitsError as error:
-            left = self._clock.seconds_left or 0.0
-            after = f"{self._clock.reserve:.0f} s of {left:.0f} are kept for the test and the report"
+            left, kept = self._clock.seconds_left or 0.0, self._clock.reserve
+            after = f"{kept:.0f} s of {left:.0f} are kept for the test and the report"
+            if kept > left:
+                after = f"the test and the report alone take about {kept:.0f} s, and {left:.0f} s are left in all"
             raise BudgetError(f"{error}: {after}; give it {self._clock.would_do(left + error.missing)}") from None
 
     def write(self) -> None:
