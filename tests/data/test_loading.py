@@ -450,6 +450,11 @@ def test_shares_of_classes_are_said(tmp_path: Path) -> None:
     assert "Business 33.3%" in _finding(even, "class_shares").sentence
 
 
+def test_a_long_label_is_cut_where_its_share_is_said(tmp_path: Path) -> None:
+    data = load(train_file=write_csv(tmp_path / "train.csv", rows(40, ("A" * 500, "of\ntwo lines"))))
+    assert _finding(data, "class_shares").sentence.endswith(f"classes: {'A' * 119}… 50.0%, of two lines 50.0%.")
+
+
 def test_of_many_classes_the_largest_and_the_smallest_are_said_in_rows(tmp_path: Path) -> None:
     many = tuple(f"class {number:04}" for number in range(1_200))
     train = write_csv(tmp_path / "train.csv", rows(3_601, many))

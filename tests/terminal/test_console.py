@@ -97,9 +97,10 @@ def test_a_log_that_can_not_be_written_to_is_an_error(monkeypatch: pytest.Monkey
         say(make_console(file=log), NAMED)
 
 
-def test_a_label_with_a_comma_is_not_taken_for_two() -> None:
+def test_labels_are_listed_so_that_each_is_one_and_none_fills_the_screen() -> None:
     assert labels_in_words(["Card lost, or stolen", "fees"]) == "“Card lost, or stolen”, fees"
-    assert labels_in_words([*"abcdefghi"]) == "a, b, c, d, e, f, g, h …"
+    assert labels_in_words([*"abcdefghi"]) == "a, b, c, d, e, f, g, h … and 1 more"
+    assert labels_in_words(["of\ntwo lines", "long" * 100]) == f"of two lines, {'long' * 29}lon…"
 
 
 @pytest.mark.parametrize(("folds", "columns", "lines"), [(False, None, 1), (False, "60", 4), (True, None, 3)])

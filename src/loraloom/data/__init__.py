@@ -8,7 +8,7 @@ from loraloom.data.columns import text_of
 from loraloom.data.encoding import Encoded, default_cache, encode, truncation_finding
 from loraloom.data.labels import read_labelled
 from loraloom.data.loading import load_again, load_data
-from loraloom.data.text_data import Finding, Split, TextData, printable
+from loraloom.data.text_data import Finding, Split, TextData, printable, shorten
 
 __all__ = [
     "Encoded",
@@ -21,6 +21,7 @@ __all__ = [
     "load_data",
     "printable",
     "read_labelled",
+    "shorten",
     "text_of",
     "truncation_finding",
 ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loraloom.data.overlap import near_copies, text_key
-from loraloom.data.text_data import MAX_EXAMPLES, Finding, Split, examples_of, listed
+from loraloom.data.text_data import MAX_EXAMPLES, Finding, Split, examples_of, listed, shorten
 from loraloom.errors import DataError
 from loraloom.wording import percent, plural
 
@@ -92,14 +92,14 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
     largest, smallest = int(counts.argmax()), int(counts.argmin())
 
     def share(label: int) -> str:
-        return f"{labels[label]} {percent(counts[label] / len(train))}"
+        return f"{shorten(labels[label])} {percent(counts[label] / len(train))}"
 
     sentence = f"Training has {plural(len(train), 'row')} of {plural(len(labels), 'class')}"
     if len(labels) <= 6:
         sentence += f": {', '.join(map(share, range(len(labels))))}."
     else:
         most, least = plural(int(counts[largest]), "row"), f"{counts[smallest]:,}"
-        sentence += f": from {most} ({labels[largest]}) to {least} ({labels[smallest]})."
+        sentence += f": from {most} ({shorten(labels[largest])}) to {least} ({shorten(labels[smallest])})."
     unbalanced = counts[largest] > UNBALANCED * counts[smallest]
     if unbalanced:
         sentence += " Where what is predicted is less so, tell predict, submit and evaluate by --class_shares."

@@ -12,12 +12,13 @@ from loraloom.data import Finding, TextData
 from loraloom.errors import shell_path
 from loraloom.terminal.console import say
 from loraloom.terminal.wording import finding_lines, labels_in_words
+from loraloom.wording import plural
 
 
 def print_data(console: Console, data: TextData) -> None:
     """How many rows of which classes there are, what a check warns of, and how many rows are repeated."""
     rows = len(data.train) + len(data.validation) + len(data.test)
-    say(console, f"{rows:,} rows of {len(data.labels)} classes: {labels_in_words(data.labels)}")
+    say(console, f"{rows:,} rows of {plural(len(data.labels), 'class')}: {labels_in_words(data.labels)}")
     for finding in data.findings:
         if finding.severity == "warning" or finding.kind == "duplicate":
             _print_finding(console, finding)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from loraloom.data import Finding, printable
+from loraloom.data import Finding, printable, shorten
 from loraloom.recipe import Configuration, Recipe
 from loraloom.recipe.axes import as_option
 from loraloom.recipe.fields import Metric
@@ -15,6 +15,8 @@ from loraloom.report.leaderboard import WARM_UP
 from loraloom.report.wording import share
 from loraloom.study.leaderboard import metric_name
 from loraloom.study.record import Score, TrialRecord
+
+_SHOWN_LABELS = 8
 
 
 def point_in_words(point: dict[str, Any]) -> str:
@@ -43,9 +45,10 @@ def _shown(value: Any) -> str:
 
 
 def labels_in_words(labels: Sequence[str]) -> str:
-    """The first of them, and a sign where there are more; in quotes where a comma would make two of one."""
-    named = (f"“{label}”" if "," in label else label for label in labels[:8])
-    return printable(", ".join(named)) + (" …" if len(labels) > 8 else "")
+    """The first of them, and how many more there are; in quotes where a comma would make two of one."""
+    named = (f"“{label}”" if "," in label else label for label in map(shorten, labels[:_SHOWN_LABELS]))
+    more = len(labels) - _SHOWN_LABELS
+    return ", ".join(named) + (f" … and {more:,} more" if more > 0 else "")
 
 
 def duration(seconds: float) -> str:
