@@ -52,6 +52,22 @@ def test_figures_are_whole_however_long_names_are(classes: int, name: str, has_c
     assert (" →" in said) == has_confusion
 
 
+def test_of_very_many_classes_the_worst_are_listed_and_long_names_are_cut() -> None:
+    names = [f"c{number}" for number in range(1_500)]
+    names[7] = "long" * 100
+    labels = np.arange(1_500)
+    predicted = np.where(labels % 20 == 7, labels - 1, labels)  # of each of these both have a lower F1: 150 classes
+    out = io.StringIO()
+    found = Evaluated("best", "rows.csv", tuple(names), metrics.score(labels, np.eye(1_500)[predicted]))
+    print_evaluation(Console(file=out, width=80), found)
+    said = out.getvalue()
+    assert said.count("0.000 0.000") == 75
+    assert "c8 " not in said
+    assert "".join(line[:24].strip() for line in said.splitlines() if "long" in line).startswith("long" * 20)
+    assert said.count("long") < 40
+    assert said.splitlines()[-1].startswith("These are the 100 classes of the lowest F1; all 1,500, and")
+
+
 def test_names_are_whole_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     names = ("markets, companies and the economy", "a_name_without_any_blanks_in_it_" * 2)

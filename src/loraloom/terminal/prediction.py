@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from loraloom.data import printable
+from loraloom.data import shorten
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.predict import Summary
 from loraloom.wording import percent, plural
@@ -37,12 +37,12 @@ def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Ite
         yield f"abstained: {counts.abstained:,} of {counts.rows:,} rows are below --min_confidence"
     total = max(1, counts.by_label.total())
     shares = [
-        f"{printable(label)} {percent(number / total)}" for label, number in counts.by_label.most_common(MOST_CLASSES)
+        f"{shorten(label)} {percent(number / total)}" for label, number in counts.by_label.most_common(MOST_CLASSES)
     ]
     more = len(counts.by_label) - len(shares)
     where = "" if out is None else f" written to {out}"
     yield (
         f"{plural(counts.written, 'row')}{where} in {summary.seconds:.1f} s, {summary.rows_per_second:,.0f} rows/s: "
         + ", ".join(shares)
-        + (f", {more} other labels" if more > 0 else "")
+        + (f", {more:,} other labels" if more > 0 else "")
     )

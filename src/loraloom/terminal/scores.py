@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.cells import cell_len
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from loraloom.data import printable
+from loraloom.data import shorten
 from loraloom.report.wording import share
 from loraloom.terminal.console import say
 from loraloom.use.evaluate import Evaluated
@@ -17,6 +18,8 @@ from loraloom.wording import plural
 
 MOST_CLASSES = 10
 """Of more, the confusion is too wide to be read."""
+MOST_LINES = 100
+"""Of more classes, those of the lowest F1 are listed: all of them would push the accuracy off any screen."""
 LABEL_WIDTH, LEAST_WIDTH, GAP = 24, 3, 1
 """Characters of a true label in a line at most (where that is more, a quarter of it), of what it is taken for at least,
 and between columns."""
@@ -62,12 +65,16 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     table = _of_classes(result, console.width)
     widths = _widths(result, console.width - console.measure(table).maximum)
     console.print(_of_classes(result, console.width, widths) if widths else table)
-    if not widths:
-        say(console, f"What {len(result.labels)} classes are taken for is in --json.")
+    classes = len(result.labels)
+    if classes > MOST_LINES:
+        said = f"These are the {MOST_LINES} classes of the lowest F1; all {classes:,}, and what they are taken for, are"
+        say(console, f"{said} in --json.")
+    elif not widths:
+        say(console, f"What {classes} classes are taken for is in --json.")
 
 
 def _of_classes(result: Evaluated, line: int, widths: Sequence[int] = ()) -> Table:
-    """A row for each class, in a `line` so wide; with what it was taken for, where columns have `widths` for that.
+    """A row for each class that is listed, in a `line` so wide; with what it was taken for, where `widths` say so.
 
     Figures stay whole.
     """
@@ -75,12 +82,14 @@ def _of_classes(result: Evaluated, line: int, widths: Sequence[int] = ()) -> Tab
     table.add_column("true label", overflow="fold", max_width=max(LABEL_WIDTH, line // 4))
     for name in ("rows", "precision", "recall", "F1"):
         table.add_column(name, justify="right", no_wrap=True)
-    names = _names(result)
+    names, classes = _names(result), result.scores.classes
     for name, width in zip(names, widths, strict=False):
         table.add_column(f"→ {escape(name)}", justify="right", overflow="fold", max_width=width)
-    for name, one, row in zip(names, result.scores.classes, result.scores.confusion, strict=True):
+    f1s = [math.inf if one.f1 is None else one.f1 for one in classes]  # none of a class without a row
+    for label in sorted(sorted(range(len(classes)), key=f1s.__getitem__)[:MOST_LINES]):
+        one, row = classes[label], result.scores.confusion[label]
         figures = map(share, (one.precision, one.recall, one.f1))
-        table.add_row(escape(name), f"{one.support:,}", *figures, *(map(str, row) if widths else ()))
+        table.add_row(escape(names[label]), f"{one.support:,}", *figures, *(map(str, row) if widths else ()))
     return table
 
 
@@ -98,4 +107,4 @@ def _widths(result: Evaluated, room: int) -> list[int]:
 
 
 def _names(result: Evaluated) -> list[str]:
-    return [printable(name) for name in result.labels]
+    return [shorten(name) for name in result.labels]

@@ -202,6 +202,12 @@ def test_a_change_of_recall_that_may_be_any_is_not_told() -> None:
     assert found.verdict.endswith("too few to tell whether recall goes with their shares (p = 0.47).")
 
 
+def test_very_many_classes_are_counted_in_thousands() -> None:
+    recalls = [0.5 + (n % 90) / 200 for n in range(1_200)]
+    found = share_effect(rows(*(10 + n % 90 for n in range(1_200))), lines(recalls), differ(0.0001), "test")
+    assert ", 1,200 classes)" in found.verdict
+
+
 def test_a_change_of_recall_is_at_most_the_whole() -> None:
     found = share_effect(rows(100, 140, 101, 138, 102), lines([0.0, 1.0, 0.1, 0.9, 0.0]), differ(0.0001), "test")
     assert found.slope == 1

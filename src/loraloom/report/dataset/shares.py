@@ -189,7 +189,7 @@ def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: 
     slope, low, high = np.clip([found.value, *found.interval(LEVEL)], -1, 1).tolist()  # as any difference of shares
     interval, p = (low, high), found.p_value
     per = f"recall changes by {points(slope, interval)} where a class is twice as common ({points_span(interval)}, "
-    per += f"{len(known)} classes)"
+    per += f"{len(known):,} classes)"
     if p <= LEVEL:
         rising = slope > 0
         verdict = f"{'Rare' if rising else 'Common'} classes do worse ({p_value(p)}): {per}."
