@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,17 @@ def test_what_is_written_is_read_again_and_belongs_to_its_key(tmp_path: Path) ->
     assert all(text == train.texts[row] for row, text in kept.texts.items())
     assert is_cross_fitted(tmp_path, KEY, CLASSES)
     assert not is_cross_fitted(tmp_path, Key("sha256:other", "demo", "sha256:model", 96, 600), CLASSES)
+
+
+def test_one_long_text_takes_no_memory_for_each_row(tmp_path: Path) -> None:
+    embeddings, train = given(200)
+    long = Split(("of many words " * 20_000, *train.texts[1:]), train.labels)
+    tracemalloc.start()
+    try:
+        assert cross_fit(tmp_path, embeddings, long, CLASSES, seed=42)
+        assert tracemalloc.get_traced_memory()[1] < 40e6  # four bytes a letter and row would be 190 MB
+    finally:
+        tracemalloc.stop()
 
 
 def test_it_is_given_up_where_the_time_does_not_suffice(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def cross_fit(
     """
     numbers = embeddings.train.numbers
     labels = train.labels[numbers]
-    keys = np.unique([text_key(train.texts[row]) for row in numbers], return_inverse=True)[1]
+    keys = _numbered([text_key(train.texts[row]) for row in numbers])
     different = np.bincount(np.unique(np.stack([labels, keys]), axis=1)[0], minlength=classes)
     if np.count_nonzero(different >= FOLDS) < 2:
         return False  # it takes two classes that can be told apart
@@ -59,6 +59,12 @@ def cross_fit(
     seconds = time.monotonic() - begun
     write_cross_fitted(run, CrossFitted(embeddings.key, predicted, texts, len(train), FOLDS, PENALTY, seconds))
     return True
+
+
+def _numbered(keys: Sequence[str]) -> NDArray[np.int64]:
+    """(N,) the place of each key among all in order; an array of texts would have each take what the longest takes."""
+    places = {key: place for place, key in enumerate(sorted(set(keys)))}
+    return np.array([places[key] for key in keys], dtype=np.int64)
 
 
 def is_cross_fitted(run: Path, key: Key, classes: int) -> bool:
