@@ -383,7 +383,7 @@ def test_where_not_one_trial_fits_what_would_do_in_all_is_said_and_does(tmp_path
 
 
 def test_where_the_test_alone_takes_longer_than_is_left_that_is_said(tmp_path: Path) -> None:
-    alone = r"the test and the report alone take about (\d+) s, and (\d+) s are left in all; give it"
+    alone = r"the test of 20,000 rows and the report alone take about (\d+) s, and (\d+) s are left in all; give it"
     with pytest.raises(BudgetError, match=alone) as no:
         _Planned(read_recipe({"lora": {"r": [2, 4]}}), tmp_path, seconds=30, test_rows=20_000)
     found = re.search(alone, str(no.value))

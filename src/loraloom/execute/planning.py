@@ -41,6 +41,7 @@ from loraloom.study.choice import SOUP_ROWS
 from loraloom.study.record import read_metrics
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed, write_sealed
+from loraloom.wording import plural
 
 
 class Planner:
@@ -158,7 +159,8 @@ class Planner:
             left, kept = self._clock.seconds_left or 0.0, self._clock.reserve
             after = f"{kept:.0f} s of {left:.0f} are kept for the test and the report"
             if kept > left:
-                after = f"the test and the report alone take about {kept:.0f} s, and {left:.0f} s are left in all"
+                test = f"the test of {plural(self._clock.test_rows, 'row')}"
+                after = f"{test} and the report alone take about {kept:.0f} s, and {left:.0f} s are left in all"
             raise BudgetError(f"{error}: {after}; give it {self._clock.would_do(left + error.missing)}") from None
 
     def write(self) -> None:
