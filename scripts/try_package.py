@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import zstandard
@@ -52,8 +55,10 @@ def main() -> None:
     built = sorted((ROOT / "dist").glob(pattern))
     if not built:
         sys.exit(f"dist/{pattern}: there is none; run scripts/package first")
+    signal.signal(signal.SIGTERM, _terminate)
     with tempfile.TemporaryDirectory(prefix="try-package-") as name:
         place = Path(name)
+        os.environ["TMPDIR"] = name  # what pip leaves where it is killed is removed too
         _write_inputs(place)
         for extra in options.only or ["bare", *EXTRAS]:
             _try(options.python, built[-1], extra, place)
@@ -66,6 +71,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sdist", action="store_true", help="install the sdist, which builds a wheel")
     parser.add_argument("--only", nargs="+", choices=["bare", *EXTRAS], help="only these environments")
     return parser.parse_args()
+
+
+def _terminate(number: int, _: Any) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    sys.exit(128 + number)
 
 
 def _write_inputs(place: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import signal
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.commands import Commands
+from tests.commands import Commands, wait_for
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "loraloom"
@@ -80,6 +81,17 @@ for extra, command in commands.items():
         code = cli.run()
     said[extra] = [code, error.getvalue()]
 print(json.dumps(said))
+"""
+
+TRYING = """
+import sys, tempfile
+from pathlib import Path
+from scripts import try_package
+
+here = Path.cwd()
+try_package.ROOT, tempfile.tempdir = here, str(here / "temporary")
+sys.argv = ["try_package.py", "--python", str(here / "python")]
+try_package.main()
 """
 
 
@@ -162,6 +174,20 @@ def test_no_module_imports_an_extra_before_it_is_used() -> None:
         "search",
     }
     assert not free & parts, needing
+
+
+def test_trying_the_package_leaves_no_folder_when_it_is_stopped(commands: Commands, tmp_path: Path) -> None:
+    for folder in ("dist", "temporary"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "dist" / "loraloom-0.1.0-py3-none-any.whl").touch()
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\ntouch "$TMPDIR/left" begun\nexec sleep 600\n')
+    python.chmod(0o755)
+    with commands.start(code=TRYING, folder=tmp_path) as child:
+        wait_for((tmp_path / "begun").exists)
+        child.send(signal.SIGTERM)
+        assert child.wait().code == 128 + signal.SIGTERM
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 # Reading the source
