@@ -248,5 +248,5 @@ def _publish(run: Run, winner: TrialRecord, folders: Sequence[Path], place: Work
         files = {RECORD: record.model_dump_json(indent=2) + "\n", TEST_PREDICTIONS: predictions}
         for name, text in {**files, CARD: model_card(run.path, record)}.items():
             write_text(new / name, text)
-        keep_fitted(run.path / BEST, winner, new)
+        keep_fitted(run.path / BEST, record, new)
     return record

@@ -19,7 +19,9 @@ from loraloom.errors import AdapterError, OptionError
 from loraloom.metrics import Floats
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import read_predicted
+from loraloom.study.integrity import write_recipe
 from loraloom.study.record import read_record
+from loraloom.study.run import Run
 from loraloom.use.class_shares import asked_shares, expected_shares, shift_of
 from loraloom.use.ensemble import load_ensemble
 from loraloom.use.evaluate import evaluate
@@ -162,6 +164,34 @@ def test_validation_rows_of_other_shares_are_weighed_as_training_rows(unlike: Pa
         expected_shares(alone, record)
 
 
+def test_a_refit_expects_shares_of_all_rows_that_it_was_trained_on(unlike: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(unlike, tmp_path / "run")
+    loraloom.refit(run)
+    record, predicted = read_record(run / "refit"), read_predicted(run / "best", 3)
+    rows = training_rows(run / "refit", record)
+    assert predicted is not None
+    assert rows is not None
+    assert min(rows.values()) > 4
+    (member,) = load_ensemble([run / "best"]).members
+    shares = at_temperature(predicted.probabilities, 1.0 if member.temperature is None else member.temperature.value)
+    by_class = [rows[label] * shares[predicted.labels == n].mean(axis=0) for n, label in enumerate(record.labels)]
+    assert expected_shares(run / "refit", record) == pytest.approx(
+        np.sum(by_class, axis=0) / sum(rows.values()), rel=1e-9
+    )
+
+
+def test_a_run_that_does_not_tell_its_training_rows_classes_is_not_believed_to_have_none(
+    unlike: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(unlike, tmp_path / "run")
+    recipe = Run(run).recipe
+    data = {name: value for name, value in recipe.provenance["data"].items() if name != "class_rows"}
+    older = recipe.model_copy(update={"provenance": {**recipe.provenance, "data": data}})
+    write_recipe(run / "recipe.yaml", older)
+    with pytest.raises(AdapterError, match="no run at hand tells the classes of its training rows"):
+        expected_shares(run / "best", read_record(run / "best"))
+
+
 def test_a_class_without_validation_rows_counts_by_its_training_rows(
     skewed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +232,7 @@ def test_pushed_copies_keep_what_is_expected(skewed: Path, tmp_path: Path, monke
         [0.5, 0.5, 0.0],
         [0.5, 0.5, 0.5],
         [0.5, 0.6, -0.1],
+        [0.5, 0.5, 5e-324],
         [0.5, 0.5, float("nan")],
         "all",
         None,

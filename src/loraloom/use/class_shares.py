@@ -35,6 +35,8 @@ from loraloom.wording import percent
 
 BALANCED = "balanced"
 SUM_TOLERANCE = 1e-6
+SMALLEST = float(np.finfo(np.float64).tiny)
+"""By what is smaller, odds may overflow."""
 MOST_CLASSES = 6
 """That are named, those that differ most."""
 
@@ -136,8 +138,8 @@ def expected_shares(folder: Path, record: TrialRecord) -> Floats:
     if training is None:
         if record.configuration.data.validation_file is not None:
             raise AdapterError(
-                f"{folder}: {_UNKNOWN}: its validation rows came from a file of their own, and its run, which tells "
-                f"the training rows' classes, is not at hand; {_INSTEAD}"
+                f"{folder}: {_UNKNOWN}: its validation rows came from a file of their own, and no run at hand tells "
+                f"the classes of its training rows; {_INSTEAD}"
             )
         return _normalised(shares.mean(axis=0))
     rows = np.array([training.get(label, 0) for label in record.labels], dtype=np.float64)
@@ -164,7 +166,7 @@ class _Kept(BaseModel):
 def keep_expected(folder: Path, record: TrialRecord, copy: Path) -> None:
     """Writes into the folder `copy` of the adapter in `folder`, which goes without its predictions, what they tell.
 
-    Nothing where they tell nothing.
+    Nothing where they tell nothing. `record` is of the copy: a refit was trained on more rows than the winner.
     """
     try:
         shares = expected_shares(folder, record)
@@ -181,6 +183,6 @@ def _kept(folder: Path, classes: int) -> Floats | None:
         kept = np.array(_Kept.model_validate_json(read_verified(folder, CLASS_SHARES)).expected)
     except ValidationError as error:
         raise AdapterError(f"{path}: can't be read: {message_of(error.errors()[0])}") from None
-    if len(kept) != classes or not (kept > 0).all() or abs(kept.sum() - 1) > SUM_TOLERANCE:
+    if len(kept) != classes or kept.min() < SMALLEST or abs(kept.sum() - 1) > SUM_TOLERANCE:
         raise AdapterError(f"{path}: holds no shares of {classes} classes; take another copy")
     return kept

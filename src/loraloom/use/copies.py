@@ -15,6 +15,8 @@ KEPT = (TEMPERATURE, CLASS_SHARES)
 def keep_fitted(folder: Path, record: TrialRecord, copy: Path) -> None:
     """Writes into the folder `copy` of the adapter in `folder` what `predict` needs of the validation predictions.
 
+    `record` is of the copy, which may be a refit of that adapter.
+
     Raises:
         AdapterError: `folder` is a copy itself, and what it keeps can't be read.
     """

@@ -28,7 +28,7 @@ def run_of(adapter: Path) -> Path | None:
 def training_rows(adapter: Path, record: TrialRecord) -> Mapping[str, int] | None:
     """Training rows by class, as the adapter's run told them, for a refit with those of validation.
 
-    None for an adapter that was taken from its run.
+    None for an adapter that was taken from its run, and where the run does not tell.
     """
     run = run_of(adapter)
     if run is None:
@@ -38,7 +38,7 @@ def training_rows(adapter: Path, record: TrialRecord) -> Mapping[str, int] | Non
     except LoraloomError:
         return None
     train, also = rows.get("train", {}), rows.get("validation", {}) if record.is_refitted else {}
-    return {name: number + also.get(name, 0) for name, number in train.items()}
+    return {name: number + also.get(name, 0) for name, number in train.items()} or None
 
 
 def rows_of(adapter: Path) -> TextData | None:
