@@ -269,6 +269,11 @@ def test_evaluate_scores_what_predict_gives(skewed: Path, tmp_path: Path) -> Non
     assert evaluate(skewed, file).as_json()["class_shares"] is None
 
 
+def test_shares_that_are_none_are_refused_before_rows_are_scored(skewed: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="'even' is neither"):
+        evaluate(skewed, tmp_path / "not_even_read.csv", class_shares=["even"])
+
+
 def test_a_submission_is_of_the_shares_that_are_asked(taught: Path, tmp_path: Path) -> None:
     texts = [text for text, _ in make_rows(60, seed=21)]
     file = tmp_path / "test.csv"

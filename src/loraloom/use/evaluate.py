@@ -155,16 +155,15 @@ def evaluate(
 
     Raises:
         OptionError: `class_shares` are none.
-        AdapterError: the adapter can't be loaded.
+        AdapterError: the adapter can't be loaded, or keeps nothing that tells which shares it expects.
         DataError: the file can't be read, or its labels are not the adapter's.
     """
     folder = adapter_folder(adapter)
     record = read_adapter_record(folder)
-    fitted = fitted_temperature(folder, record)
+    fitted, shift = fitted_temperature(folder, record), shift_of(folder, record, class_shares)
     split, note = labelled_rows(record, test_file, text_column, label_column)
     classifier: Classifier = load(folder)
     probabilities = classifier.predict_proba(split.texts)
-    shift = shift_of(folder, record, class_shares)
     if shift is not None:
         probabilities = at_odds(at_temperature(probabilities, fitted.value if fitted else 1.0), shift.odds)
     scores = metrics.score(split.labels, probabilities)
