@@ -91,7 +91,12 @@ def test_shares_are_balanced_or_of_each_label_in_any_unit() -> None:
     [
         (["even"], "'even' is neither LABEL=SHARE nor, alone, balanced"),
         (["balanced", "cat=1"], "'balanced' is neither LABEL=SHARE nor, alone, balanced"),
-        (["cat=1", "dog=1"], "give a share of each label: 'owl' has none"),
+        (["cat=1", "dog=1"], "'owl' has no share; give --class_shares LABEL=SHARE once for each"),
+        (["cat=1"], "'dog', 'owl' have no share; give"),
+        (
+            ["cat=1,dog=1,owl=8"],
+            "'cat=1,dog=1,owl' is none of the labels; .*; give --class_shares LABEL=SHARE once for",
+        ),
         (["cow=1"], "'cow' is none of the labels; they are 'cat', 'dog', 'owl'"),
         (["cat=1", "cat=2"], "'cat' is given twice"),
         (["cat=-1"], "'-1' is no share"),

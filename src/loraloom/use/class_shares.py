@@ -39,6 +39,7 @@ SMALLEST = float(np.finfo(np.float64).tiny)
 """By what is smaller, odds may overflow."""
 MOST_CLASSES = 6
 """That are named, those that differ most."""
+_EACH = "give --class_shares LABEL=SHARE once for each"
 
 
 def asked_shares(given: Sequence[str], labels: Sequence[str]) -> Floats:
@@ -57,13 +58,12 @@ def asked_shares(given: Sequence[str], labels: Sequence[str]) -> Floats:
         if not separator:
             raise OptionError(f"class_shares: {one!r} is neither LABEL=SHARE nor, alone, {BALANCED}")
         if label not in labels:
-            raise OptionError(f"class_shares: {label!r} is none of the labels; they are {listed(labels)}")
+            raise OptionError(f"class_shares: {label!r} is none of the labels; they are {listed(labels)}; {_EACH}")
         if label in found:
             raise OptionError(f"class_shares: {label!r} is given twice")
         found[label] = _share(share, one)
     if missing := [label for label in labels if label not in found]:
-        none = "has none" if len(missing) == 1 else "have none"
-        raise OptionError(f"class_shares: give a share of each label: {listed(missing)} {none}")
+        raise OptionError(f"class_shares: {listed(missing)} {'has' if len(missing) == 1 else 'have'} no share; {_EACH}")
     shares = np.array([found[label] for label in labels])
     if np.count_nonzero(shares) < 2:
         raise OptionError("class_shares: two classes or more must have a share above 0")
