@@ -49,6 +49,8 @@ SHARED_PARTS = 1.5
 """Token ids and states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
 FEWEST_COMPARED = 2
 """Configurations on the lowest rung that a final is chosen of; one alone is a waste where passes can use its time."""
+TOO_FEW = 4
+"""Of so many rungs and more the lowest has too few rows to compare the presets that lead: the first has the time."""
 FEWEST_ROWS = 32
 """Rows on which a trial means anything, if there are no more classes than that: each has a row."""
 
@@ -122,7 +124,10 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -
         return _with_rungs(task, task.train_rows, *_smaller_and_smaller(task)[0]) if by_rows else everything
     if search.epochs == "clock":
         plan = _by_the_clock(task, costs, seconds, slots)
-        return replace(plan, leading_rung=_leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds))
+        leading = _leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds)
+        if leading == 0 and slots == 1 and len(plan.rungs) >= TOO_FEW and _is_of_one_model(task):
+            return _for_the_first(task, costs, _most_rows(task, _for_a_pass(task, costs), seconds), seconds)
+        return replace(plan, leading_rung=leading)
     dearest = task.dearest(costs)
     seconds -= SHARED_PARTS * costs.shared_seconds(dearest, task.train_rows, task.eval_rows)
 
@@ -154,18 +159,11 @@ def _all_fit(task: Task, costs: Costs, dearest: float, seconds: float, slots: in
 
 def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     """Passes that let a finalist use the finals' share of `seconds`; more finalists and seeds where it can't."""
-    kinds = task.kinds
-    once = _with_epochs(min(kinds, key=costs.train_row_seconds), 1)
-
-    def taken(rows: int) -> float:
-        validated = task.validated(task.rung_of(rows))
-        return costs.seconds(once, rows, validated) + costs.shared_seconds(once, rows, validated)
-
-    share = CLOCKED_SHARE * seconds
+    kinds, taken, share = task.kinds, _for_a_pass(task, costs), CLOCKED_SHARE * seconds
     if taken(task.train_rows) > share:
         top, chooses = _top(task, taken, share, seconds, FEWEST_COMPARED)
         if not chooses:
-            return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds, FITTED_EPOCHS))
+            return _for_the_first(task, costs, top, seconds)
         return _with_rungs(task, top, 1, 1, passes(task, costs, top, max(share, taken(top))))
     epochs = passes(task, costs, task.train_rows, share)
 
@@ -176,8 +174,24 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     finals, lowest = each(task.train_rows), ladder(task.train_rows, task.classes)[0]
     others = FEWEST_COMPARED - (lowest == task.train_rows)  # where the final is one of those that are compared
     if slots == 1 and min(finals) + others * min(each(lowest)) > seconds:  # no time to choose: it goes to the first
-        return Plan((None,), 1, 1, passes(task, costs, task.train_rows, seconds, FITTED_EPOCHS))
+        return _for_the_first(task, costs, task.train_rows, seconds)
     return _with_rungs(task, task.train_rows, *(_finals(task, max(finals), share, slots) or (1, 1)), epochs)
+
+
+def _for_a_pass(task: Task, costs: Costs) -> Callable[[int], float]:
+    """What one pass over so many rows takes, of what is cheapest, with what it makes for all others."""
+    once = _with_epochs(min(task.kinds, key=costs.train_row_seconds), 1)
+
+    def taken(rows: int) -> float:
+        validated = task.validated(task.rung_of(rows))
+        return costs.seconds(once, rows, validated) + costs.shared_seconds(once, rows, validated)
+
+    return taken
+
+
+def _for_the_first(task: Task, costs: Costs, top: int, seconds: float) -> Plan:
+    """All the time for the configuration that comes first, on `top` rows."""
+    return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds, FITTED_EPOCHS))
 
 
 def _finals(task: Task, each: float, seconds: float, slots: int) -> tuple[int, int] | None:
@@ -202,6 +216,11 @@ def _leading_rung(plan: Plan, task: Task, costs: Costs, seconds: float) -> int:
         return sum(costs.seconds(one, rows, validated) + costs.shared_seconds(one, rows, validated) for one in planned)
 
     return max((number for number, rung in enumerate(plan.rungs[:-1]) if taken(rung) <= seconds), default=0)
+
+
+def _is_of_one_model(task: Task) -> bool:
+    """Whether what leads is one model, in several ways of adapting it."""
+    return len(task.leading) > 1 and len({one.backbone.model for one in task.leading}) == 1
 
 
 def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots: int = 1) -> Plan:
