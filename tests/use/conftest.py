@@ -1,7 +1,8 @@
-"""Adapters that several files use: of one epoch, and of as many as it takes to be mostly right."""
+"""Adapters that several files use: of one epoch, of as many as it takes to be mostly right, and of none."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 import loraloom
+from bench.random_adapters import save_random_adapter
+from tests.use.validated import LABELS
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +35,14 @@ def taught(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file
 def _best(place: Path, model: Path, recipe: Mapping[str, Any]) -> Path:
     loraloom.search({**recipe, "backbone": {"model": str(model)}}, place / "run", report=False)
     return place / "run" / "best"
+
+
+@pytest.fixture(scope="session")
+def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    return save_random_adapter(tmp_path_factory.mktemp("adapter") / "adapter", tiny_model, labels=LABELS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, adapter: Path) -> Path:
+    """An adapter without validation predictions."""
+    return shutil.copytree(adapter, tmp_path / "adapter")

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import loraloom
-from bench.random_adapters import save_random_adapter
 from loraloom import LoraClassifier, cli
 from loraloom.calibration import at_odds, at_temperature
 from loraloom.errors import AdapterError, OptionError
@@ -33,17 +32,6 @@ from tests.use.validated import LABELS, TEXTS, keep_validation
 
 SKEWED = (8.0, 1.0, 1.0)
 ASKED = ("dog=1", "cat=1", "owl=8")
-
-
-@pytest.fixture(scope="module")
-def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    return save_random_adapter(tmp_path_factory.mktemp("adapter") / "adapter", tiny_model, labels=LABELS)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, adapter: Path) -> Path:
-    """An adapter without validation predictions."""
-    return shutil.copytree(adapter, tmp_path / "adapter")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 
 import loraloom
-from bench.random_adapters import save_random_adapter
 from loraloom import LoraClassifier, cli, metrics
 from loraloom.calibration import at_temperature
 from loraloom.errors import AdapterError
@@ -24,17 +22,6 @@ from tests.use.hub_server import hub_server, speak_to
 from tests.use.validated import LABELS, TEXTS, keep_validation
 
 KEPT = {"value": 2.5, "interval": [2.0, 3.0], "rows": 400}
-
-
-@pytest.fixture(scope="module")
-def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    return save_random_adapter(tmp_path_factory.mktemp("adapter") / "adapter", tiny_model, labels=LABELS)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, adapter: Path) -> Path:
-    """An adapter without validation predictions."""
-    return shutil.copytree(adapter, tmp_path / "adapter")
 
 
 @pytest.mark.parametrize(("sharpness", "needed"), [(2.5, True), (1.0, False)])

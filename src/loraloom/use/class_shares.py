@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from loraloom.calibration import at_temperature
+from loraloom.calibration import Temperature, at_odds, at_temperature
 from loraloom.data import shorten
 from loraloom.data.text_data import listed
 from loraloom.errors import AdapterError, OptionError, RunError
@@ -104,6 +104,13 @@ class Shift:
         return ", ".join(classes) + (f", and {more} more" if more else "")
 
 
+def as_predicted(probabilities: Floats, temperature: Temperature | None, shift: Shift | None) -> Floats:
+    """What `predict` makes of an adapter's own probabilities (N, C)."""
+    if temperature is not None:
+        probabilities = at_temperature(probabilities, temperature.value)
+    return probabilities if shift is None else at_odds(probabilities, shift.odds)
+
+
 def shift_of(folder: Path, record: TrialRecord, asked: Sequence[str]) -> Shift | None:
     """What `asked` says of the adapter in `folder`; None where it says nothing.
 
@@ -132,7 +139,7 @@ def expected_shares(folder: Path, record: TrialRecord) -> Floats:
     if predicted is None or not agrees(predicted, record):
         raise AdapterError(f"{folder}: {_UNKNOWN}: it keeps no validation predictions of its own; {_INSTEAD}")
     fitted = fitted_temperature(folder, record)
-    shares = at_temperature(predicted.probabilities, 1.0 if fitted is None else fitted.value)
+    shares = as_predicted(predicted.probabilities.astype(np.float64), fitted, None)
     counts = np.bincount(predicted.labels, minlength=len(record.labels))
     training = training_rows(folder, record)
     if training is None:

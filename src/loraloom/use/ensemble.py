@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom import metrics
-from loraloom.calibration import Temperature, at_odds, at_temperature
+from loraloom.calibration import Temperature
 from loraloom.data import Encoded
 from loraloom.data.text_data import listed
 from loraloom.errors import AdapterError, OptionError
 from loraloom.use.adapter import Classifier, adapter_folder, refuse_unreadable
 from loraloom.use.backbones import Backbones
-from loraloom.use.class_shares import Shift, shift_of
+from loraloom.use.class_shares import Shift, as_predicted, shift_of
 from loraloom.use.temperature import fitted_temperature
 
 
@@ -96,11 +96,7 @@ class Ensemble:
         logits = self._backbones.logits([member.classifier for member in self.members], rows)
         found = []
         for member, values, columns in zip(self.members, logits, self._columns, strict=True):
-            shares = metrics.softmax(values)
-            if member.temperature is not None:
-                shares = at_temperature(shares, member.temperature.value)
-            if member.shift is not None:
-                shares = at_odds(shares, member.shift.odds)
+            shares = as_predicted(metrics.softmax(values), member.temperature, member.shift)
             found.append(shares[:, columns])
         return np.stack(found)
 

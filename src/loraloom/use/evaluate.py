@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom import metrics
-from loraloom.calibration import Temperature, at_odds, at_temperature
+from loraloom.calibration import Temperature, at_temperature
 from loraloom.data import Split, read_labelled
 from loraloom.data.overlap import text_key
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
-from loraloom.use.class_shares import Shift, shift_of
+from loraloom.use.class_shares import Shift, as_predicted, shift_of
 from loraloom.use.origin import rows_of
 from loraloom.use.temperature import fitted_temperature
 
@@ -165,7 +165,7 @@ def evaluate(
     classifier: Classifier = load(folder)
     probabilities = classifier.predict_proba(split.texts)
     if shift is not None:
-        probabilities = at_odds(at_temperature(probabilities, fitted.value if fitted else 1.0), shift.odds)
+        probabilities = as_predicted(probabilities, fitted, shift)
     scores = metrics.score(split.labels, probabilities)
     of_run, unknown = _of_run(folder, record, split.texts)
     note = "; ".join(filter(None, (note, unknown))) or None
