@@ -125,10 +125,11 @@ def splits_of(case: Case, seed: int) -> dict[str, Any]:
     rows = load(case.name)
     train = rows.train if case.rows is None else part_of(rows.train, case.rows, seed)
     test = part_of(rows.tests["test"], min(TEST_ROWS, len(rows.tests["test"])), 0)
-    return {"train": _named(train, rows.labels), "test": _named(test, rows.labels)}
+    return {"train": named(train, rows.labels), "test": named(test, rows.labels)}
 
 
-def _named(split: Split, labels: Sequence[str]) -> tuple[list[str], list[str]]:
+def named(split: Split, labels: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Rows as `loraloom.search` takes them: texts, and names of labels."""
     return list(split.texts), [labels[label] for label in split.labels]
 
 

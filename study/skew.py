@@ -34,7 +34,7 @@ from loraloom.metrics import Floats
 from loraloom.report.markdown.text import table
 from loraloom.use.class_shares import expected_shares
 from loraloom.use.ensemble import load_ensemble
-from study.draws import Case, draws_of, gain_in_words, recipe_of, run_draws
+from study.draws import Case, draws_of, gain_in_words, named, recipe_of, run_draws
 from study.robustness.rows import Labels, skewed
 from study.sets import load
 
@@ -93,17 +93,16 @@ def measure(case: Skew, seed: int) -> Draw:
     asked = others[part_rows(labels[others], min(ASKED, len(others)), seed)]
     trained = drawn[skewed(labels[drawn], case.ratio, classes, seed)]
     recipe = recipe_of(case, len(trained), seed)
-    texts, tested = [rows.train.texts[row] for row in asked], asked[part_rows(labels[asked], TESTED, seed)]
-
-    def named(some: Labels) -> tuple[list[str], list[str]]:
-        return [rows.train.texts[row] for row in some], [rows.labels[label] for label in labels[some]]
-
+    texts = rows.train.take(asked).texts
+    train, test = (
+        named(rows.train.take(some), rows.labels) for some in (trained, asked[part_rows(labels[asked], TESTED, seed)])
+    )
     of_asked: dict[str, Floats] = {}
     with tempfile.TemporaryDirectory() as folder:
         for weight in ("none", "balanced"):
             place = Path(folder) / weight
             weighed = recipe | {"train": recipe["train"] | {"class_weight": weight}}
-            winner = loraloom.search(weighed, place, report=False, train=named(trained), test=named(tested))
+            winner = loraloom.search(weighed, place, report=False, train=train, test=test)
             ensemble = load_ensemble([place / "best"])
             of_asked[weight] = ensemble.probabilities(ensemble.encoded(texts))[0]
             if weight == "none":
