@@ -24,7 +24,7 @@ from loraloom.machine import read_machine
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.clock import JUDGED_ROW_SECONDS, PAGE_CAUTION, Clock
 from loraloom.search.costs import Measured, measured
-from loraloom.search.pace import Pace
+from loraloom.search.pace import Kept, Pace
 from loraloom.search.plan import CLOCKED_SHARE
 from loraloom.search.space import default_space, with_length
 from loraloom.study.record import Timings
@@ -221,14 +221,14 @@ def test_trials_are_trained_together_as_far_as_the_sum_of_their_times_fits(tmp_p
     assert 0 < each < 200
     found.at = 600 - pace.clock.reserve - 2.5 * each - 5
     with pace.together():
-        assert pace.allows(configuration, 5_000, keep=1.4 * each)
+        assert pace.allows(configuration, 5_000, keep=Kept(1.4 * each, {}))
         pace.promise(configuration)
-        assert not pace.allows(configuration, 5_000, keep=1.4 * each)  # what is kept for finals stays so
+        assert not pace.allows(configuration, 5_000, keep=Kept(1.4 * each, {}))  # what is kept for finals stays so
         assert pace.allows(configuration, 5_000)
         pace.promise(configuration)
         assert not pace.allows(configuration, 5_000)
         assert not found.planner.would_end(configuration, 0)
-    assert pace.allows(configuration, 5_000, keep=1.4 * each)
+    assert pace.allows(configuration, 5_000, keep=Kept(1.4 * each, {}))
 
 
 def test_once_the_test_was_rehearsed_the_first_loading_is_no_measure_of_the_last(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloom.errors import BudgetError
-from loraloom.recipe import Choices, Recipe, read_recipe
+from loraloom.recipe import Choices, Configuration, Recipe, read_recipe
 from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured
@@ -454,11 +454,33 @@ def _pace_with_token_ids(seconds: float) -> Pace:
     return Pace(Task(read_recipe({}), 9_000, 300, 4, 12), Plan((1_000, None), 1), clock, costs)
 
 
-def test_a_trial_on_few_rows_is_begun_where_there_is_time_for_the_token_ids_of_all() -> None:
+def test_a_trial_on_few_rows_is_begun_where_there_is_time_for_its_token_ids_and_those_of_all() -> None:
     one, pace = read_recipe({}).configuration({}), _pace_with_token_ids(0)
-    needs = pace.seconds(one, 1_000) + pace.costs.shared_seconds(one, 9_000, 300)
+    token_ids = pace.costs.shared_seconds(one, 1_000, 300) + pace.costs.shared_seconds(one, 9_000, 300)
+    needs = pace.seconds(one, 1_000) + token_ids
     assert _pace_with_token_ids(needs + 0.1).allows(one, 1_000)
     assert not _pace_with_token_ids(needs - 0.1).allows(one, 1_000)
+
+
+def test_what_a_final_makes_has_its_time_once_whether_it_is_of_the_kind_that_is_tried_or_of_another() -> None:
+    recipe = read_recipe({"data": {"max_length": [64, 128]}})
+    costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5, encode_row_seconds=0.01, train_rows=1_000)])
+    costs.note(Measured("roberta-base", 64, 16, 0.01, 0.001, 0.5, encode_row_seconds=0.02, train_rows=1_000))
+    task, plan = Task(recipe, 9_000, 300, 4, 2), Plan((1_000, None), 1)
+    short, long = (recipe.configuration({"data.max_length": length}) for length in (64, 128))
+    ids = {one.data.max_length: costs.shared_seconds(one, 9_000, 300) for one in (short, long)}
+    assert 0 < ids[128] < ids[64]
+    for tried, made in ((short, ids[64]), (long, ids[64] + ids[128])):
+
+        def allows(seconds: float, tried: Configuration = tried) -> bool:
+            clock = Clock(seconds, lambda: 0.0, reserve=0.0)
+            clock.loading_seconds = 0.0
+            pace = Pace(task, plan, clock, costs)
+            return pace.allows(tried, 1_000, pace.kept(20.0, [short, short]))
+
+        needs = costs.seconds(plan.planned(tried, 1_000), 1_000, task.validated(1_000)) + 20.0 + made
+        assert allows(needs + 0.1)
+        assert not allows(needs - 0.1)
 
 
 def test_a_final_that_is_cut_short_has_time_for_its_token_ids() -> None:
@@ -505,12 +527,12 @@ def test_the_time_of_finals_that_are_trained_at_once_is_kept_whole() -> None:
     ranks = Ranks(pace, Tried(cast(Any, InMemoryLedger()), 1))
     finals = Finals(pace, ranks, lambda _: recipe.configuration({}))
     one = pace.seconds(recipe.configuration({}), None)
-    assert finals.seconds_missing == pytest.approx(one)  # three at once
-    assert not pace.allows(recipe.configuration({}), 334, finals.seconds_missing)
+    assert finals.missing.seconds == pytest.approx(one)  # three at once
+    assert not pace.allows(recipe.configuration({}), 334, finals.missing)
     pace.slots = 2
-    assert finals.seconds_missing == pytest.approx(2 * one)
+    assert finals.missing.seconds == pytest.approx(2 * one)
     pace.slots = 1
-    assert finals.seconds_missing == pytest.approx(3 * one)
+    assert finals.missing.seconds == pytest.approx(3 * one)
 
 
 def test_finals_that_are_trained_at_once_take_the_time_of_the_longest() -> None:
@@ -524,7 +546,7 @@ def test_finals_that_are_trained_at_once_take_the_time_of_the_longest() -> None:
     tried.update()
     finals = Finals(pace, Ranks(pace, tried), lambda key: recipe.configuration(json.loads(key)))
     longest = pace.seconds(recipe.configuration({"train.num_train_epochs": 4}), None)
-    assert finals.seconds_missing == longest
+    assert finals.missing.seconds == longest
 
 
 def test_a_grid_whose_points_fit_is_trained_in_full_though_as_many_of_the_dearest_would_not() -> None:

@@ -12,7 +12,7 @@ from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured
 from loraloom.search.finals import Finals, promotion
-from loraloom.search.pace import Pace
+from loraloom.search.pace import NOTHING, Pace
 from loraloom.search.plan import Plan
 from loraloom.search.ranks import Ranks
 from loraloom.search.task import Task
@@ -53,7 +53,7 @@ def _same(key: str) -> Configuration:
 
 
 def _promoted(pace: Pace, rows: dict[int | None, list[int]], keep: float = 0.0) -> tuple[int, int | None] | None:
-    wanted = promotion(pace, _tried(pace, InMemoryLedger(), rows), _same, keep)
+    wanted = promotion(pace, _tried(pace, InMemoryLedger(), rows), _same, NOTHING._replace(seconds=keep))
     if wanted is None:
         return None
     assert wanted.seed_index == 0
@@ -120,7 +120,7 @@ def test_time_is_kept_for_all_seeds_of_finalists_that_are_yet_to_be_found(found:
     pace.plan = replace(pace.plan, seeds=2)
     one = pace.seconds(RECIPE.configuration({}), None)
     finals = Finals(pace, _tried(pace, InMemoryLedger(), {1_000: found}), _same)
-    assert finals.seconds_missing == pytest.approx(3 * 2 * one)
+    assert finals.missing.seconds == pytest.approx(3 * 2 * one)
 
 
 def test_time_left_over_goes_to_seeds_of_the_two_that_lead_then_of_all_finalists_then_to_further_ones() -> None:

@@ -31,6 +31,15 @@ class Key(NamedTuple):
     batch: int
 
 
+class Shared(NamedTuple):
+    """What trials on the same rows have in common: token ids, or the states below the `layers` that are adapted."""
+
+    model: str
+    max_length: int
+    train_rows: int
+    layers: str = ""
+
+
 _LIKENESSES = (
     attrgetter("model", "adapted", "max_length"),
     attrgetter("model", "max_length"),
@@ -76,9 +85,8 @@ class Costs:
         self._newest: dict[Key, deque[Measured]] = {}
         self._prefix: dict[tuple[str, int], Measured] = {}  # by model and longest text
         self._encoding: dict[tuple[str, int], Measured] = {}  # the same
-        self._encoded: set[tuple[str, int, int]] = set()
         self._keeping: set[tuple[str, str]] = set()  # models, with the dropout under which states are kept
-        self._kept: set[tuple[str, int, str, int]] = set()
+        self._made: set[Shared] = set()
         for one in measured:
             self.note(one)
 
@@ -87,12 +95,12 @@ class Costs:
         self._newest.setdefault(one.key, deque(maxlen=NEWEST)).append(one)
         if one.layers:
             self._keeping.add((one.model, one.dropout))
-            self._kept.add((one.model, one.max_length, one.layers, one.train_rows))
+            self._made.add(Shared(one.model, one.max_length, one.train_rows, one.layers))
         if one.prefix_row_seconds:
             self._prefix[one.model, one.max_length] = one
         if one.encode_row_seconds:
             self._encoding[one.model, one.max_length] = one
-        self._encoded.add((one.model, one.max_length, one.train_rows))
+        self._made.add(Shared(one.model, one.max_length, one.train_rows))
 
     @property
     def known(self) -> bool:
@@ -124,16 +132,22 @@ class Costs:
         return max(one.beside_seconds for one in self._like(configuration))
 
     def shared_seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
-        """Seconds for what the first trial on these rows makes for all: token ids, and states of frozen layers.
+        """Seconds for all that the first trial on these rows makes for all others."""
+        return sum(self.shared(configuration, train_rows, eval_rows).values())
 
-        The states are 0 where none are kept.
+    def shared(self, configuration: Configuration, train_rows: int, eval_rows: int) -> dict[Shared, float]:
+        """Seconds for what the first trial on these rows makes for all others: token ids, and states of frozen layers.
+
+        What was made, and states where none are kept, are left out.
         """
-        kind = configuration.backbone.model, configuration.data.max_length
-        encoded = (*kind, train_rows) in self._encoded
-        kept = (*kind, _layers(configuration), train_rows) in self._kept
-        row = 0.0 if encoded else self._encode_row_seconds(configuration)
-        row += 0.0 if kept else self._prefix_row_seconds(configuration)
-        return CAUTION * (train_rows + eval_rows) * row
+        ids = Shared(configuration.backbone.model, configuration.data.max_length, train_rows)
+        states = ids._replace(layers=_layers(configuration))
+        each = {}
+        if ids not in self._made:
+            each[ids] = self._encode_row_seconds(configuration)
+        if states.layers and states not in self._made:
+            each[states] = self._prefix_row_seconds(configuration)
+        return {made: CAUTION * (train_rows + eval_rows) * row for made, row in each.items()}
 
     def text_seconds(self, configuration: Configuration) -> float:
         """Seconds from a text of which nothing is known to its answer, as in a test.

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from loraloom.recipe import Configuration
 from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.ladder import promotable
-from loraloom.search.pace import Pace
+from loraloom.search.pace import Kept, Pace
 from loraloom.search.plan import Plan
 from loraloom.search.ranks import Ranks
 
@@ -31,8 +31,8 @@ class Wanted:
     seed_index: int
 
 
-def promotion(pace: Pace, ranks: Ranks, at: Callable[[str], Configuration], keep: float) -> Wanted | None:
-    """The next promotion that leaves `keep` seconds for the finals.
+def promotion(pace: Pace, ranks: Ranks, at: Callable[[str], Configuration], keep: Kept) -> Wanted | None:
+    """The next promotion that leaves what is to `keep` for the finals.
 
     Where there is a deadline it is the highest rung's, so that the search can be ended at any moment; else the
     lowest's, and the last rung gets the finalists only: who leaves a rung is decided by all that are tried on it,
@@ -52,7 +52,7 @@ def promotion(pace: Pace, ranks: Ranks, at: Callable[[str], Configuration], keep
                     continue
                 # On the last rung it is a final, for which time is kept already.
                 own = pace.seconds(at(key), rungs[rung + 1]) if rung + 2 == len(rungs) else 0.0
-                if pace.allows(at(key), rungs[rung + 1], max(0.0, keep - own)):
+                if pace.allows(at(key), rungs[rung + 1], keep._replace(seconds=max(0.0, keep.seconds - own))):
                     return Wanted(key, rungs[rung + 1], 0)
     return None
 
@@ -71,15 +71,16 @@ class Finals:
         return any(rung < last for rung in _under_way(self._pace, self._ranks))
 
     @property
-    def seconds_missing(self) -> float:
+    def missing(self) -> Kept:
         """What the finals still take, those of finalists that are not yet found included, as many at once as can be."""
         pace, wanted = self._pace, self._pace.plan.finalists or 0
-        each = [pace.seconds(self._at(key), pace.plan.top) for key, _ in self._missing(wanted, pace.plan.seeds)]
+        finals = [self._at(key) for key, _ in self._missing(wanted, pace.plan.seeds)]
         unknown = max(0, wanted - len(self._ranks)) * pace.plan.seeds
         if unknown and pace.task is not None:
-            each += unknown * [pace.seconds(pace.task.dearest(pace.costs), pace.plan.top)]
-        each.sort(reverse=True)  # the longest first: a round takes as long as its longest
-        return sum(each[:: pace.slots])
+            finals += unknown * [pace.task.dearest(pace.costs)]
+        # The longest first: a round takes as long as its longest.
+        each = sorted((pace.seconds(final, pace.plan.top) for final in finals), reverse=True)
+        return pace.kept(sum(each[:: pace.slots]), finals)
 
     def next(self, planned: Plan) -> Wanted | None:
         """The next final; on as many rows as the time allows where it is the first and does not fit.

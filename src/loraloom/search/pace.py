@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
-from loraloom.search.costs import Costs
+from loraloom.search.costs import Costs, Shared, cost_key
 from loraloom.search.ladder import first_rung
 from loraloom.search.plan import Plan, fitted
 from loraloom.search.task import Task
@@ -26,6 +27,16 @@ def named(left_out: LeftOut) -> str:
     for (model, max_length), why in left_out.items():
         by_reason.setdefault(why, []).append(f"{model} at data.max_length={max_length}")
     return "; ".join(f"{', '.join(kinds)}: {why}" for why, kinds in by_reason.items())
+
+
+class Kept(NamedTuple):
+    """Time that is kept for trials to come: seconds of their own, and of what the first of them makes for all."""
+
+    seconds: float
+    shared: Mapping[Shared, float]
+
+
+NOTHING = Kept(0.0, {})
 
 
 @dataclass(slots=True)
@@ -67,8 +78,8 @@ class Pace:
 
     def promise(self, configuration: Configuration) -> None:
         """Takes the time of a trial that was chosen from what is left for the next."""
-        rows = configuration.data.max_train_samples
-        self.promised += self._whole_seconds(configuration, None if self.task is None else self.task.rung_of(rows))
+        rows = None if self.task is None else self.task.rung_of(configuration.data.max_train_samples)
+        self.promised += self.seconds(configuration, rows) + sum(self._shared(configuration, rows).values())
 
     @property
     def seconds_left(self) -> float | None:
@@ -120,16 +131,20 @@ class Pace:
         if left is not None and self.task is not None and not self.final_begun:
             self.plan = fitted(self.plan, self.task, self.costs, left, self.slots)
 
-    def allows(self, configuration: Configuration, rows: int | None, keep: float = 0.0) -> bool:
-        """Whether such a trial would end in time, with `keep` seconds of training left after it; no one left out."""
+    def allows(self, configuration: Configuration, rows: int | None, keep: Kept = NOTHING) -> bool:
+        """Whether such a trial would end in time, with what is to `keep` left after it; no one left out.
+
+        On the plan's most rows it would need what the first there makes for all others: that is left too.
+        """
         left = self.seconds_left
         if self.leaves_out(configuration) is not None:
             return False
         if left is None or self.nothing_yet:
             return True
-        return self._whole_seconds(configuration, rows) + keep <= left
+        shared = {**keep.shared, **self._shared(configuration, self.plan.top), **self._shared(configuration, rows)}
+        return self.seconds(configuration, rows) + keep.seconds + sum(shared.values()) <= left
 
-    def allows_some(self, rows: int | None, keep: float = 0.0) -> bool:
+    def allows_some(self, rows: int | None, keep: Kept = NOTHING) -> bool:
         """Whether a trial of any kind would, of the fewest epochs."""
         return self.task is None or any(self.allows(kind, rows, keep) for kind in self.task.shortest_kinds)
 
@@ -138,11 +153,17 @@ class Pace:
         """Whether a trial on the plan's most rows would still end in time, of what takes longest."""
         return self.task is not None and self.allows(self.task.dearest(self.costs), self.plan.top)
 
-    def _whole_seconds(self, configuration: Configuration, rows: int | None) -> float:
-        """What a trial on `rows` would take, with what the first on the plan's most rows needs for all others too."""
-        task, top = self.task, self.plan.top
-        shared = 0.0 if task is None else self.costs.shared_seconds(configuration, task.rows(top), task.validated(top))
-        return self.seconds(configuration, rows) + shared
+    def kept(self, seconds: float, finals: Iterable[Configuration]) -> Kept:
+        """What `finals` need that take so many seconds themselves."""
+        shared: dict[Shared, float] = {}
+        for final in {cost_key(final): final for final in finals}.values():
+            shared |= self._shared(final, self.plan.top)
+        return Kept(seconds, shared)
+
+    def _shared(self, configuration: Configuration, rows: int | None) -> dict[Shared, float]:
+        """What a trial on `rows` would make for all others on these rows, with its seconds."""
+        task = self.task
+        return {} if task is None else self.costs.shared(configuration, task.rows(rows), task.validated(rows))
 
     def most_rows(self, configuration: Configuration, most: int | None) -> int:
         """The rows that a trial could have that does not end in time on `most`; 0 none."""
@@ -151,8 +172,6 @@ class Pace:
         assert task is not None
 
         def takes(rows: int) -> float:
-            return self.seconds(configuration, rows) + self.costs.shared_seconds(
-                configuration, rows, task.validated(rows)
-            )
+            return self.seconds(configuration, rows) + sum(self._shared(configuration, rows).values())
 
         return max(0, bisect_right(range(task.rows(most)), left, key=takes) - 1)

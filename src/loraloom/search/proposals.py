@@ -25,7 +25,7 @@ from loraloom.recipe import Configuration, Recipe
 from loraloom.search.finals import Finals, Wanted, promotion
 from loraloom.search.history import shown
 from loraloom.search.listing import Fits, Listing
-from loraloom.search.pace import Pace
+from loraloom.search.pace import NOTHING, Kept, Pace
 from loraloom.search.points import distribution, point_key, point_of, value_of
 from loraloom.search.ranks import Ranks
 from loraloom.search.tried import Tried
@@ -148,7 +148,7 @@ class Proposals:
             return self._repeated() or self._new(self._pace.plan.top) or self._repeated(under_way=True)
         self._ranks.update()
         finals = Finals(self._pace, self._ranks, self.at)
-        wanted = self._climb(finals.seconds_missing)
+        wanted = self._climb(finals.missing)
         if wanted is None and (self._pace.limited or not finals.undecided):
             wanted = self._final(finals) or self._time_left_over(finals)
         return wanted
@@ -180,7 +180,7 @@ class Proposals:
                 return Wanted(key, rows, seed_index)
         return None
 
-    def _climb(self, keep: float) -> Wanted | None:
+    def _climb(self, keep: Kept) -> Wanted | None:
         """The next trial on the rungs: a promotion, or a new configuration on its first rung.
 
         Promotions come first where there is a deadline, and last where there is none.
@@ -197,7 +197,7 @@ class Proposals:
 
     def _time_left_over(self, finals: Finals) -> Wanted | None:
         """What a clock leaves after the finals: more seeds, more finalists, then more configurations on few rows."""
-        return (finals.more() or self._climb(0.0)) if self._pace.limited else None
+        return (finals.more() or self._climb(NOTHING)) if self._pace.limited else None
 
     def at(self, key: str) -> Configuration:
         """The configuration of a key, with its first seed."""
@@ -205,14 +205,14 @@ class Proposals:
             self._found[key] = self._configuration(json.loads(key), 0, None)[1]
         return self._found[key]
 
-    def _new(self, rows: int | None, keep: float = 0.0) -> Wanted | None:
+    def _new(self, rows: int | None, keep: Kept = NOTHING) -> Wanted | None:
         most = self.listing.configurations
         if most is not None and len(self._tried) >= most:
             return None
         listed = self._first_listed(rows, keep)
         return self._sampled(rows, keep) if listed is None and self.listing.samples else listed
 
-    def _first_listed(self, rows: int | None, keep: float) -> Wanted | None:
+    def _first_listed(self, rows: int | None, keep: Kept) -> Wanted | None:
         """The first point of the grid, or of the presets, that was not tried and for which there is time."""
         listed, leading = self.listing.keys, len(self.listing.leading)
         while self._visited < len(listed) and listed[self._visited] in self._tried.by_key:
@@ -230,7 +230,7 @@ class Proposals:
         plan = self._pace.plan
         return plan.epochs is not None and plan.planned(self.at(key), None).train.num_train_epochs < 1
 
-    def _sampled(self, rows: int | None, keep: float) -> Wanted | None:
+    def _sampled(self, rows: int | None, keep: Kept) -> Wanted | None:
         """A point where the sampler proposes: the first drawn that is new, within the limits, and ends in time."""
         if self.spent or not self._pace.allows_some(rows, keep):
             return None
