@@ -17,8 +17,10 @@ from study.others import is_disturbed
 ROOT = Path(__file__).parent.parent.parent
 README, DEFAULTS = ROOT / "README.md", ROOT / "docs" / "defaults.md"
 NEWEST = "AMD EPYC (family 26, model 2)"
+SLOWER = "AMD EPYC (family 25, model 17)"
 PROCESSORS = {
     NEWEST: "AMD EPYC, family 26",
+    SLOWER: "AMD EPYC, family 25",
     "AMD EPYC": "AMD EPYC, under older defaults",
     "Intel(R) Xeon(R) Processor": "Intel Xeon with a matrix unit (AMX), under older defaults",
 }
@@ -52,11 +54,13 @@ def published(results: Results) -> Results:
 
 
 def of_two_minutes(name: str, peer: str) -> dict[str, Any]:
-    """The newest result of a peer on a set, by the six-layer encoder if by any."""
+    """The newest result of a peer on a set, by the six-layer encoder if by any, where most peers were measured."""
     own = [
         one
         for one in published(read_results())
-        if (one["set"], one["peer"], one["seconds"]) == (name, peer, 120) and one["encoder"] in (None, "demo")
+        if (one["set"], one["peer"], one["seconds"]) == (name, peer, 120)
+        and one["encoder"] in (None, "demo")
+        and one["machine"]["machine"]["processor"] == NEWEST
     ]
     return dict(max(own, key=lambda one: one["date"])["tests"]["test"])
 
@@ -70,12 +74,12 @@ def of_ag_news(peer: str) -> Results:
     ]
 
 
-def by_accuracy(title: str, name: str) -> Results:
-    """What answered on a set under a setting, on the newest processor, the best first."""
+def by_accuracy(title: str, name: str, on: str = NEWEST) -> Results:
+    """What answered on a set under a setting, on a processor, the best first."""
     (found,) = (
         group
         for setting, group in settings_of(read_results())
-        if (setting.title(), group[0]["machine"]["machine"]["processor"]) == (title, NEWEST)
+        if (setting.title(), group[0]["machine"]["machine"]["processor"]) == (title, on)
     )
     answered = [one for one in found if (one["set"], one["state"]) == (name, "answered") and not is_earlier(one)]
     return sorted(answered, key=lambda one: -one["tests"]["test"]["accuracy"])
@@ -176,6 +180,26 @@ def test_the_readme_says_by_how_much_others_are_ahead_of_the_search_in_two_minut
     ) in " ".join(README.read_text(encoding="utf-8").split())
 
 
+def test_the_readme_says_how_the_search_does_beside_the_svm_on_a_slower_processor() -> None:
+    ahead, behind = [], {}
+    for name in TITLES:
+        pair = {one["peer"]: one["tests"]["test"] for one in by_accuracy("2 min, encoder demo", name, SLOWER)}
+        assert set(pair) == {"loraloom", "svm"}
+        ours, svm = pair["loraloom"], pair["svm"]
+        p = mcnemar(right_rows(ours), right_rows(svm))
+        if ours["correct"] > svm["correct"]:
+            assert p < 0.001
+            ahead.append(name)
+        else:
+            behind[name] = f"{100 * (svm['accuracy'] - ours['accuracy']):+.1f}", p
+    assert (len(ahead), set(behind)) == (5, {"r8", "bbc"})
+    assert behind["r8"][1] > 0.05
+    assert (
+        f"it is ahead of the SVM on five, level on R8 (the SVM {behind['r8'][0]}) and behind on BBC News "
+        f"({behind['bbc'][0]}, p = {behind['bbc'][1]:.2f})."
+    ) in " ".join(README.read_text(encoding="utf-8").split())
+
+
 def test_the_readme_has_the_search_beside_full_fine_tuning_on_ag_news() -> None:
     answered = by_accuracy("20 min, encoder demo", "agnews")
     places = {one["peer"]: number for number, one in enumerate(answered)}
@@ -220,18 +244,28 @@ def test_the_defaults_page_says_which_preset_won_which_search() -> None:
     for one in published(read_results()):
         if one["peer"] == "loraloom":
             processor = one["machine"]["machine"]["processor"]
-            with_amx = ", AMX" * ("AMX" in PROCESSORS[processor])
-            search = f"{one['seconds']} s, {one['encoder']}{with_amx}" if one["set"] == "agnews" else one["set"]
+            where = next((f", {kind}" for kind in ("AMX", "family 25") if kind in PROCESSORS[processor]), "")
+            search = f"{one['seconds']} s, {one['encoder']}{where}" if one["set"] == "agnews" else one["set"]
             won.setdefault(search, set()).add(one["settings"]["point"]["lora.layers_to_transform"])
     half = {search for search, layers in won.items() if layers == {"top-half"}}
-    assert all(layers == {None} for search, layers in won.items() if search not in half)
+    assert {search for search, layers in won.items() if len(layers) > 1} == {"subj16"}
+    assert first.endswith("; either on Subj")
+    first = first.removesuffix("; either on Subj")
     for name, title in TITLES.items():
+        if name == "subj16":
+            continue
         assert (title in first, title in second) == (name in half, name not in half), name
-    assert "by the six-layer encoder, AG News (20 minutes and an hour, without AMX; with AMX the first, in 20" in second
+    assert (
+        "by the six-layer encoder, AG News (20 minutes and an hour; the first, in 20 minutes, with AMX and on the AMD "
+        "EPYC of family 25)"
+    ) in second
     assert "AG News by the base-size encoder, in an hour" in first
     of_base_size = {"3600 s, mpnet", "3600 s, mpnet, AMX"}
-    assert half - set(TITLES) == {"1200 s, demo, AMX", *of_base_size}
-    assert set(won) - half - set(TITLES) == {"1200 s, demo", "3600 s, demo"}
+    assert half - set(TITLES) == {"1200 s, demo, AMX", "1200 s, demo, family 25", *of_base_size}
+    assert {search for search, layers in won.items() if layers == {None}} - set(TITLES) == {
+        "1200 s, demo",
+        "3600 s, demo",
+    }
 
 
 def test_setfit_is_said_to_be_behind_where_it_is() -> None:
