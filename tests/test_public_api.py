@@ -38,4 +38,4 @@ def test_parameters() -> None:
     }
     assert set(signature(loraloom.resume).parameters) == {"out", "max_seconds", "deadline", *place, *ROWS}
     assert set(signature(loraloom.refit).parameters) == {"out", *ROWS}
-    assert set(signature(loraloom.load).parameters) == {"path", "revision"}
+    assert set(signature(loraloom.load).parameters) == {"path", "revision", "class_shares"}

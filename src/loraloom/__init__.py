@@ -183,15 +183,21 @@ def soup(out: Path | str, *, train: Any = None, validation: Any = None, test: An
     return souping.soup(out, train=train, validation=validation, test=test).record
 
 
-def load(path: Path | str, *, revision: str | None = None) -> Classifier:
+def load(
+    path: Path | str, *, revision: str | None = None, class_shares: str | Mapping[str, float] | None = None
+) -> Classifier:
     """Loads a saved adapter over its backbone: a trial's folder, such as RUN/best, or owner/name on the hub.
 
-    It has predict, predict_proba, stream, labels, card and push_to_hub. `revision` is a branch, tag or commit of the
-    hub's repository; a branch means the commit that it stands for now.
+    It has predict, predict_proba, stream, labels, card, for_class_shares and push_to_hub. `revision` is a branch, tag
+    or commit of the hub's repository; a branch means the commit that it stands for now.
+
+    `class_shares` say how common the classes are in the texts to come, where that is not as in training: "balanced", or
+    a mapping of each label to its share, in any unit. It then answers as `loraloom predict --class_shares` does.
 
     Raises:
-        LoraloomError: there is no adapter, it is damaged or not safe to load, or its backbone can't be loaded.
+        LoraloomError: there is no adapter, it is damaged or not safe to load, or its backbone can't be loaded; or
+            `class_shares` are none, or the adapter does not tell which it expects.
     """
     from loraloom.use.adapter import load as load_adapter
 
-    return load_adapter(path, revision=revision)
+    return load_adapter(path, revision=revision, class_shares=class_shares)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import loraloom
-from loraloom import LoraClassifier, cli
+from loraloom import LoraClassifier, cli, metrics
 from loraloom.calibration import at_odds, at_temperature
 from loraloom.errors import AdapterError, OptionError
 from loraloom.metrics import Floats
@@ -26,6 +27,7 @@ from loraloom.use.ensemble import load_ensemble
 from loraloom.use.evaluate import evaluate
 from loraloom.use.origin import training_rows
 from loraloom.use.submit import submit
+from loraloom.use.temperature import fitted_temperature
 from tests.conftest import make_recipe, make_rows, write_csv
 from tests.use.hub_server import hub_server, speak_to
 from tests.use.validated import LABELS, TEXTS, keep_validation
@@ -42,9 +44,14 @@ def skewed(folder: Path) -> Path:
 
 
 def answers(adapter: Path | str, *asked: str) -> Floats:
-    ensemble = load_ensemble([Path(adapter)], class_shares=asked)
+    ensemble = load_ensemble([Path(adapter)], class_shares=asked or None)
     found: Floats = ensemble.probabilities(ensemble.encoded(TEXTS))[0]
     return found
+
+
+def expected_of(adapter: Path) -> Floats:
+    record = read_record(adapter)
+    return expected_shares(adapter, record, fitted_temperature(adapter, record))
 
 
 def test_a_model_of_skewed_rows_gives_bayes_probabilities_of_others() -> None:
@@ -75,6 +82,25 @@ def test_shares_are_balanced_or_of_each_label_in_any_unit() -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        {"owl": 8, "cat": 1, "dog": "1"},
+        {"owl": np.float32(0.8), "cat": np.float64(0.1), "dog": 0.1},
+        pd.Series({"owl": 80, "cat": 10, "dog": 10}),
+        list(ASKED),
+    ],
+)
+def test_python_gives_shares_by_label_or_in_the_words_of_the_command_line(given: Any) -> None:
+    assert asked_shares(given, LABELS) == pytest.approx([0.1, 0.1, 0.8])
+
+
+def test_labels_that_are_no_texts_are_those_written_alike() -> None:
+    by_number: Any = {np.int64(4): 1, 30: 3}
+    assert asked_shares(by_number, ["30", "4"]).tolist() == [0.75, 0.25]
+    assert asked_shares("balanced", ["30", "4"]).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         (["even"], "'even' is neither LABEL=SHARE nor, alone, balanced"),
@@ -92,9 +118,15 @@ def test_shares_are_balanced_or_of_each_label_in_any_unit() -> None:
         (["cat=inf"], "'inf' is no share"),
         (["cat=some"], "'some' is no share"),
         (["cat=1", "dog=0", "owl=0"], "two classes or more must have a share above 0"),
+        ({}, "'cat', 'dog', 'owl' have no share; give"),
+        ({"cat": 1, "dog": 1}, "'owl' has no share; give"),
+        ({"cat": 1, "dog": 1, "owl": None}, "'owl=None': 'None' is no share"),
+        ([0.1, 0.1, 0.8], "'0.1' is neither LABEL=SHARE nor, alone, balanced"),
+        (3, "'3' is neither LABEL=SHARE nor, alone, balanced"),
+        ("", "'' is neither LABEL=SHARE nor, alone, balanced"),
     ],
 )
-def test_other_words_are_no_shares(given: list[str], said: str) -> None:
+def test_all_else_is_no_shares(given: Any, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         asked_shares(given, LABELS)
 
@@ -104,13 +136,13 @@ def test_an_adapter_expects_the_mean_of_its_probabilities_at_its_temperature(ske
     assert predicted is not None
     assert member.temperature is not None
     mean = at_temperature(predicted.probabilities, member.temperature.value).mean(axis=0)
-    assert expected_shares(skewed, read_record(skewed)) == pytest.approx(mean)
+    assert expected_of(skewed) == pytest.approx(mean)
     assert mean == pytest.approx([0.8, 0.1, 0.1], abs=0.04)
 
 
 def test_answers_are_those_of_the_shares_that_are_asked(skewed: Path) -> None:
     plain = answers(skewed)
-    expected = expected_shares(skewed, read_record(skewed))
+    expected = expected_of(skewed)
     assert answers(skewed, *ASKED) == pytest.approx(at_odds(plain, np.array([0.1, 0.1, 0.8]) / expected))
     assert (answers(skewed, "balanced")[:, 0] < plain[:, 0]).all()
     as_before = [f"{label}={share!r}" for label, share in zip(LABELS, expected.tolist(), strict=True)]
@@ -120,6 +152,54 @@ def test_answers_are_those_of_the_shares_that_are_asked(skewed: Path) -> None:
 def test_an_adapter_without_its_validation_predictions_is_refused(folder: Path) -> None:
     with pytest.raises(AdapterError, match="which class shares it expects is not known: it keeps no validation"):
         load_ensemble([folder], class_shares=["balanced"])
+
+
+def test_a_loaded_adapter_answers_as_predict_does(skewed: Path) -> None:
+    plain, told = loraloom.load(skewed), loraloom.load(skewed, class_shares={"dog": 1, "cat": 1, "owl": 8})
+    expected = answers(skewed, *ASKED)
+    assert told.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-12)
+    best = [LABELS[index] for index in expected.argmax(axis=1)]
+    assert told.predict(TEXTS) == [each.label for each in told.stream(TEXTS)] == best != plain.predict(TEXTS)
+    assert [each.confidence for each in told.stream(TEXTS)] == pytest.approx(expected.max(axis=1), abs=1e-12)
+    assert told.logits(TEXTS).tolist() == plain.logits(TEXTS).tolist()
+    assert told.temperature is not None
+    assert told.shift is not None
+    # as docs/export.md has it
+    by_hand = metrics.softmax(told.logits(TEXTS) / told.temperature.value + np.log(told.shift.odds))
+    assert by_hand == pytest.approx(expected, abs=1e-9)
+    assert (told.predict([]), told.predict_proba([]).shape) == ([], (0, 3))
+
+
+def test_one_loaded_adapter_answers_for_any_shares_and_stays_what_it_was(skewed: Path) -> None:
+    classifier = loraloom.load(skewed)
+    before = classifier.predict_proba(TEXTS)
+    for given in ("balanced", {"cat": 0, "dog": 1, "owl": 3}):
+        told = classifier.for_class_shares("balanced").for_class_shares(given)
+        loaded = loraloom.load(skewed, class_shares=given)
+        assert told.predict_proba(TEXTS).tolist() == loaded.predict_proba(TEXTS).tolist()
+    assert not told.predict_proba(TEXTS)[:, 0].any()
+    assert classifier.predict_proba(TEXTS).tolist() == before.tolist()
+
+
+def test_an_adapter_that_can_not_be_told_is_refused_as_it_is_loaded(folder: Path) -> None:
+    with pytest.raises(AdapterError, match="which class shares it expects is not known: it keeps no validation"):
+        loraloom.load(folder, class_shares="balanced")
+    with pytest.raises(OptionError, match="'even' is neither"):
+        loraloom.load(folder, class_shares="even")
+
+
+def test_what_another_adapter_expects_is_not_taken_for_what_a_loaded_one_does(
+    skewed: Path, untaught: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    shutil.copytree(skewed, place)
+    classifier = loraloom.load(place)
+    told = loraloom.load(place, class_shares="balanced")
+    shutil.rmtree(place)
+    shutil.copytree(untaught, place)
+    with pytest.raises(AdapterError, match="holds another adapter than when it was loaded"):
+        classifier.for_class_shares("balanced")
+    assert told.for_class_shares("balanced").predict_proba(TEXTS).tolist() == told.predict_proba(TEXTS).tolist()
 
 
 def test_shares_hold_at_the_temperature_alone(skewed: Path) -> None:
@@ -151,10 +231,10 @@ def test_validation_rows_of_other_shares_are_weighed_as_training_rows(unlike: Pa
     assert rows is not None
     assert min(rows.values()) <= 4
     by_class = [rows[label] * shares[predicted.labels == n].mean(axis=0) for n, label in enumerate(record.labels)]
-    assert expected_shares(best, record) == pytest.approx(np.sum(by_class, axis=0) / sum(rows.values()))
+    assert expected_of(best) == pytest.approx(np.sum(by_class, axis=0) / sum(rows.values()))
     alone = shutil.copytree(best, tmp_path / "alone")
     with pytest.raises(AdapterError, match="validation rows came from a file of their own"):
-        expected_shares(alone, record)
+        expected_of(alone)
 
 
 def test_a_refit_expects_shares_of_all_rows_that_it_was_trained_on(unlike: Path, tmp_path: Path) -> None:
@@ -168,9 +248,7 @@ def test_a_refit_expects_shares_of_all_rows_that_it_was_trained_on(unlike: Path,
     (member,) = load_ensemble([run / "best"]).members
     shares = at_temperature(predicted.probabilities, 1.0 if member.temperature is None else member.temperature.value)
     by_class = [rows[label] * shares[predicted.labels == n].mean(axis=0) for n, label in enumerate(record.labels)]
-    assert expected_shares(run / "refit", record) == pytest.approx(
-        np.sum(by_class, axis=0) / sum(rows.values()), rel=1e-9
-    )
+    assert expected_of(run / "refit") == pytest.approx(np.sum(by_class, axis=0) / sum(rows.values()), rel=1e-9)
 
 
 def test_a_run_that_does_not_tell_its_training_rows_classes_is_not_believed_to_have_none(
@@ -182,7 +260,7 @@ def test_a_run_that_does_not_tell_its_training_rows_classes_is_not_believed_to_h
     older = recipe.model_copy(update={"provenance": {**recipe.provenance, "data": data}})
     write_recipe(run / "recipe.yaml", older)
     with pytest.raises(AdapterError, match="no run at hand tells the classes of its training rows"):
-        expected_shares(run / "best", read_record(run / "best"))
+        expected_of(run / "best")
 
 
 def test_a_class_without_validation_rows_counts_by_its_training_rows(
@@ -196,12 +274,11 @@ def test_a_class_without_validation_rows_counts_by_its_training_rows(
         lambda *_: type(predicted)(predicted.probabilities[kept], predicted.labels[kept], predicted.rows[kept]),
     )
     monkeypatch.setattr("loraloom.use.class_shares.agrees", lambda *_: True)
-    monkeypatch.setattr("loraloom.use.class_shares.fitted_temperature", lambda *_: None)
     monkeypatch.setattr("loraloom.use.class_shares.training_rows", lambda *_: {"cat": 10, "dog": 10, "owl": 20})
     shares = predicted.probabilities[kept].astype(np.float64)
     means = [shares[predicted.labels[kept] == one].mean(axis=0) for one in (0, 1)]
     expected = (10 * means[0] + 10 * means[1] + np.array([0, 0, 20])) / 40
-    assert expected_shares(skewed, read_record(skewed)) == pytest.approx(expected)
+    assert expected_shares(skewed, read_record(skewed), None) == pytest.approx(expected)
 
 
 def test_saved_copies_keep_what_is_expected(skewed: Path, tmp_path: Path) -> None:
@@ -232,11 +309,14 @@ def test_pushed_copies_keep_what_is_expected(skewed: Path, tmp_path: Path, monke
         [[1], 2, 3],
     ],
 )
-def test_kept_shares_that_are_none_are_refused(folder: Path, expected: Any) -> None:
+def test_kept_shares_that_are_none_are_refused(folder: Path, tmp_path: Path, expected: Any) -> None:
     (folder / "class_shares.json").write_text(json.dumps({"expected": expected}))
     write_manifest(folder)
-    with pytest.raises(AdapterError, match=r"class_shares\.json: (holds no shares|can't be read)"):
-        shift_of(folder, read_record(folder), ["balanced"])
+    said = r"class_shares\.json: (holds no shares|can't be read)"
+    with pytest.raises(AdapterError, match=said):
+        shift_of(folder, read_record(folder), "balanced", None)
+    with pytest.raises(AdapterError, match=said):  # and are not missing from a copy without a word
+        LoraClassifier.load(folder).save(tmp_path / "copy")
 
 
 def test_predict_says_what_it_took_and_gives_the_same_as_python(
@@ -264,7 +344,7 @@ def test_evaluate_scores_what_predict_gives(skewed: Path, tmp_path: Path) -> Non
 
 def test_shares_that_are_none_are_refused_before_rows_are_scored(skewed: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="'even' is neither"):
-        evaluate(skewed, tmp_path / "not_even_read.csv", class_shares=["even"])
+        evaluate(skewed, tmp_path / "not_even_read.csv", class_shares="even")
 
 
 def test_a_submission_is_of_the_shares_that_are_asked(taught: Path, tmp_path: Path) -> None:

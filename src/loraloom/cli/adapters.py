@@ -66,7 +66,7 @@ def evaluate(
         test_file,
         text_column=tuple(text_column) or None,
         label_column=label_column,
-        class_shares=class_shares,
+        class_shares=class_shares or None,
     )
     values = result.as_json()
     if out is not None:
@@ -140,7 +140,7 @@ def predict(
         raise OptionError("--text is answered on standard output; --out and --text_column go with --file")
     check_texts(text)
     say_loading("the model")
-    ensemble = load_ensemble(adapters, temperature=not no_temperature, class_shares=class_shares)
+    ensemble = load_ensemble(adapters, temperature=not no_temperature, class_shares=class_shares or None)
     if file is None:
         from loraloom.terminal.prediction import adjustment_lines
 
@@ -257,7 +257,7 @@ def submit(
             id_column=id_column,
             text_column=columns,
             labels=labels,
-            class_shares=class_shares,
+            class_shares=class_shares or None,
         )
     if as_json:
         print_json(result.as_json())

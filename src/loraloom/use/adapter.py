@@ -6,8 +6,10 @@ in if this machine is fast in it, else in fp32; by transformers and PEFT where i
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom import metrics
+from loraloom.calibration import Temperature
 from loraloom.data import Encoded, encode
 from loraloom.errors import AdapterError, RunError
 from loraloom.study.commands import go_on_command
@@ -26,6 +29,8 @@ from loraloom.study.record import CARD, RECORD, WEIGHTS, TrialRecord, read_recor
 from loraloom.study.run import BEST, TRIALS
 from loraloom.use import hub_adapter
 from loraloom.use.adapter_checks import check_files, refuse_code
+from loraloom.use.class_shares import ClassShares, Shift, as_predicted, asked_shares, expected_shares
+from loraloom.use.temperature import fitted_temperature
 
 _TOKENIZING = Lock()
 """Where a text is cut is a state of a tokenizer, which calls change: one thread at a time. It uses all cores itself."""
@@ -57,6 +62,9 @@ class Classifier:
         self.forward, self._tokenizer, self.record, self._folder = forward, tokenizer, record, folder
         self._known_tokens = known_tokens
         self._card = _card_in(folder)
+        self.temperature: Temperature | None = None
+        self.shift: Shift | None = None
+        """For which class shares it answers, and at which temperature, where it was told (`for_class_shares`)."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -88,21 +96,54 @@ class Classifier:
             AdapterError: `repo_id` is no such name, the hub can't be reached or refuses, or the folder holds another
                 adapter by now.
         """
+        folder, record = self._own_folder()
+        return hub_adapter.push(folder, record, repo_id, private=private, message=commit_message)
+
+    def for_class_shares(self, class_shares: ClassShares) -> Classifier:
+        """This classifier for texts whose classes are in other shares than training's, over the same weights.
+
+        `class_shares` are "balanced", or a share for each label, in any unit. Labels and probabilities are those of
+        `loraloom predict --class_shares`, which are at the adapter's temperature; `logits` stay the model's own.
+
+        Raises:
+            OptionError: `class_shares` are none.
+            AdapterError: the adapter's folder keeps nothing that tells which shares it expects, or holds another
+                adapter by now.
+        """
+        asked = asked_shares(class_shares, self.labels)
+        temperature, expected = self._expected  # which the copy has, too
+        told = copy.copy(self)
+        told.temperature, told.shift = temperature, Shift(self.labels, asked, expected)
+        return told
+
+    @cached_property
+    def _expected(self) -> tuple[Temperature | None, NDArray[np.float64]]:
+        """The temperature and the class shares (C,) that its folder tells, in a second of many rows."""
+        folder, record = self._own_folder()
+        fitted = fitted_temperature(folder, record)
+        return fitted, expected_shares(folder, record, fitted)
+
+    def _own_folder(self) -> tuple[Path, TrialRecord]:
+        """Its folder and the record there: the one that it was loaded by, but for what its test may have added."""
         if self._folder is None:
-            raise AdapterError("this classifier was not loaded from a folder, so there is nothing to push")
+            raise AdapterError("this classifier was not loaded from a folder")
         record = read_adapter_record(self._folder)
         now, before = (one.model_dump_json(exclude={"result"}) for one in (record, self.record))  # a NaN is no NaN
-        if now != before:  # but for what its test may have added
+        if now != before:
             raise AdapterError(f"{self._folder}: holds another adapter than when it was loaded; load it again")
-        return hub_adapter.push(self._folder, record, repo_id, private=private, message=commit_message)
+        return self._folder, record
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The label of each text, an empty one included: each has its place."""
-        return [self.labels[index] for index in self.logits(texts).argmax(axis=1)]
+        return [self.labels[index] for index in self.predict_proba(texts).argmax(axis=1)]
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Probabilities (N, C), columns in the order of `labels`."""
-        return metrics.softmax(self.logits(texts))
+        return self.probabilities_of(self.logits(texts))
+
+    def probabilities_of(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities (N, C) of its logits (N, C), for the class shares that it was told."""
+        return as_predicted(metrics.softmax(logits), self.temperature, self.shift)
 
     def stream(self, texts: Iterable[str]) -> Iterator[Prediction]:
         """Predictions in the order of `texts`, which may be more than memory holds.
@@ -174,16 +215,18 @@ def not_finite() -> AdapterError:
     return AdapterError("the adapter gives logits that are not finite; its weights can't be used")
 
 
-def load(path: Path | str, *, revision: str | None = None) -> Classifier:
+def load(path: Path | str, *, revision: str | None = None, class_shares: ClassShares | None = None) -> Classifier:
     """Loads the adapter in `path` (a trial's folder, such as RUN/best, or owner/name on the hub) over its backbone.
 
     Raises:
-        AdapterError: see `adapter_folder` and `read_adapter_record`.
+        OptionError: `class_shares` are none.
+        AdapterError: see `adapter_folder`, `read_adapter_record` and `Classifier.for_class_shares`.
         BackboneError: its backbone can't be had, or is not the one that it was trained on.
     """
     from loraloom.use.backbones import Backbones
 
-    return Backbones().add(adapter_folder(path, revision))
+    classifier = Backbones().add(adapter_folder(path, revision))
+    return classifier if class_shares is None else classifier.for_class_shares(class_shares)
 
 
 def adapter_folder(path: Path | str, revision: str | None = None) -> Path:

@@ -12,7 +12,7 @@ in which shares they are, which of an adapter that is wrong often makes more wro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,6 @@ from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.record import TrialRecord
 from loraloom.use.adapter_checks import CLASS_SHARES
 from loraloom.use.origin import training_rows
-from loraloom.use.temperature import fitted_temperature
 from loraloom.wording import percent
 
 BALANCED = "balanced"
@@ -41,19 +40,23 @@ MOST_CLASSES = 6
 """That are named, those that differ most."""
 _EACH = "give --class_shares LABEL=SHARE once for each"
 
+ClassShares = str | Mapping[str, float] | Sequence[str]
+"""'balanced', a share for each label, or either in the words of the command line."""
 
-def asked_shares(given: Sequence[str], labels: Sequence[str]) -> Floats:
-    """The shares (C,) that are asked for, in the order of `labels`: 'balanced' alone, or 'LABEL=SHARE' for each label.
+
+def asked_shares(given: ClassShares, labels: Sequence[str]) -> Floats:
+    """The shares (C,) that are asked for, in the order of `labels`: balanced, or one for each label.
 
     Shares are in any unit, a share of 0 says that the class does not occur.
 
     Raises:
         OptionError: they are neither.
     """
-    if list(given) == [BALANCED]:
+    words = _words(given)
+    if words == [BALANCED]:
         return np.full(len(labels), 1 / len(labels))
     found: dict[str, float] = {}
-    for one in given:
+    for one in words:
         label, separator, share = one.rpartition("=")
         if not separator:
             raise OptionError(f"class_shares: {one!r} is neither LABEL=SHARE nor, alone, {BALANCED}")
@@ -69,6 +72,13 @@ def asked_shares(given: Sequence[str], labels: Sequence[str]) -> Floats:
         raise OptionError("class_shares: two classes or more must have a share above 0")
     shares /= shares.max()  # so that no sum overflows
     return np.asarray(shares / shares.sum(), dtype=np.float64)
+
+
+def _words(given: ClassShares) -> list[str]:
+    """As the command line has them; of all that has labels and values as a dictionary has, such as a pandas Series."""
+    if hasattr(given, "items"):
+        return [f"{label}={share}" for label, share in given.items()]
+    return [*map(str, given)] if isinstance(given, list | tuple) else [str(given)]
 
 
 def _share(word: str, given: str) -> float:
@@ -111,42 +121,49 @@ def as_predicted(probabilities: Floats, temperature: Temperature | None, shift: 
     return probabilities if shift is None else at_odds(probabilities, shift.odds)
 
 
-def shift_of(folder: Path, record: TrialRecord, asked: Sequence[str]) -> Shift | None:
-    """What `asked` says of the adapter in `folder`; None where it says nothing.
+def shift_of(folder: Path, record: TrialRecord, asked: ClassShares | None, fitted: Temperature | None) -> Shift | None:
+    """What `asked` says of the adapter in `folder`, whose temperature is `fitted`; None where nothing is asked.
 
     Raises:
         OptionError: see `asked_shares`.
         AdapterError: see `expected_shares`.
     """
-    if not asked:
+    if asked is None:
         return None
-    return Shift(record.labels, asked_shares(asked, record.labels), expected_shares(folder, record))
+    return Shift(record.labels, asked_shares(asked, record.labels), expected_shares(folder, record, fitted))
 
 
-def expected_shares(folder: Path, record: TrialRecord) -> Floats:
-    """The shares (C,) of classes that the adapter in `folder` expects, each above 0.
+def expected_shares(folder: Path, record: TrialRecord, fitted: Temperature | None) -> Floats:
+    """The shares (C,) of classes that the adapter in `folder` expects at its temperature `fitted`, each above 0.
 
     Raises:
-        AdapterError: its folder keeps nothing to tell them by.
+        AdapterError: its folder keeps nothing to tell them by, or what can't be read.
     """
+    shares = _expected(folder, record, fitted)
+    if isinstance(shares, str):
+        raise AdapterError(f"{folder}: which class shares it expects is not known: {shares}")
+    return shares
+
+
+def _expected(folder: Path, record: TrialRecord, fitted: Temperature | None) -> Floats | str:
+    """Those shares, or why they are not known."""
     kept = _kept(folder, len(record.labels))
     if kept is not None:
         return kept
     try:
         predicted = read_predicted(folder, len(record.labels))
     except RunError as error:
-        raise AdapterError(f"{folder}: {_UNKNOWN}: {error}") from None
+        return str(error)
     if predicted is None or not agrees(predicted, record):
-        raise AdapterError(f"{folder}: {_UNKNOWN}: it keeps no validation predictions of its own; {_INSTEAD}")
-    fitted = fitted_temperature(folder, record)
+        return f"it keeps no validation predictions of its own; {_INSTEAD}"
     shares = as_predicted(predicted.probabilities.astype(np.float64), fitted, None)
     counts = np.bincount(predicted.labels, minlength=len(record.labels))
     training = training_rows(folder, record)
     if training is None:
         if record.configuration.data.validation_file is not None:
-            raise AdapterError(
-                f"{folder}: {_UNKNOWN}: its validation rows came from a file of their own, and no run at hand tells "
-                f"the classes of its training rows; {_INSTEAD}"
+            return (
+                "its validation rows came from a file of their own, and no run at hand tells the classes of its "
+                f"training rows; {_INSTEAD}"
             )
         return _normalised(shares.mean(axis=0))
     rows = np.array([training.get(label, 0) for label in record.labels], dtype=np.float64)
@@ -155,7 +172,6 @@ def expected_shares(folder: Path, record: TrialRecord) -> Floats:
     return _normalised(of_row @ shares + np.where(counts, 0, rows))
 
 
-_UNKNOWN = "which class shares it expects is not known"
 _INSTEAD = "give the adapter in its run, such as RUN/best, or leave out class_shares"
 
 
@@ -170,14 +186,16 @@ class _Kept(BaseModel):
     expected: tuple[float, ...]
 
 
-def keep_expected(folder: Path, record: TrialRecord, copy: Path) -> None:
+def keep_expected(folder: Path, record: TrialRecord, fitted: Temperature | None, copy: Path) -> None:
     """Writes into the folder `copy` of the adapter in `folder`, which goes without its predictions, what they tell.
 
     Nothing where they tell nothing. `record` is of the copy: a refit was trained on more rows than the winner.
+
+    Raises:
+        AdapterError: `folder` is a copy itself, and what it keeps can't be read.
     """
-    try:
-        shares = expected_shares(folder, record)
-    except AdapterError:
+    shares = _expected(folder, record, fitted)
+    if isinstance(shares, str):
         return
     write_json(copy / CLASS_SHARES, _Kept(expected=tuple(shares.tolist())).model_dump())
 

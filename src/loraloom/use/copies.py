@@ -20,5 +20,6 @@ def keep_fitted(folder: Path, record: TrialRecord, copy: Path) -> None:
     Raises:
         AdapterError: `folder` is a copy itself, and what it keeps can't be read.
     """
-    keep_temperature(fitted_temperature(folder, record), copy)
-    keep_expected(folder, record, copy)
+    fitted = fitted_temperature(folder, record)
+    keep_temperature(fitted, copy)
+    keep_expected(folder, record, fitted, copy)

@@ -19,7 +19,7 @@ from loraloom.data.text_data import listed
 from loraloom.errors import AdapterError, OptionError
 from loraloom.use.adapter import Classifier, adapter_folder, refuse_unreadable
 from loraloom.use.backbones import Backbones
-from loraloom.use.class_shares import Shift, as_predicted, shift_of
+from loraloom.use.class_shares import ClassShares, Shift, as_predicted, shift_of
 from loraloom.use.temperature import fitted_temperature
 
 
@@ -101,7 +101,9 @@ class Ensemble:
         return np.stack(found)
 
 
-def load_ensemble(given: Sequence[Path], *, temperature: bool = True, class_shares: Sequence[str] = ()) -> Ensemble:
+def load_ensemble(
+    given: Sequence[Path], *, temperature: bool = True, class_shares: ClassShares | None = None
+) -> Ensemble:
     """Loads adapters, folders or names on the hub, each backbone once.
 
     `class_shares`: where the texts to come have classes in other shares than training had (`asked_shares`).
@@ -111,7 +113,7 @@ def load_ensemble(given: Sequence[Path], *, temperature: bool = True, class_shar
         AdapterError: a folder can't be used, or is given twice; labels differ.
         BackboneError: a backbone can't be had.
     """
-    if class_shares and not temperature:
+    if class_shares is not None and not temperature:
         raise OptionError("class_shares hold for probabilities at the fitted temperature; leave out no_temperature")
     folders = [adapter_folder(path) for path in given]
     for number, folder in enumerate(folders):
@@ -122,7 +124,8 @@ def load_ensemble(given: Sequence[Path], *, temperature: bool = True, class_shar
     for folder, name in zip(folders, column_names(given), strict=True):
         classifier = backbones.add(folder)
         fitted = fitted_temperature(folder, classifier.record) if temperature else None
-        members.append(Member(name, folder, classifier, fitted, shift_of(folder, classifier.record, class_shares)))
+        shift = shift_of(folder, classifier.record, class_shares, fitted)
+        members.append(Member(name, folder, classifier, fitted, shift))
     return Ensemble(backbones, members)
 
 

@@ -19,7 +19,7 @@ from loraloom.data.overlap import text_key
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
-from loraloom.use.class_shares import Shift, as_predicted, shift_of
+from loraloom.use.class_shares import ClassShares, Shift, as_predicted, shift_of
 from loraloom.use.origin import rows_of
 from loraloom.use.temperature import fitted_temperature
 
@@ -147,7 +147,7 @@ def evaluate(
     *,
     text_column: tuple[str, ...] | None = None,
     label_column: str | None = None,
-    class_shares: Sequence[str] = (),
+    class_shares: ClassShares | None = None,
 ) -> Evaluated:
     """Scores the adapter on a labelled file; columns are the recipe's unless they are named.
 
@@ -160,7 +160,8 @@ def evaluate(
     """
     folder = adapter_folder(adapter)
     record = read_adapter_record(folder)
-    fitted, shift = fitted_temperature(folder, record), shift_of(folder, record, class_shares)
+    fitted = fitted_temperature(folder, record)
+    shift = shift_of(folder, record, class_shares, fitted)
     split, note = labelled_rows(record, test_file, text_column, label_column)
     classifier: Classifier = load(folder)
     probabilities = classifier.predict_proba(split.texts)

@@ -22,6 +22,7 @@ from loraloom.report.wording import LEVEL
 from loraloom.study.durable import refuse_over, refuse_place
 from loraloom.study.record import TrialRecord
 from loraloom.use.adapter import adapter_folder, read_adapter_record
+from loraloom.use.class_shares import ClassShares
 from loraloom.use.ensemble import load_ensemble
 from loraloom.use.origin import training_rows
 from loraloom.use.submission import (
@@ -81,7 +82,7 @@ def submit(
     id_column: str | None = None,
     text_column: tuple[str, ...] | None = None,
     labels: str | None = None,
-    class_shares: Sequence[str] = (),
+    class_shares: ClassShares | None = None,
 ) -> Submitted:
     """Predicts the rows of `test_file` and writes `out`: columns ID and Label, or those of `template`, in its order.
 
@@ -118,7 +119,7 @@ def submit(
         notes.append(f"class shares: {shift}")
     if empty:
         notes.append(f"{empty:,} rows have no text, and got a label all the same")
-    advice = "" if class_shares else f" {_TELL}"
+    advice = f" {_TELL}" if class_shares is None else ""
     return _told(str(out), of_row, written.labels, record, folder, notes, advice)
 
 
