@@ -98,6 +98,7 @@ def test_the_options_of_every_command_are_known() -> None:
             "adapters",
             "--port",
             "--host",
+            "--class_shares",
             "--api_keys_file",
             "--adapters_dir",
             "--admin_token_file",

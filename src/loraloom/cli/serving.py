@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from loraloom.cli.completion import complete_served
-from loraloom.cli.options import Port
+from loraloom.cli.options import ClassShares, Port
 from loraloom.cli.running import TerminatedError
 from loraloom.errors import MissingExtraError, OptionError, is_installed
 from loraloom.use.serve.limits import Access, Limits, Settings
@@ -39,6 +39,7 @@ def serve(
     ],
     port: Port = 8000,
     host: Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 is every one.")] = "127.0.0.1",
+    class_shares: ClassShares = [],  # noqa: B006
     api_keys_file: Annotated[
         Path | None, typer.Option("--api_keys_file", help="API keys, one a line; requests then need one.")
     ] = None,
@@ -80,8 +81,9 @@ def serve(
 ) -> None:
     """Serve adapters over HTTP: one backbone in memory for all of its adapters, with a demo page at /.
 
-    POST /v1/classify {"adapter": …, "texts": […]}; clients of the hub send to /models/NAME. At SIGTERM and Ctrl-C it
-    answers what is under way, and exits 0. Needs the extra 'serve'.
+    POST /v1/classify {"adapter": …, "texts": […]}; clients of the hub send to /models/NAME. With --class_shares
+    all adapters answer as predict does with them. At SIGTERM and Ctrl-C it answers what is under way, and exits 0.
+    Needs the extra 'serve'.
 
     Example: loraloom serve runs/demo/best news=runs/news/best --port 8000
     """
@@ -90,10 +92,10 @@ def serve(
             raise MissingExtraError("serve", "serve")
     access = _access(host, allowed_host, cors_origin, api_keys_file, adapters_dir, admin_token_file)
     limits = _limits(max_body_bytes, max_texts, max_characters, max_waiting, timeout)
-    _serve(adapters, host, port, Settings(limits, access, log_texts))
+    _serve(adapters, class_shares, host, port, Settings(limits, access, log_texts))
 
 
-def _serve(adapters: Sequence[str], host: str, port: int, settings: Settings) -> None:
+def _serve(adapters: Sequence[str], class_shares: Sequence[str], host: str, port: int, settings: Settings) -> None:
     """Loads the adapters, and answers until SIGTERM or Ctrl-C."""
     count = plural(len(adapters), "adapter")
     typer.echo(f"loading {count}", err=True)  # to a log as well, which is else empty for the seconds that it takes
@@ -106,10 +108,10 @@ def _serve(adapters: Sequence[str], host: str, port: int, settings: Settings) ->
         contextlib.closing(server.listen(host, port)) as listening,
         contextlib.suppress(KeyboardInterrupt, TerminatedError),
     ):
-        registry = Registry()
+        registry = Registry(class_shares or None)
         for name, folder in named:
-            registry.add(name, adapter_folder(folder))
-            typer.echo(f"{name}: {folder}", err=True)
+            shift = registry.add(name, adapter_folder(folder)).classifier.shift
+            typer.echo(f"{name}: {folder}" + (f", for class shares: {shift}" if shift else ""), err=True)
         if not _is_local(host) and not settings.access.keys:
             typer.echo("whoever reaches this address may send requests; with --api_keys_file they need a key", err=True)
         server.serve(registry, settings, listening, lambda place: typer.echo(f"{count} at {place}; Ctrl-C ends it"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bench.random_adapters import save_random_adapter
 from loraloom.use.serve.registry import Registry
 from tests.use.serve.servers import LABELS, RECIPES, load_registry
+from tests.use.validated import keep_validation
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +33,11 @@ def registry(adapter_folders: dict[str, Path]) -> Registry:
 def alone(adapter_folders: dict[str, Path]) -> Registry:
     """One of them served; not to be changed."""
     return load_registry({"animals": adapter_folders["animals"]})
+
+
+@pytest.fixture(scope="session")
+def validated(tmp_path_factory: pytest.TempPathFactory, adapter_folders: dict[str, Path]) -> Path:
+    """One of them that expects its first class in eight rows of ten; not to be changed."""
+    folder = shutil.copytree(adapter_folders["animals"], tmp_path_factory.mktemp("validated") / "animals")
+    keep_validation(folder, 2.0, shares=(8, 1, 1))
+    return folder

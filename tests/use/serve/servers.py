@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from loraloom.use.class_shares import ClassShares
 from loraloom.use.serve.app import make_app
 from loraloom.use.serve.limits import Settings
 from loraloom.use.serve.registry import Registry
@@ -73,9 +74,9 @@ def running(registry: Registry, settings: Settings | None = None) -> Iterator[Ru
         assert not thread.is_alive(), "the server did not end"
 
 
-def load_registry(folders: dict[str, Path]) -> Registry:
+def load_registry(folders: dict[str, Path], class_shares: ClassShares | None = None) -> Registry:
     """The adapters in `folders` by their names."""
-    registry = Registry()
+    registry = Registry(class_shares)
     for name, folder in folders.items():
         registry.add(name, folder)
     return registry

@@ -349,6 +349,7 @@ def test_the_command_serves_and_drains(commands: Commands, adapter_folders: dict
         (["{food}", "--adapters_dir", "."], "both"),
         (["{food}", "--api_keys_file", "nowhere"], "can't be read"),
         (["a={food}", "a={tools}"], "taken"),
+        (["{food}", "--class_shares", "sweet=1"], "'salty' has no share"),
         ([], "ADAPTER"),
     ],
 )

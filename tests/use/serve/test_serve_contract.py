@@ -16,13 +16,13 @@ from pydantic import BaseModel, ValidationError
 
 import loraloom
 from bench.random_adapters import save_random_adapter
-from loraloom.errors import LoraloomError
+from loraloom.errors import AdapterError, LoraloomError, OptionError
 from loraloom.use.serve.app import STUCK_SECONDS
 from loraloom.use.serve.limits import Access, Limits, Settings
 from loraloom.use.serve.messages import AddRequest, ClassifyRequest, ExplainRequest, HubRequest
 from loraloom.use.serve.registry import Registry, named_adapters
 from tests.numerics.architectures import CONFIGS, save_model
-from tests.use.serve.servers import LABELS, client_of, running
+from tests.use.serve.servers import LABELS, client_of, load_registry, running
 
 KEY, OTHER, TOKEN = "k" * 20, "o" * 20, "t" * 20
 TEXTS = ["the cat near a dog", "old bread with cheese", "x", "a hammer and a saw and a drill"]
@@ -145,6 +145,49 @@ def test_adapters_are_listed(client: TestClient) -> None:
     assert [(card["name"], tuple(card["labels"])) for card in cards] == list(LABELS.items())
     assert cards[0]["trainable_parameters"] > 0
     assert [(card["test_rows"], card["test_interval"] is None) for card in cards] == [(None, True)] * 3
+    assert [card["class_shares"] for card in cards] == [None] * 3
+
+
+def test_a_server_that_is_told_class_shares_answers_for_them_by_every_route(validated: Path) -> None:
+    shares = dict(zip(LABELS["animals"], (0.1, 0.1, 0.8), strict=True))
+    told, plain = loraloom.load(validated, class_shares=shares), loraloom.load(validated)
+    expected = told.predict_proba(TEXTS)
+    assert not np.allclose(expected, plain.predict_proba(TEXTS), atol=0.01)
+    with client_of(load_registry({"animals": validated}, shares)) as client:
+        (card,) = client.get("/v1/adapters").json()["adapters"]
+        assert card["class_shares"] == pytest.approx(shares)
+        results = client.post("/v1/classify", json={"texts": TEXTS}).json()["results"]
+        found = [list(result["probabilities"].values()) for result in results]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert [result["label"] for result in results] == told.predict(TEXTS)
+
+        explained = client.post("/v1/explain", json={"text": TEXTS[0]}).json()
+        label, word = told.labels.index(explained["label"]), explained["words"][1]
+        without = TEXTS[0][: word["start"]] + TEXTS[0][word["stop"] :]
+        assert explained["confidence"] == pytest.approx(expected[0].max(), abs=1e-5)
+        loss = expected[0, label] - told.predict_proba([without])[0, label]
+        assert word["weight"] == pytest.approx(loss, abs=1e-5)
+
+        def of_hub(function: str) -> list[float]:
+            body = {"inputs": TEXTS[0], "parameters": {"function_to_apply": function}}
+            (scores,) = client.post("/", json=body).json()
+            by_label = {score["label"]: score["score"] for score in scores}
+            return [by_label[name] for name in told.labels]
+
+        assert of_hub("softmax") == pytest.approx(expected[0], abs=1e-5)
+        assert of_hub("none") == pytest.approx(plain.logits(TEXTS)[0], abs=1e-4)
+
+
+def test_an_adapter_that_can_not_answer_for_the_servers_class_shares_is_refused(
+    validated: Path, adapter_folders: dict[str, Path]
+) -> None:
+    registry = load_registry({"animals": validated}, "balanced")
+    with pytest.raises(AdapterError, match="food: which class shares it expects is not known"):
+        registry.add("food", adapter_folders["food"])
+    told = Registry({"sweet": 1, "salty": 9})
+    with pytest.raises(OptionError, match=f"^{validated}: class_shares: 'sweet' is none of the labels"):
+        told.add("animals", validated)
+    assert told.all() == ()
 
 
 def test_words_that_mattered_are_those_without_which_the_probability_falls(

@@ -14,7 +14,7 @@ import loraloom
 from loraloom.use.serve.limits import Access, Settings
 from loraloom.use.serve.registry import Registry
 from tests.report.browser import serious_violations
-from tests.use.serve.servers import LABELS, Running, running
+from tests.use.serve.servers import LABELS, Running, load_registry, running
 
 TEXT = "the cat <img src=x onerror=window.pwned=1> near a dog"
 KEY = "k" * 20
@@ -84,6 +84,12 @@ def test_another_adapter_is_chosen_by_the_keyboard(browser: Browser, server: Run
         expect(page.locator("#facts")).to_contain_text("2 labels")
         expect(page.locator("#bars li")).to_have_count(2)
         assert page.locator("#label").text_content() in LABELS["food"]
+        assert not said
+
+
+def test_class_shares_that_the_server_was_told_are_spoken_of(browser: Browser, validated: Path) -> None:
+    with running(load_registry({"animals": validated}, "balanced")) as server, opened(browser, server) as (page, said):
+        expect(page.locator("#facts")).to_contain_text("its answers are for the class shares that the server was told")
         assert not said
 
 

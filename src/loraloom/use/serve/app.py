@@ -18,9 +18,9 @@ from fastapi.responses import HTMLResponse
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from loraloom import metrics
 from loraloom.errors import AdapterError, LoraloomError
 from loraloom.study.provenance import own_version
+from loraloom.use.adapter import Classifier
 from loraloom.use.serve.batching import Batcher
 from loraloom.use.serve.demo import demo_page
 from loraloom.use.serve.gate import BEGAN, Gate
@@ -113,8 +113,8 @@ def _add_classification(app: FastAPI, registry: Registry, limits: Limits, asked:
         """Labels and probabilities of texts by one adapter."""
         served = registry.find(body.adapter)
         logits = await asked.logits(request, served, body.texts)
-        labels = served.classifier.labels
-        return ClassifyAnswer(adapter=served.name, results=[_classified(labels, row) for row in logits])
+        labels, found = served.classifier.labels, served.classifier.probabilities_of(logits)
+        return ClassifyAnswer(adapter=served.name, results=[_classified(labels, row) for row in found])
 
     @app.post("/v1/explain", responses=refused, tags=["classify"])
     async def explain(request: Request, body: ExplainRequest) -> ExplainAnswer:
@@ -124,8 +124,9 @@ def _add_classification(app: FastAPI, registry: Registry, limits: Limits, asked:
             raise HTTPException(413, "text: has too many characters")
         parts = parts_of(body.text, limits.texts - 1)
         logits = await asked.logits(request, served, without(body.text, parts))
-        found = _classified(served.classifier.labels, logits[0])
-        return ExplainAnswer(**found.model_dump(), adapter=served.name, words=weighed(parts, logits))
+        found = served.classifier.probabilities_of(logits)
+        whole = _classified(served.classifier.labels, found[0])
+        return ExplainAnswer(**whole.model_dump(), adapter=served.name, words=weighed(parts, found))
 
     async def by_hub(request: Request, served: Served, body: HubRequest) -> list[list[HubScore]]:
         texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
@@ -133,7 +134,7 @@ def _add_classification(app: FastAPI, registry: Registry, limits: Limits, asked:
             return []
         logits = await asked.logits(request, served, texts)
         chosen = (None if body.parameters is None else body.parameters.function_to_apply) or "softmax"
-        scores = _SCORES[chosen](logits.astype(np.float64))
+        scores = _SCORES[chosen](served.classifier, logits)
         most = None if body.parameters is None else body.parameters.top_k
         labels = served.classifier.labels
         return [
@@ -265,22 +266,21 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _classified(labels: Sequence[str], logits: NDArray[np.float32]) -> Classified:
-    probabilities = metrics.softmax(logits[None])[0]
+def _classified(labels: Sequence[str], probabilities: NDArray[np.float64]) -> Classified:
     best = int(probabilities.argmax())
     shares = dict(zip(labels, map(float, probabilities), strict=True))
     return Classified(label=labels[best], confidence=float(probabilities[best]), probabilities=shares)
 
 
-_SCORES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "softmax": metrics.softmax,
-    "sigmoid": expit,
-    "none": np.asarray,
+_SCORES: dict[str, Callable[[Classifier, NDArray[np.float32]], NDArray[np.float64]]] = {
+    "softmax": Classifier.probabilities_of,
+    "sigmoid": lambda _, logits: np.asarray(expit(logits.astype(np.float64))),
+    "none": lambda _, logits: logits.astype(np.float64),
 }
 
 
 def _card(served: Served) -> AdapterCard:
-    record = served.classifier.record
+    record, shift = served.classifier.record, served.classifier.shift
     configuration, result = record.configuration, record.result
     test = None if result is None else result.test
     return AdapterCard(
@@ -295,4 +295,5 @@ def _card(served: Served) -> AdapterCard:
         test_accuracy=None if test is None else test.accuracy,
         test_rows=None if test is None else test.examples,
         test_interval=None if test is None else test.interval,
+        class_shares=None if shift is None else dict(zip(record.labels, shift.asked.tolist(), strict=True)),
     )

@@ -163,6 +163,10 @@ class AdapterCard(BaseModel):
     test_accuracy: float | None
     test_rows: Annotated[int | None, Field(description="Rows that it was tested on.")]
     test_interval: Annotated[tuple[float, float] | None, Field(description="95 % interval of the accuracy (Wilson).")]
+    class_shares: Annotated[
+        dict[str, Probability] | None,
+        Field(description="For which shares of classes it answers, as the server was told; accuracies are without."),
+    ]
 
 
 class AdapterList(BaseModel):

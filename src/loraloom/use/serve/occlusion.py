@@ -12,7 +12,6 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom import metrics
 from loraloom.use.serve.messages import Word
 
 MOST_PARTS = 64
@@ -38,9 +37,8 @@ def without(text: str, parts: list[tuple[int, int]]) -> list[str]:
     return [text, *(text[:start] + text[stop:] for start, stop in parts)]
 
 
-def weighed(parts: list[tuple[int, int]], logits: NDArray[np.float32]) -> list[Word]:
-    """What the label of the whole text loses without each part; `logits` (N + 1, C) are of `without`'s texts."""
-    probabilities = metrics.softmax(logits)
+def weighed(parts: list[tuple[int, int]], probabilities: NDArray[np.float64]) -> list[Word]:
+    """What the label of the whole text loses without each part; `probabilities` (N + 1, C) are of `without`'s texts."""
     label = int(probabilities[0].argmax())
     losses = probabilities[0, label] - probabilities[1:, label]
     return [Word(start=start, stop=stop, weight=float(loss)) for (start, stop), loss in zip(parts, losses, strict=True)]

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from loraloom.errors import AdapterError, LoraloomError
+from loraloom.errors import AdapterError, LoraloomError, OptionError
 from loraloom.use.adapter import Classifier
 from loraloom.use.backbones import Backbones
+from loraloom.use.class_shares import ClassShares
 from loraloom.use.serve.names import written_name
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -36,10 +37,11 @@ class Served:
 
 
 class Registry:
-    """Adapters by name, over `backbones`."""
+    """Adapters by name, over `backbones`, each for `class_shares` where these are told."""
 
-    def __init__(self) -> None:
+    def __init__(self, class_shares: ClassShares | None = None) -> None:
         self.backbones = Backbones()
+        self._class_shares = class_shares
         self._served: dict[str, Served] = {}
         self._changing = Lock()
 
@@ -74,9 +76,17 @@ class Registry:
         with self._changing:
             if name in self._served:
                 raise TakenNameError(f"name: {name!r} is served already; remove it first, or choose another name")
-            served = Served(name, self.backbones.add(folder, only_known=only_known))
+            served = Served(name, self._told(self.backbones.add(folder, only_known=only_known), folder))
             self._served = {**self._served, name: served}
         return served
+
+    def _told(self, classifier: Classifier, folder: Path) -> Classifier:
+        if self._class_shares is None:
+            return classifier
+        try:
+            return classifier.for_class_shares(self._class_shares)
+        except OptionError as error:  # which of several has other labels
+            raise OptionError(f"{folder}: {error}") from None
 
     def remove(self, name: str) -> None:
         """Serves `name` no more; requests under way are still answered. Its backbone stays, for the next adapter of it.

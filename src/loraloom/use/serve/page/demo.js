@@ -53,8 +53,10 @@ function describe() {
   const span = one.test_interval ? " (95 % interval " + one.test_interval.map(percent).join(" to ") + ")" : "";
   const score = one.test_accuracy === null ? ""
     : ", accuracy " + percent(one.test_accuracy) + span + " on " + one.test_rows.toLocaleString("en") + " test rows";
+  const told = one.class_shares === null ? ""
+    : "; its answers are for the class shares that the server was told" + (score && ", its accuracy is not");
   at("facts").textContent = one.labels.length + " labels over " + one.backbone + ", "
-    + one.trainable_parameters.toLocaleString("en") + " trained parameters" + score;
+    + one.trainable_parameters.toLocaleString("en") + " trained parameters" + score + told;
 }
 
 function bars(found) {
