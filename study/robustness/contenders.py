@@ -105,31 +105,19 @@ class Lora:
         batch, epochs = train.get("per_device_train_batch_size", 16), train.get("num_train_epochs", 1)
         if not isinstance(epochs, list | dict) and not isinstance(batch, list | dict):
             train["num_train_epochs"] = epochs_for(len(kept.labels), epochs, batch)
-        classifier = LoraClassifier(recipe={**self.recipe, "train": train}, max_seconds=self.seconds, random_state=seed)
+        classifier = LoraClassifier(
+            recipe={**self.recipe, "train": train},
+            max_seconds=self.seconds,
+            class_shares=self.class_shares or None,
+            random_state=seed,
+        )
         held = {"val": (list(validation.texts), validation.labels)}
         held["test"] = held["val"]  # its own test is not used here, so that none of our test rows go into it
         given = {f"{name}_{split}": part for split, both in held.items() for name, part in zip("Xy", both, strict=True)}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning)  # that validation and test are the same rows
             classifier.fit(list(kept.texts), kept.labels, **given)
-        if self.class_shares:
-            with tempfile.TemporaryDirectory() as folder:
-                return _told(classifier.save(Path(folder) / "adapter"), self.class_shares)
         return lambda texts: np.asarray(classifier.predict(list(texts)), dtype=np.int64)
-
-
-def _told(adapter: Path, class_shares: Sequence[str]) -> Predict:
-    """What `loraloom predict --class_shares` says; labels are class numbers."""
-    from loraloom.use.ensemble import load_ensemble
-
-    ensemble = load_ensemble([adapter], class_shares=class_shares)
-    classes = np.array([int(label) for label in ensemble.labels], dtype=np.int64)
-
-    def predict(texts: Sequence[str]) -> NDArray[np.int64]:
-        best = ensemble.probabilities(ensemble.encoded(texts))[0].argmax(axis=1)
-        return np.asarray(classes[best])
-
-    return predict
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from sklearn.base import clone
 
 import loraloom
 from loraloom import LoraClassifier
-from loraloom.errors import AdapterError
+from loraloom.errors import AdapterError, OptionError
 from loraloom.estimator import saved
 from loraloom.estimator.settings import recipe_of
 from loraloom.study.durable import verify_manifest, write_manifest
+from loraloom.use.ensemble import load_ensemble
 from tests.estimator.conftest import TEXTS, numbers, tiny
 from tests.use.hub_server import hub_server, speak_to
 from tests.use.tested_adapters import add_test_result
@@ -38,6 +39,30 @@ def test_a_saved_classifier_comes_back_with_its_classes_and_parameters(fitted: L
     assert loaded.predict_proba(TEXTS).tolist() == fitted.predict_proba(TEXTS).tolist()
     assert loaded.get_params() == fitted.get_params()
     assert loaded.score(TEXTS, numbers()) == fitted.score(TEXTS, numbers())
+
+
+def test_probabilities_are_for_the_class_shares_that_are_given_before_or_after_fit(
+    fitted: LoraClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, folder = fitted.predict_proba(TEXTS), fitted.save(tmp_path / "kept")
+    ensemble = load_ensemble([folder], class_shares=["30=1", "4=0", "5=3"])
+    columns = [ensemble.labels.index(label) for label in ("4", "5", "30")]
+    expected = ensemble.probabilities(ensemble.encoded(TEXTS))[0][:, columns]
+    shares = {30: 1, np.int64(4): 0, 5: 3}
+    monkeypatch.setattr(fitted, "class_shares", shares)
+    assert fitted.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-12)
+    assert fitted.predict(TEXTS).tolist() == fitted.classes_[expected.argmax(axis=1)].tolist()
+    assert set(fitted.predict(TEXTS)) == {5, 30}
+    assert clone(fitted).class_shares == shares
+    loaded = LoraClassifier.load(fitted.save(tmp_path / "told"))
+    assert loaded.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-12)
+    assert loaded.get_params()["class_shares"] == {"30": 1, "4": 0, "5": 3}
+    assert loaded.set_params(class_shares=None).predict_proba(TEXTS).tolist() == plain.tolist()
+
+
+def test_class_shares_that_are_none_are_refused_before_anything_is_trained(tiny_model: Path) -> None:
+    with pytest.raises(OptionError, match="'9' is none of the labels; they are '4', '5', '30'"):
+        tiny(tiny_model, class_shares={9: 1}).fit(TEXTS, numbers())
 
 
 def test_a_loaded_one_knows_the_column_that_it_was_fitted_on(tiny_model: Path, tmp_path: Path) -> None:

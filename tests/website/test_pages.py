@@ -177,7 +177,7 @@ def test_the_examples_of_the_page_on_python_run(tmp_path: Path, monkeypatch: pyt
         examples = list(fenced(page.read_text(encoding="utf-8"), "python"))
         for example in examples:
             exec(compile(example, str(page), "exec"), names)  # noqa: S102
-        assert len(examples) == 6
+        assert len(examples) == 7
         assert hub.repositories["you/news"].private
     assert names["classifier"].score(texts, labels) > 0.35  # of five classes, from 80 rows in one epoch
 

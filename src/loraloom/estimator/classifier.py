@@ -23,6 +23,7 @@ from loraloom.estimator.columns import classes_of, ids_among, table_of_rows, tex
 from loraloom.estimator.saved import Kept
 from loraloom.estimator.settings import recipe_of
 from loraloom.study.record import TrialRecord
+from loraloom.use.class_shares import asked_shares
 
 _FITTED = ("classes_", "record_", "partial_", "n_features_in_", "feature_names_in_", "_kept", "_columns")
 
@@ -41,6 +42,9 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         max_trainable_parameters: The most trainable parameters, head included. None: no cap.
         max_seconds: The time that fit may take, all included; the search is planned to fit it.
         validation_share: Of X, held out to choose by, and as much again to test the winner; by default 0.1.
+        class_shares: How common the classes are in the texts that are predicted, where that is not as in y:
+            "balanced", or a mapping of each class to its share, in any unit. It may be set after fit, which it leaves
+            as it is.
         random_state: Seed of splits, weights, order and dropout; None is the recipe's, 42 by default. Without a
             time limit the same seed gives the same classifier. A RandomState is drawn from.
         run_dir: A new folder that keeps the whole run, with its report; by default only the winner is kept.
@@ -94,6 +98,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         max_seconds: float | None = None,
         max_memory_gb: float | None = None,
         engine: str | None = None,
+        class_shares: Any = None,
         random_state: Any = None,
         run_dir: Path | str | None = None,
         allow_leak: bool = False,
@@ -136,6 +141,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         self.max_seconds = max_seconds
         self.max_memory_gb = max_memory_gb
         self.engine = engine
+        self.class_shares = class_shares
         self.random_state = random_state
         self.run_dir = run_dir
         self.allow_leak = allow_leak
@@ -171,6 +177,8 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         recipe = recipe_of(self.get_params(deep=False))
         texts = self._texts(X, reset=True)
         classes, ids = classes_of(y)
+        if self.class_shares is not None:
+            asked_shares(self.class_shares, [*map(str, classes)])  # refused now, and not when all is trained
         rows = {"train": table_of_rows("X and y", texts, ids, classes)}
         for split, given, labels, suffix in (("validation", X_val, y_val, "val"), ("test", X_test, y_test, "test")):
             if (given is None) != (labels is None):
@@ -203,14 +211,18 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
-        """Probabilities (N, C), columns in the order of `classes_`.
+        """Probabilities (N, C), columns in the order of `classes_`; for `class_shares`, where these are given.
 
         Raises:
             TypeError, ValueError: X is no column of texts.
-            AdapterError: the folder that this estimator was loaded from holds another adapter by now.
+            OptionError: `class_shares` are none.
+            AdapterError: the folder that this estimator was loaded from holds another adapter by now, or nothing that
+                tells which class shares it expects.
         """
-        kept = self._checked()
-        return kept.classifier.predict_proba(self._texts(X))[:, self._columns]
+        classifier = self._checked().classifier
+        if self.class_shares is not None:
+            classifier = classifier.for_class_shares(self.class_shares)
+        return classifier.predict_proba(self._texts(X))[:, self._columns]
 
     def save(self, path: Path | str) -> Path:
         """Writes the classifier into the folder `path`, whole or not at all; returns the folder.
