@@ -26,9 +26,14 @@ with ended_in_time(Path(sys.argv[1]), float(sys.argv[2]), None):
 """
 
 
-def _hang(run: Path, seconds: float) -> subprocess.CompletedProcess[str]:
+def _hang(run: Path, seconds: float, before: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", HANGS, str(run), str(seconds)], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", before + HANGS, str(run), str(seconds)],
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        check=False,
+        timeout=60,
     )
 
 
@@ -40,6 +45,20 @@ def test_a_run_that_is_not_done_at_its_deadline_ends_and_says_how_to_go_on(tmp_p
         "loraloom: the 1 s were over before the winner was tested and the report written; nothing that was finished is "
         f"lost. Go on with: loraloom resume {tmp_path}\n"
     )
+
+
+def test_a_run_whose_name_is_no_text_is_ended_too(tmp_path: Path) -> None:
+    (run := tmp_path / "run\udcfc").mkdir()
+    (run / "recipe.yaml").touch()
+    ended = _hang(run, 1)
+    assert ended.returncode == 75
+    assert str(run) in ended.stderr
+
+
+def test_a_run_that_can_t_be_read_any_more_is_ended_too(tmp_path: Path) -> None:
+    ended = _hang(tmp_path, 1, "import loraloom.study.run\nloraloom.study.run.is_run = open\n")
+    assert ended.returncode == 75
+    assert ended.stderr.startswith(f"loraloom: the time is over, and {tmp_path}: IsADirectoryError: ")
 
 
 def test_a_search_that_could_not_begin_in_its_time_says_what_would_do(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from loraloom.cli.beginning import process_start
-from loraloom.errors import RunError, StoppedError, shell_resume_command
+from loraloom.errors import RunError, StoppedError, in_a_line, shell_path, shell_resume_command
 from loraloom.search.clock import Clock, make_clock
 
 EXIT_SECONDS, EXIT_SHARE = 0.5, 0.5
@@ -53,11 +53,15 @@ def ended_in_time(
 
 
 def _end(run: Path, clock: Clock, began: float) -> None:
-    code, sentence = _last_word(run, clock, began)
+    try:
+        code, sentence = _last_word(run, clock, began)
+    except Exception as error:  # as of a disk that does not answer any more
+        code = StoppedError.exit_code
+        sentence = f"loraloom: the time is over, and {shell_path(run)}: {in_a_line(error)}"
     if sys.stderr.isatty():
         sentence = SHOW_CURSOR + sentence
     with contextlib.suppress(OSError):
-        os.write(2, f"{sentence}\n".encode())
+        os.write(2, f"{sentence}\n".encode(errors="surrogateescape"))
     os._exit(code)
 
 
