@@ -191,6 +191,15 @@ def test_what_is_no_ledger_is_said(trained: Path, tmp_path: Path) -> None:
 
 
 @needs_dashboard
+def test_what_is_no_ledger_is_said_beside_a_broken_write_too(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "study.db").write_bytes(b"not a database" * 100)
+    (tmp_path / "run" / "study.db-journal").write_bytes(b"")
+    with pytest.raises(RunError, match=r"study\.db: the ledger can't be read: .*not a database"):
+        make_dashboard(tmp_path / "run", "127.0.0.1", 0)
+
+
+@needs_dashboard
 def test_a_port_that_is_taken_is_said(trained: Path) -> None:
     with served(trained) as root:
         port = int(root.rpartition(":")[2])

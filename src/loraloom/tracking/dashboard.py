@@ -84,8 +84,8 @@ def _app(run: Run) -> App:
     ledger = (run.path / LEDGER).absolute()
     if not ledger.is_file():
         raise RunError(f"{ledger}: there is no study yet; it is begun with the first trial")
-    _finish_broken_write(run, ledger)
     try:
+        _finish_broken_write(run, ledger)
         storage = optuna.storages.RDBStorage(
             "sqlite://",
             engine_kwargs={"creator": lambda: _open(ledger), "poolclass": NullPool},
