@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from loraloom.data import TextData, load_again
-from loraloom.errors import LoraloomError
+from loraloom.errors import LoraloomError, RecipeError, RunError
 from loraloom.study.integrity import RECIPE
 from loraloom.study.provenance import class_rows, fingerprint_of
 from loraloom.study.record import TrialRecord
@@ -47,12 +47,15 @@ def rows_of(adapter: Path) -> TextData | None:
     Rows that are not on this machine's disk, or are many, are not looked for.
 
     Raises:
-        RunError: the run's recipe is damaged.
+        RunError: the run's recipe is damaged, or of a version that this one can't read.
     """
     run = run_of(adapter)
     if run is None:
         return None
-    recipe = Run(run).recipe
+    try:
+        recipe = Run(run).recipe
+    except RecipeError as error:
+        raise RunError("; ".join(error.problems)) from None
     file = recipe.data.train_file
     try:
         if recipe.data.dataset != "demo" and (file is None or Path(file).stat().st_size > MOST_BYTES):
