@@ -18,15 +18,19 @@ from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.record import TrialRecord
 from tests.study.study_records import record
 
+_AXES_OF = ["ab", "bc", "abc", "b", "acb"]
+"""Of trials by their number: where axes depend on others, they name some, and those that end first name them first."""
+
 
 @st.composite
 def _records(draw: st.DrawFn) -> TrialRecord:
     state: Any = draw(st.sampled_from(("complete", "complete", "complete", "pruned", "failed")))
     accuracy = draw(st.sampled_from((0.1, 0.25, 0.3, 0.7)))
+    number = draw(st.integers(0, 12))
     made = record(
-        draw(st.integers(0, 12)),
+        number,
         None if state == "failed" else accuracy,
-        point={"lora.r": draw(st.integers(1, 3)), "train.optim": draw(st.sampled_from(("adam", "sgd")))},
+        point={axis: draw(st.integers(1, 2)) for axis in _AXES_OF[number % len(_AXES_OF)]},
         state=state,
         reason=None if state == "complete" else "was poor",
         trainable=draw(st.sampled_from((1000, 2000))),

@@ -121,12 +121,23 @@ class LiveLeaderboard:
         if (old := self._records.get(record.number)) is not None:
             self._drop(old)
         self._records[record.number] = record
-        if not record.point.keys() <= set(self._axes):
-            self._axes = axes_of(self._records[number] for number in sorted(self._records))
-            self._rows = [(key, row(self._records[key[-1]], self._axes)) for key, _ in self._rows]
+        if not self._keeps_columns(record):
+            axes = axes_of(self._records[number] for number in sorted(self._records))
+            if axes != self._axes:
+                self._axes = axes
+                self._rows = [(key, row(self._records[key[-1]], axes)) for key, _ in self._rows]
         insort(self._rows, (row_order(record, self._metric), row(record, self._axes)))
         if record.state == "complete":
             self._rank(record, present=True)
+
+    def _keeps_columns(self, record: TrialRecord) -> bool:
+        """Whether the columns, in the order in which trials first name them, are the same with this record.
+
+        They are where it begins as they do, and where it is the last trial and names no other.
+        """
+        if tuple(record.point) == self._axes[: len(record.point)]:
+            return True
+        return record.point.keys() <= set(self._axes) and record.number == max(self._records)
 
     def _drop(self, record: TrialRecord) -> None:
         del self._rows[bisect_left(self._rows, (row_order(record, self._metric), ""))]
