@@ -37,3 +37,17 @@ def test_of_those_that_need_kernels_at_the_same_moment_one_compiles_them(
     assert len(compiled) == 1
     assert library.read_bytes() == b"a library"
     assert [path.name for path in library.parent.iterdir()] == ["kernels.so"]
+
+
+def test_a_compiler_that_fails_in_words_of_another_encoding_is_a_reason_to_do_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (compiler := tmp_path / "c++").write_bytes(b"#!/bin/sh\necho 'error: \xfcberladen' >&2\nexit 1\n")
+    compiler.chmod(0o700)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path))
+    monkeypatch.delenv("LORALOOM_KERNELS", raising=False)
+    assert (
+        kernels.load_fp32.__wrapped__()
+        == "The compiled kernels can't be used: error: \N{REPLACEMENT CHARACTER}berladen"
+    )

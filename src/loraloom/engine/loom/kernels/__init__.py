@@ -95,8 +95,9 @@ def _sources(folder: Path) -> list[Path]:
 def _built(compiler: str, flags: tuple[str, ...], sources: list[Path], processor: str) -> Path:
     """The library for this processor and these sources, compiled if it is not in the cache."""
     key = hashlib.sha256()
-    for part in (compiler, *flags, torch.__version__, processor, *(f"{p.name}\n{p.read_text()}" for p in sources)):
-        key.update(part.encode() + b"\0")
+    texts = (f"{path.name}\n{path.read_text(encoding='utf-8')}" for path in sources)
+    for part in (compiler, *flags, torch.__version__, processor, *texts):
+        key.update(os.fsencode(part) + b"\0")
     folder = default_cache() / "kernels" / key.hexdigest()
     if not (folder / _LIBRARY).exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,12 +142,14 @@ def _compile(compiler: str, flags: tuple[str, ...], sources: list[Path], work: P
     torch_folder = Path(torch.__file__).parent
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
     whole, binary, library = work / "kernels.cpp", work / "kernels.o", work / _LIBRARY
-    whole.write_text("".join(f'#include "{source}"\n' for source in sources))
+    whole.write_bytes(os.fsencode("".join(f'#include "{source}"\n' for source in sources)))
     compiling = [compiler, *flags, abi, f"-I{torch_folder / 'include'}", "-c", str(whole), "-o", str(binary)]
     linking = [compiler, "-shared", str(binary), "-o", str(library), f"-L{torch_folder / 'lib'}"]
     for command in (compiling, [*linking, "-ltorch_cpu", "-lc10"]):
         # In a session of its own: a Ctrl-C that a search answers by saving what it has is not the compiler's end.
-        subprocess.run(command, check=True, capture_output=True, text=True, start_new_session=True)  # noqa: S603
+        subprocess.run(  # noqa: S603
+            command, check=True, capture_output=True, text=True, errors="replace", start_new_session=True
+        )
     return library
 
 
@@ -163,7 +166,7 @@ def _processor(told: Path = Path("/proc/cpuinfo")) -> str:
     Elsewhere its bare name, which promises nothing.
     """
     try:
-        lines = told.read_text().splitlines()
+        lines = told.read_text("ascii", "ignore").splitlines()
     except OSError:
         return platform.processor()
     telling = ("flags", "model name", "Features", "CPU implementer", "CPU architecture", "CPU variant", "CPU part")
