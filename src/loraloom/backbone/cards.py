@@ -40,7 +40,7 @@ def _of_hub(source: Source) -> dict[str, str]:
     facts = {"name": source.model, "card": f"https://huggingface.co/{source.model}"}
     cached = try_to_load_from_cache(source.model, "README.md", revision=source.revision)
     if isinstance(cached, str):
-        return facts | _of_folder(Path(cached).parent) | facts
+        return _of_folder(Path(cached).parent) | facts
     if not hub.reachable():
         return facts
     from huggingface_hub import HfApi
