@@ -110,6 +110,12 @@ def test_of_an_export_it_is_said_where_its_use_is_written(copy: Path) -> None:
         loraloom.load(copy)
 
 
+def test_of_a_folder_of_other_things_it_is_said_that_it_is_no_adapter(tmp_path: Path) -> None:
+    (tmp_path / "code.py").touch()
+    with pytest.raises(AdapterError, match=r"has no trial\.json, so it is no adapter"):
+        loraloom.load(tmp_path)
+
+
 def test_a_lost_head_is_found(copy: Path) -> None:
     from safetensors.torch import load_file, save_file
 

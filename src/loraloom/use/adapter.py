@@ -276,14 +276,14 @@ def _checked_record(folder: Path) -> TrialRecord:
         if not (folder / BEST).is_dir():
             raise AdapterError(f"{folder}: is a run; {_no_winner(folder)}")
         raise AdapterError(f"{folder}: is a run; give {folder / BEST}, or one of {folder / TRIALS}")
+    if not (folder / RECORD).is_file():  # asked before all that it holds is looked at, which may be anything
+        raise AdapterError(
+            f"{folder}: has no {RECORD}, so it is no adapter of loraloom, or not yet; give a finished "
+            f"trial's folder, such as RUN/best (an export is used as its {CARD} says)"
+        )
     check_files(folder)
     refuse_code(folder.rglob("*"))
     verify_manifest(folder, but=(CARD,))
-    if not (folder / RECORD).is_file():
-        raise AdapterError(
-            f"{folder}: has no {RECORD}, so it is no adapter of loraloom; give a trial's folder, such as RUN/best (an "
-            f"export is used as its {CARD} says)"
-        )
     try:
         record = read_record(folder)
     except RunError as error:
