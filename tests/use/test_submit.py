@@ -194,11 +194,12 @@ def test_a_column_that_numbers_rows_as_they_stand_or_is_empty_stands_in_no_way(
     assert "row numbers from 0" in submitting.submit(best, test, tmp_path / "s.csv").notes[0]
 
 
-def test_rows_without_a_text_are_told(best: Path, tmp_path: Path) -> None:
-    test = write(tmp_path / "test.csv", ["id", "text"], [[n, text] for n, text in enumerate([*TEXTS, "", " "])])
+@pytest.mark.parametrize(("blank", "said"), [([""], "1 row has"), (["", " "], "2 rows have")])
+def test_rows_without_a_text_are_told(best: Path, tmp_path: Path, blank: list[str], said: str) -> None:
+    test = write(tmp_path / "test.csv", ["id", "text"], [[n, text] for n, text in enumerate([*TEXTS, *blank])])
     result = submitting.submit(best, test, tmp_path / "s.csv")
-    assert "2 rows have no text, and got a label all the same" in result.notes
-    assert result.rows == len(TEXTS) + 2
+    assert f"{said} no text, and got a label all the same" in result.notes
+    assert result.rows == len(TEXTS) + len(blank)
 
 
 def test_one_class_for_all_rows_is_refused(best: Path, tmp_path: Path) -> None:

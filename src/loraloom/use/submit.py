@@ -40,6 +40,7 @@ from loraloom.use.submission import (
     write_submission,
 )
 from loraloom.use.written_labels import written_labels
+from loraloom.wording import plural
 
 _INDEX = re.compile(r"(__index_level_\d+__|Unnamed: 0)?")
 """What pandas calls an index without a name: in Parquet, in a CSV that was read and written again, and in CSV."""
@@ -118,7 +119,8 @@ def submit(
     if (shift := ensemble.members[0].shift) is not None:
         notes.append(f"class shares: {shift}")
     if empty:
-        notes.append(f"{empty:,} rows have no text, and got a label all the same")
+        have = "has" if empty == 1 else "have"
+        notes.append(f"{plural(empty, 'row')} {have} no text, and got a label all the same")
     advice = f" {_TELL}" if class_shares is None else ""
     return _told(str(out), of_row, written.labels, record, folder, notes, advice)
 
