@@ -102,6 +102,12 @@ def test_numbers_that_are_not_whole_are_refused(cells: list[Any]) -> None:
     assert "in row 2; a label is a name or a whole number" in _refusal(cells)
 
 
+def test_a_number_of_more_digits_than_python_reads_is_a_name() -> None:
+    assert _codes(["1" * 5_000, "a"]) == ["1" * 5_000, "a"]
+    assert len(refusal := _refusal(["1" * 5_000, "2"])) < 250
+    assert "in row 1; a label is a name or a whole number" in refusal
+
+
 @pytest.mark.parametrize("cells", [["a", 1], [True, 1], ["a", False]])
 def test_labels_of_several_kinds_are_refused(cells: list[Any]) -> None:
     refusal = _refusal(cells)

@@ -493,3 +493,17 @@ def test_splits_that_are_made_share_no_text(tmp_path: Path, seed: int) -> None:
     data = load(train_file=write_csv(tmp_path / "rows.csv", content), seed=seed)
     keys = [set(map(text_key, split.texts)) for split in (data.train, data.validation, data.test)]
     assert sum(map(len, keys)) == len(set.union(*keys)) == 90
+
+
+def test_a_label_as_long_as_a_text_is_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", rows(40, ("A" * 100_000, "B")))
+    message = refusal(train_file=path)
+    assert "has a label of 100,000 characters, 'AAAA" in message
+    assert message.endswith("one may have 1,000; labels are from column 'label': data.label_column names another")
+    assert len(message) < 500
+    load(train_file=write_csv(tmp_path / "rows.csv", rows(40, ("A" * 1_000, "B"))))
+
+
+def test_columns_that_are_swapped_are_named_though_texts_are_long(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [(label, f"{text} {'x' * 2_000}") for text, label in rows(30)])
+    assert refusal(train_file=path).endswith("say data.text_column: label and data.label_column: text")

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.rows import text_problem
 from loraloom.data.tables import Table, read_table
-from loraloom.data.text_data import Split, listed
+from loraloom.data.text_data import Split, listed, quoted, shorten
 from loraloom.errors import DataError
 
-_WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,4000}(\.0*)?")  # Python makes no number of more than 4,300 digits
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _LISTED = 20
+LONGEST_LABEL = 1_000
+"""Characters. A longer one is a text, of which the wrong column would put thousands into each file of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,16 @@ def refuse_one_class(classes: Collection[str], source: str) -> None:
         raise DataError(f"{source}: has one class only ({next(iter(classes))!r}); two or more can be told apart")
 
 
+def refuse_long(labels: Labels, source: str, advice: str) -> None:
+    """Raises DataError where a label is so long that it is a text rather than a name; the sentence ends by `advice`."""
+    longest = max(labels.names, key=len)
+    if len(longest) > LONGEST_LABEL:
+        raise DataError(
+            f"{source}: has a label of {len(longest):,} characters, {quoted(longest)}; one may have "
+            f"{LONGEST_LABEL:,}{advice}"
+        )
+
+
 def _plain(cell: Any) -> Any:
     """A numpy scalar, or a database's decimal, as Python's own number; blank text as None, other text in NFC.
 
@@ -106,7 +118,7 @@ def _codes_of_texts(cells: Sequence[str], place: str) -> list[str]:
         return list(cells) if plain else [code[cell] for cell in cells]
     if all(_NUMBER.fullmatch(kind) for kind in kinds):
         number, cell = next((n, c) for n, c in enumerate(cells, start=1) if not _WHOLE.fullmatch(c))
-        raise DataError(f"{place} has {cell} in row {number}; a label is a name or a whole number")
+        raise DataError(f"{place} has {shorten(cell)} in row {number}; a label is a name or a whole number")
     return list(cells)
 
 

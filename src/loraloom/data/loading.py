@@ -35,7 +35,17 @@ from loraloom.data.columns import (
     texts_of,
 )
 from loraloom.data.hub import named_source
-from loraloom.data.labels import Labels, codes_of, ids_of, is_whole, labels_of, named, names_of, refuse_one_class
+from loraloom.data.labels import (
+    Labels,
+    codes_of,
+    ids_of,
+    is_whole,
+    labels_of,
+    named,
+    names_of,
+    refuse_long,
+    refuse_one_class,
+)
 from loraloom.data.overlap import text_key
 from loraloom.data.splitting import hold_out
 from loraloom.data.tables import Source, Table, read_table, table_of
@@ -92,8 +102,7 @@ def load_data(
     columns, guessed = choose_columns(source.train, data.text_column, data.label_column)
     labels, train_rows, declared = _training_rows(source.train, columns)
     train_rows, emptied = drop_empty(train_rows)
-    column = f"; labels are from column {columns.label!r}: data.label_column names another"
-    _check_enough(train_rows, labels, source.train.source, "" if source.train.known else column)
+    _check_enough(train_rows, labels, source.train.source, _other_column(source.train, columns))
     given, guessed_given = _given_splits(source, data, columns, labels)
     # Rows that a given split has too leave training before anything is held out of it: they must not become validation.
     train_rows, leaks, leak_kept = drop_leaks(train_rows, given, allow_leak=allow_leak)
@@ -169,6 +178,7 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
     labels = labels_of(codes, class_names)
     if 2 * len(labels.names) > len(table):
         refuse_swapped(table, columns)
+    refuse_long(labels, table.source, _other_column(table, columns))
     if not table.coded:
         labels = Labels(labels.names, labels.names)
     findings = []
@@ -180,6 +190,11 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
         findings.append(Finding("label_codes", "note", len(labels.codes), sentence))
     ids = ids_of(named(codes, class_names), labels, table.source)
     return labels, _split(table, columns, texts, ids), tuple(findings)
+
+
+def _other_column(table: Table, columns: Columns) -> str:
+    """What may help where labels are strange, and their column could be another."""
+    return "" if table.known else f"; labels are from column {columns.label!r}: data.label_column names another"
 
 
 def _split(table: Table, columns: Columns, texts: tuple[str, ...], ids: NDArray[np.int64]) -> Split:
