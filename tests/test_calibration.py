@@ -11,6 +11,7 @@ from scipy.stats import norm
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss as sklearn_log_loss
 
+from loraloom import calibration
 from loraloom.calibration import (
     COLDEST,
     SPREAD,
@@ -115,6 +116,17 @@ def test_a_temperature_keeps_every_prediction_and_stands_a_probability_of_zero()
         after = at_temperature(shares, temperature)
         assert after.argmax(axis=1).tolist() == [0, 1]
         assert np.isfinite(after).all()
+
+
+def test_a_temperature_is_the_same_to_the_bit_however_many_probabilities_are_looked_at_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels, shares = drawn(3, rows=60, temperature=1.7)
+    fitted = []
+    for at_once in (1, 7, 100, 10_000):
+        monkeypatch.setattr(calibration, "MOST_AT_ONCE", at_once)
+        fitted.append((fit_temperature(labels, shares), temperature_towards(shares, at_temperature(shares, 0.7))))
+    assert len(set(fitted)) == 1
 
 
 @pytest.mark.parametrize("spread", [0.1, SPREAD, math.inf])

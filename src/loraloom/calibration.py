@@ -35,6 +35,8 @@ SPREAD = math.log(2) / 1.96
 """Of a temperature's logarithm, before rows are seen: 95 % lie between a half and twice (`study/temperatures.py`)."""
 MOST_DRAWN = 2_000_000
 """Outcomes of rows that are drawn at once."""
+MOST_AT_ONCE = 1 << 16
+"""Probabilities whose loss is computed at once: what is made of them stays in a processor's cache."""
 
 Flags = NDArray[np.bool_]
 
@@ -184,10 +186,13 @@ def temperature_towards(probabilities: ArrayLike, wanted: ArrayLike) -> float:
 
 def _loss_at(logs: Floats, of_wanted: float) -> Callable[[float], float]:
     """The cross-entropy of all rows by the temperature's logarithm; `of_wanted` is the sum of `logs` as wanted."""
+    rows = max(1, MOST_AT_ONCE // logs.shape[1])
+    parts = [logs[start : start + rows] for start in range(0, len(logs), rows)]
 
     def loss(log_temperature: float) -> float:
         temperature = math.exp(log_temperature)
-        return float(np.log(np.exp(logs / temperature).sum(axis=1)).sum()) - of_wanted / temperature
+        sums = np.concatenate([np.exp(part / temperature).sum(axis=1) for part in parts])
+        return float(np.log(sums).sum()) - of_wanted / temperature
 
     return loss
 
@@ -271,5 +276,5 @@ def _portions(draws: int, rows: int) -> list[int]:
 
 
 def _logarithms(probabilities: ArrayLike) -> Floats:
-    shares = np.asarray(probabilities, dtype=np.float64)
-    return np.log(np.maximum(shares, np.finfo(np.float32).tiny))
+    shares: Floats = np.maximum(probabilities, np.finfo(np.float32).tiny, dtype=np.float64)
+    return np.log(shares, out=shares)

@@ -95,7 +95,7 @@ def read_predicted(folder: Path, classes: int, rows: int | None = None) -> Predi
         raise RunError(f"{path}: can't be read: {type(error).__name__}; its rows are left out") from None
     if problem := why_impossible(probabilities, labels, numbers, classes, rows):
         raise RunError(f"{path}: can't be trusted: {problem}; its rows are left out")
-    return Predicted(probabilities.astype(np.float32), labels.astype(np.int64), numbers.astype(np.int64))
+    return Predicted(probabilities.astype(np.float32, copy=False), labels.astype(np.int64), numbers.astype(np.int64))
 
 
 def agrees(predicted: Predicted, record: TrialRecord) -> bool:
@@ -126,8 +126,9 @@ def why_impossible(
         return "its labels and rows are not lists"
     if probabilities.dtype.kind != "f" or labels.dtype.kind not in "iu" or numbers.dtype.kind not in "iu":
         return "it holds other types than numbers of the right kind"
-    shares = probabilities.astype(np.float64)
-    if not np.isfinite(shares).all() or shares.min() < 0 or np.abs(shares.sum(axis=1) - 1).max() > SUM_TOLERANCE:
+    if not np.isfinite(probabilities).all() or probabilities.min() < 0:
+        return "it holds what are not probabilities"
+    if np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max() > SUM_TOLERANCE:
         return "it holds what are not probabilities"
     if labels.min() < 0 or labels.max() >= classes:
         return f"a label is not one of {classes} classes"
