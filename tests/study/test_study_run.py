@@ -293,7 +293,8 @@ def test_the_best_is_the_trials_folder_with_its_test_result(tmp_path: Path) -> N
     for folder in (run.path / "best", run.trial_folder(1)):
         verify_manifest(folder)
         assert (folder / "adapter_model.safetensors").read_bytes() == b"weights"
-        assert (folder / "test_predictions.jsonl").read_text(encoding="utf-8") == "{}\n"
+    assert (run.path / "best" / "test_predictions.jsonl").read_text(encoding="utf-8") == "{}\n"
+    assert not (run.trial_folder(1) / "test_predictions.jsonl").exists()
 
 
 def test_a_later_best_takes_the_place_of_the_earlier(tmp_path: Path) -> None:

@@ -176,10 +176,10 @@ class Run:
     def publish_best(self, folder: Path, record: TrialRecord, extra: dict[str, str], card: str) -> None:
         """Makes best/ what `folder` holds, a trial's or soup/, with the test result, the `extra` files and its card.
 
-        The folder itself gets the result and the files too.
+        The folder itself gets the result alone: the files may be large, and are read in best/.
         """
-        self.publish(folder, record, extra)
-        _copy(folder, self.path / BEST, {CARD: card})
+        self.publish(folder, record, {})
+        _copy(folder, self.path / BEST, {**extra, CARD: card})
 
     def renew_card(self, card: str) -> None:
         """Writes the model card of best/ anew, where it is not `card` already: what is said of a winner can change."""
