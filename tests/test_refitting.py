@@ -26,6 +26,7 @@ from loraloom.study.run import Run
 from loraloom.terminal.refitted import refitted_lines
 from loraloom.use.evaluate import evaluate
 from loraloom.use.origin import training_rows
+from loraloom.use.submit import submit
 from tests.commands import Commands
 from tests.conftest import make_recipe, make_rows, write_csv
 from tests.faults.signals import SIGNALLED_STEP, signalled_in_a_step
@@ -106,6 +107,27 @@ def test_rows_that_it_was_trained_on_are_said_where_it_is_evaluated(run_refitted
     assert (of_best.trained_on, of_best.chosen_on) == (data["train"], data["validation"])
     assert (of_refit.trained_on, of_refit.chosen_on) == (data["train"] + data["validation"], 0)
     assert of_best.tested_on == of_refit.tested_on == data["test"]
+
+
+def test_one_of_an_earlier_winner_is_named_where_it_is_used(
+    commands: Commands, refitted: Path, rows_file: Path, tmp_path: Path
+) -> None:
+    own = read_record(refitted / "refit")
+    assert evaluate(refitted / "refit", rows_file).note is None
+    other = next(folder for folder in sorted((refitted / "trials").iterdir()) if int(folder.name) != own.number)
+    shutil.rmtree(refitted / "best")
+    shutil.copytree(other, refitted / "best")
+    so = f"is of trial {own.number}, where the winner of its run is trial {int(other.name)} by now"
+    said = f"{refitted / 'refit'} {so}: loraloom refit {refitted} makes it anew"
+    assert evaluate(refitted / "refit", rows_file).note == said
+    assert evaluate(other, rows_file).note is None
+    assert said in commands.run("predict", refitted / "refit", "--text", "the cat").err
+    assert said in submit(refitted / "refit", rows_file, tmp_path / "out.csv", text_column=("text",)).notes
+    pytest.importorskip("fastapi")
+    with commands.start("serve", refitted / "refit", "--port", "0") as serving:
+        serving.line()
+        serving.send(signal.SIGTERM)
+        assert said in serving.wait().err
 
 
 def test_the_shares_of_a_submission_are_beside_those_of_all_rows_that_it_was_trained_on(run_refitted: Path) -> None:

@@ -24,10 +24,11 @@ from loraloom.report.wording import listed
 from loraloom.study import choice
 from loraloom.study.durable import write_json, write_manifest
 from loraloom.study.evidence import agrees, read_predicted
-from loraloom.study.record import Result, Score, TrialRecord, read_record
+from loraloom.study.record import RECORD, Result, Score, TrialRecord, read_record
 from loraloom.study.run import Run
 from loraloom.terminal.souped import souped_lines
 from loraloom.use.evaluate import evaluate
+from loraloom.use.origin import earlier_winner
 from loraloom.use.soup import divide_logits, mix
 from tests.commands import Commands
 from tests.conftest import make_recipe, make_rows
@@ -176,6 +177,21 @@ def test_adapters_of_every_kind_are_mixed(tiny_recipe: dict[str, Any], tmp_path:
     logits = [loraloom.load(tmp_path / "run" / name).logits(texts) for name in ("soup", "trials/0000", "trials/0001")]
     assert own.is_soup
     assert np.abs(logits[0] - np.mean(logits[1:], axis=0)).max() < np.abs(logits[1] - logits[2]).max()
+
+
+def test_one_of_an_earlier_winner_is_named_where_it_is_evaluated(run_mixed: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run_mixed, tmp_path / "run")
+    own = read_record(run / "soup")
+    assert earlier_winner(run / "soup", own) is None
+    best = read_record(run / "best").model_copy(update={"number": 7})
+    write_json(run / "best" / RECORD, best.model_dump(mode="json"))
+    write_manifest(run / "best")
+    assert earlier_winner(run / "soup", own) is None  # whichever of its seeds leads
+    another = best.model_copy(update={"point": {"lora.r": 2}})
+    write_json(run / "best" / RECORD, another.model_dump(mode="json"))
+    write_manifest(run / "best")
+    so = f"{run / 'soup'} is of the mean of trials 0, 1 and 2, where the winner of its run is trial 7 by now"
+    assert earlier_winner(run / "soup", own) == f"{so}: loraloom soup {run} makes it anew"
 
 
 def test_its_card_says_of_what_it_is_and_no_seed(run_mixed: Path) -> None:

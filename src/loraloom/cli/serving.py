@@ -100,6 +100,7 @@ def _serve(adapters: Sequence[str], class_shares: Sequence[str], host: str, port
     count = plural(len(adapters), "adapter")
     typer.echo(f"loading {count}", err=True)  # to a log as well, which is else empty for the seconds that it takes
     from loraloom.use.adapter import adapter_folder
+    from loraloom.use.origin import earlier_winner
     from loraloom.use.serve import server
     from loraloom.use.serve.registry import Registry, named_adapters
 
@@ -110,8 +111,10 @@ def _serve(adapters: Sequence[str], class_shares: Sequence[str], host: str, port
     ):
         registry = Registry(class_shares or None)
         for name, folder in named:
-            shift = registry.add(name, adapter_folder(folder)).classifier.shift
-            typer.echo(f"{name}: {folder}" + (f", for class shares: {shift}" if shift else ""), err=True)
+            served = registry.add(name, adapter_folder(folder)).classifier
+            typer.echo(f"{name}: {folder}" + (f", for class shares: {served.shift}" if served.shift else ""), err=True)
+            if said := earlier_winner(folder, served.record):
+                typer.echo(said, err=True)
         if not _is_local(host) and not settings.access.keys:
             typer.echo("whoever reaches this address may send requests; with --api_keys_file they need a key", err=True)
         server.serve(registry, settings, listening, lambda place: typer.echo(f"{count} at {place}; Ctrl-C ends it"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from loraloom.data import shorten
 from loraloom.use.ensemble import Ensemble
+from loraloom.use.origin import earlier_winner
 from loraloom.use.predict import Summary
 from loraloom.wording import percent, plural
 
@@ -14,8 +15,10 @@ MOST_CLASSES = 20
 
 
 def adjustment_lines(ensemble: Ensemble) -> Iterator[str]:
-    """Temperatures that are applied, and class shares that are asked for."""
+    """Adapters of an earlier winner, temperatures that are applied, and class shares that are asked for."""
     for member in ensemble.members:
+        if said := earlier_winner(member.folder, member.classifier.record):
+            yield said
         if member.temperature is not None:
             fitted = member.temperature
             yield (

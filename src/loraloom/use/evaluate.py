@@ -20,7 +20,7 @@ from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
 from loraloom.use.class_shares import ClassShares, Shift, as_predicted, shift_of
-from loraloom.use.origin import rows_of
+from loraloom.use.origin import earlier_winner, rows_of
 from loraloom.use.temperature import fitted_temperature
 
 
@@ -78,11 +78,12 @@ class Divided:
 class Evaluated:
     """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels.
 
-    `note` says where the file's labels were read as others than they are, or that the run is damaged. `trained_on` are
-    its rows whose text, but for case and punctuation, is one of the training rows of the adapter's run, `chosen_on` one
-    of its validation rows, by which the winner was chosen (a refit was trained on these, too), `tested_on` one of its
-    test rows; None where these are not to be had. `scores` are of the model's own confidences; `predicted` says how
-    good those of `predict` are, None where they are the same. With a `shift` they are of what `predict` gives under it.
+    `note` says where the file's labels were read as others than they are, that the run is damaged, or that it has
+    another winner by now. `trained_on` are its rows whose text, but for case and punctuation, is one of the training
+    rows of the adapter's run, `chosen_on` one of its validation rows, by which the winner was chosen (a refit was
+    trained on these, too), `tested_on` one of its test rows; None where these are not to be had. `scores` are of the
+    model's own confidences; `predicted` says how good those of `predict` are, None where they are the same. With a
+    `shift` they are of what `predict` gives under it.
     """
 
     adapter: str
@@ -169,7 +170,7 @@ def evaluate(
         probabilities = as_predicted(probabilities, fitted, shift)
     scores = metrics.score(split.labels, probabilities)
     of_run, unknown = _of_run(folder, record, split.texts)
-    note = "; ".join(filter(None, (note, unknown))) or None
+    note = "; ".join(filter(None, (note, unknown, earlier_winner(folder, record)))) or None
     predicted = _divided(fitted, split, probabilities) if shift is None else None
     return Evaluated(
         str(adapter), str(test_file), record.labels, scores, note, **of_run, predicted=predicted, shift=shift

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from loraloom.data import TextData, load_again
-from loraloom.errors import LoraloomError, RecipeError, RunError
+from loraloom.errors import LoraloomError, RecipeError, RunError, shell_path
+from loraloom.study.durable import is_whole
 from loraloom.study.integrity import RECIPE
+from loraloom.study.leaderboard import configuration_key
 from loraloom.study.provenance import class_rows, fingerprint_of
-from loraloom.study.record import TrialRecord
+from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import BEST, REFIT, SOUP, TRIALS, Run
 
 MOST_BYTES = 50_000_000
@@ -23,6 +25,30 @@ def run_of(adapter: Path) -> Path | None:
     if place.name in (BEST, REFIT, SOUP):
         run = place.parent
     return run if run is not None and (run / RECIPE).is_file() else None
+
+
+def earlier_winner(adapter: Path, record: TrialRecord) -> str | None:
+    """What is said of a RUN/refit or RUN/soup of a winner that the run had before; None of another folder.
+
+    A refit is of one training, or one mean; a soup is of all seeds of a configuration, whichever of them leads.
+    """
+    run, kind = run_of(adapter), adapter.resolve().name
+    if run is None or kind not in (REFIT, SOUP) or not is_whole(run / BEST):
+        return None
+    try:
+        winner = read_record(run / BEST)
+    except RunError:
+        return None
+    if kind == SOUP and configuration_key(record) == configuration_key(winner):
+        return None
+    if kind == REFIT and (record.number, record.soup_of) == (winner.number, winner.soup_of):
+        return None
+    so = f"{adapter} is of {_of(record)}, where the winner of its run is {_of(winner)} by now"
+    return f"{so}: loraloom {kind} {shell_path(run)} makes it anew"
+
+
+def _of(record: TrialRecord) -> str:
+    return f"the mean of trials {record.soup_of}" if record.is_soup else f"trial {record.number}"
 
 
 def training_rows(adapter: Path, record: TrialRecord) -> Mapping[str, int] | None:

@@ -24,7 +24,7 @@ from loraloom.study.record import TrialRecord
 from loraloom.use.adapter import adapter_folder, read_adapter_record
 from loraloom.use.class_shares import ClassShares
 from loraloom.use.ensemble import load_ensemble
-from loraloom.use.origin import training_rows
+from loraloom.use.origin import earlier_winner, training_rows
 from loraloom.use.submission import (
     DEFAULT_COLUMNS,
     ID_NAMES,
@@ -116,6 +116,8 @@ def submit(
     write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows)
     empty = sum(not text.strip() for text in texts)
     notes = [id_note, f"texts from {listed(columns)}", f"labels are {written.why}: {listed(written.labels)}"]
+    if said := earlier_winner(folder, record):
+        notes.append(said)
     if (shift := ensemble.members[0].shift) is not None:
         notes.append(f"class shares: {shift}")
     if empty:
