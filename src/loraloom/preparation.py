@@ -24,9 +24,13 @@ def prepare(
     recipe: Recipe, watcher: Watcher, allow_leak: bool, in_memory: dict[str, Any], begun: Run | None = None
 ) -> Workplace:
     """The data, read and checked; what was found when a run was `begun` is not said again, and it keeps its type."""
-    watcher.note("reading and checking the data")
     data = load_data(
-        recipe.data, seed=recipe.train.seed, allow_leak=allow_leak, revision=data_revision(recipe), **in_memory
+        recipe.data,
+        seed=recipe.train.seed,
+        allow_leak=allow_leak,
+        revision=data_revision(recipe),
+        note=watcher.note,
+        **in_memory,
     )
     told = {} if begun is None else begun.recipe.provenance.get("data") or {}
     known = {finding["sentence"] for finding in told.get("findings", ())}

@@ -8,15 +8,17 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from loraloom.data import Finding, TextData
+from loraloom.data import Finding, TextData, load_data, overlap, telling
 from loraloom.data.overlap import text_key
 from loraloom.errors import DataError, MissingExtraError
+from loraloom.recipe import Data
 from tests.data.files import CLASSES, load, refusal, rows, sentence, write_csv, write_jsonl
 
 ASIDE = " (signs, capitals and the like aside)"
@@ -495,6 +497,37 @@ def test_splits_that_are_made_share_no_text(tmp_path: Path, seed: int) -> None:
     assert sum(map(len, keys)) == len(set.union(*keys)) == 90
 
 
+@pytest.mark.parametrize("given", [(), ("validation_file", "test_file")])
+def test_a_text_is_looked_at_once_for_what_is_equal_to_it_and_once_for_what_is_nearly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...]
+) -> None:
+    made, words_of = Counter[str](), overlap.words_of
+
+    def counted(text: str) -> list[str]:
+        made[text] += 1
+        return words_of(text)
+
+    files: dict[str, Any] = {
+        name: write_csv(tmp_path / f"{name}.csv", rows(30, start=100 * at)) for at, name in enumerate(given, start=1)
+    }
+    path = write_csv(tmp_path / "train.csv", rows(90))
+    monkeypatch.setattr(overlap, "words_of", counted)
+    data = load(train_file=path, **files)
+    assert len(made) == 90 + 30 * len(given)
+    assert {made[text] for text in data.train.texts} == {2}
+
+
+def test_how_far_the_reading_is_is_told_where_it_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, heard = write_csv(tmp_path / "train.csv", rows(90)), list[str]()
+    load_data(Data(train_file=path), seed=1, note=heard.append)
+    assert heard == ["reading and checking the data"]
+    monkeypatch.setattr(telling, "SECONDS", 0.0)
+    load_data(Data(train_file=path), seed=1, note=heard.append)
+    assert f"reading {path}: 90 rows so far" in heard
+    assert "comparing texts: 89 of 90 rows so far" in heard
+    assert any(line.startswith("looking for near copies: 0 of 72 rows") for line in heard)
+
+
 def test_a_label_as_long_as_a_text_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", rows(40, ("A" * 100_000, "B")))
     message = refusal(train_file=path)
@@ -507,3 +540,18 @@ def test_a_label_as_long_as_a_text_is_refused(tmp_path: Path) -> None:
 def test_columns_that_are_swapped_are_named_though_texts_are_long(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", [(label, f"{text} {'x' * 2_000}") for text, label in rows(30)])
     assert refusal(train_file=path).endswith("say data.text_column: label and data.label_column: text")
+
+
+def test_a_row_that_one_split_has_and_another_has_nearly_is_counted_for_both(tmp_path: Path) -> None:
+    text = " ".join(f"word{number}" for number in range(60))
+    files: dict[str, Any] = {
+        name: write_csv(tmp_path / f"{name}.csv", [*rows(30, start=start), (own, "World")])
+        for name, start, own in (("train", 0, text), ("validation", 100, text.upper()), ("test", 200, f"{text} more"))
+    }
+    data = load(**{f"{name}_file": path for name, path in files.items()})
+    found = [(each.kind, each.splits, each.count) for each in data.findings if each.kind in ("leak", "near_copy")]
+    assert found == [
+        ("leak", ("train", "validation"), 1),
+        ("near_copy", ("train", "test"), 1),
+        ("near_copy", ("validation", "test"), 1),
+    ]

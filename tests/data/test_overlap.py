@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.data import overlap
-from loraloom.data.overlap import near_copies, text_key, words_of
+from loraloom.data.overlap import Keys, near_copies, text_key, words_of
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,11 @@ def test_texts_of_the_same_letters_and_digits_are_equal(one: str, other: str) ->
 )
 def test_other_texts_are_not_equal(one: str, other: str) -> None:
     assert text_key(one) != text_key(other)
+
+
+def test_keys_that_are_kept_are_those_of_each_text() -> None:
+    texts = ["Wall St. Bears", "wall  st, BEARS!", "ＡＢＣ ﾃﾞｰﾀ", " ? ", "", "苹果公司"]
+    assert Keys().of(texts) == [text_key(text) for text in texts]
 
 
 def test_words_of_another_form_are_the_same_words() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loraloom.data.overlap import near_copies, text_key
+from loraloom.data.overlap import Keys, near_copies
 from loraloom.data.text_data import MAX_EXAMPLES, Finding, Split, examples_of, listed, shorten
 from loraloom.errors import DataError
 from loraloom.wording import percent, plural
@@ -163,7 +163,12 @@ class _Leak:
 
 
 def drop_leaks(
-    train: Split, held_out: Mapping[str, Split], *, allow_leak: bool, made: bool = False
+    train: Split,
+    held_out: Mapping[str, Split],
+    *,
+    allow_leak: bool,
+    made: bool = False,
+    keys: Keys | None = None,
 ) -> tuple[Split, tuple[Finding, ...], bool]:
     """Training without the rows that are equal to, or near copies of, rows of `held_out` ("validation", "test").
 
@@ -173,12 +178,13 @@ def drop_leaks(
     Raises:
         DataError: over half of the test rows are in training, were given, and `allow_leak` is off.
     """
-    keys = [text_key(text) for text in train.texts] if held_out else []
+    keys = Keys() if keys is None else keys
+    equals = {where: _equal_rows(train, split, keys) for where, split in held_out.items()}
+    nears = _near_rows(train, held_out, equals, keys)
     leaking: set[int] = set()
     findings = []
     for where, split in held_out.items():
-        equal = _equal_rows(keys, train, split)
-        near = _near_rows(train, split, equal)
+        equal, near = equals[where], nears[where]
         if where == "test" and not (allow_leak or made):
             _refuse_most_leaking(len(equal.held | near.held), len(split))
         done = "kept, since leaks are allowed" if allow_leak else "dropped from training"
@@ -200,22 +206,33 @@ def _is(leak: _Leak, kind: str, where: str) -> str:
     return f"{'is a near copy of a row' if one else 'are near copies of rows'} of {where}"
 
 
-def _equal_rows(keys: Sequence[str], split: Split, held_out: Split) -> _Leak:
+def _equal_rows(split: Split, held_out: Split, known: Keys) -> _Leak:
     rows_of: dict[str, list[int]] = {}
-    for row, text in enumerate(held_out.texts):
-        if key := text_key(text):
+    for row, key in enumerate(known.of(held_out.texts)):
+        if key:
             rows_of.setdefault(key, []).append(row)
+    keys = known.of(split.texts)
     train = {row for row, key in enumerate(keys) if key in rows_of}
     held = {row for key in {keys[row] for row in train} for row in rows_of[key]}
     aside = _aside((split.texts[row] for row in train), (held_out.texts[row] for row in held))
     return _Leak(train, held, aside)
 
 
-def _near_rows(train: Split, held_out: Split, equal: _Leak) -> _Leak:
-    """Near copies among the rows that are not equal."""
-    others = [row for row in range(len(train)) if row not in equal.train]
-    found = near_copies([train.texts[row] for row in others], held_out.texts)
-    return _Leak({others[row] for row in found}, {row for matches in found.values() for row in matches})
+def _near_rows(train: Split, held_out: Mapping[str, Split], equal: Mapping[str, _Leak], keys: Keys) -> dict[str, _Leak]:
+    """Near copies of each split among the rows that are not equal; a row is looked up once for all of these."""
+    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for row in range(len(train)):
+        groups[tuple(name for name in held_out if row not in equal[name].train)].append(row)
+    near = {name: _Leak(set(), set()) for name in held_out}
+    for names, rows in groups.items():
+        places = [(name, row) for name in names for row in range(len(held_out[name]))]
+        texts = [held_out[name].texts[row] for name, row in places]
+        found = near_copies([train.texts[row] for row in rows], texts, keys.telling) if names else {}
+        for row, matches in found.items():
+            for name, match in map(places.__getitem__, matches):
+                near[name].train.add(rows[row])
+                near[name].held.add(match)
+    return near
 
 
 def _refuse_most_leaking(leaking: int, rows: int) -> None:
@@ -226,10 +243,10 @@ def _refuse_most_leaking(leaking: int, rows: int) -> None:
         )
 
 
-def find_shared(validation: Split, test: Split) -> tuple[Finding, ...]:
+def find_shared(validation: Split, test: Split, keys: Keys) -> tuple[Finding, ...]:
     """Texts that validation and test share, or nearly: the choice between trials has then seen them."""
-    equal = _equal_rows([text_key(text) for text in validation.texts], validation, test)
-    near = _near_rows(validation, test, equal)
+    equal = _equal_rows(validation, test, keys)
+    near = _near_rows(validation, {"test": test}, {"test": equal}, keys)["test"]
     findings = []
     for kind, shared in (("leak", equal), ("near_copy", near)):
         if shared.train:

@@ -6,7 +6,7 @@ Reads as the list of what is done to the rows. Nothing is done to them that is n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,10 @@ from loraloom.data.labels import (
     refuse_long,
     refuse_one_class,
 )
-from loraloom.data.overlap import text_key
+from loraloom.data.overlap import Keys
 from loraloom.data.splitting import hold_out
 from loraloom.data.tables import Source, Table, read_table, table_of
+from loraloom.data.telling import Telling
 from loraloom.data.text_data import Finding, Split, TextData, fingerprint
 from loraloom.errors import DataError
 from loraloom.recipe import Data, Recipe
@@ -63,8 +64,8 @@ _NEED_LABELS = {
 }
 
 
-def load_again(recipe: Recipe) -> TextData:
-    """The rows that a run's `recipe` was made of, read as the run read them.
+def load_again(recipe: Recipe, note: Callable[[str], None] = lambda _: None) -> TextData:
+    """The rows that a run's `recipe` was made of, read as the run read them; `note` is as for `load_data`.
 
     Raises:
         DataError: see `load_data`.
@@ -75,6 +76,7 @@ def load_again(recipe: Recipe) -> TextData:
         seed=recipe.train.seed,
         allow_leak=bool(recipe.provenance.get("allow_leak")),
         revision=data_revision(recipe),
+        note=note,
     )
 
 
@@ -84,6 +86,7 @@ def load_data(
     seed: int,
     allow_leak: bool = False,
     revision: str | None = None,
+    note: Callable[[str], None] = lambda _: None,
     train: Any = None,
     validation: Any = None,
     test: Any = None,
@@ -92,27 +95,33 @@ def load_data(
 
     `train`, `validation` and `test` stand for files: each a pandas.DataFrame, a datasets.Dataset or a pair of
     sequences (texts, labels). Validation and test that are not given are held out from training by `seed`.
-    `revision` is the commit of a data set on the hub, else its newest.
+    `revision` is the commit of a data set on the hub, else its newest. `note` hears that it begins, and how far
+    it is where it takes long.
 
     Raises:
         DataError: rows, columns, labels or splits that can't be used.
         MissingExtraError: the demo's rows, or zstandard, are not installed.
     """
-    source = _source(data, revision, {"train": train, "validation": validation, "test": test})
+    note("reading and checking the data")
+    telling = Telling(note)
+    keys = Keys(telling)
+    source = _source(data, revision, {"train": train, "validation": validation, "test": test}, telling)
     columns, guessed = choose_columns(source.train, data.text_column, data.label_column)
     labels, train_rows, declared = _training_rows(source.train, columns)
     train_rows, emptied = drop_empty(train_rows)
     _check_enough(train_rows, labels, source.train.source, _other_column(source.train, columns))
     given, guessed_given = _given_splits(source, data, columns, labels)
     # Rows that a given split has too leave training before anything is held out of it: they must not become validation.
-    train_rows, leaks, leak_kept = drop_leaks(train_rows, given, allow_leak=allow_leak)
+    train_rows, leaks, leak_kept = drop_leaks(train_rows, given, allow_leak=allow_leak, keys=keys)
     _check_left(train_rows, labels, leaks, {})
-    train_rows, held, made = _held_out(train_rows, given, data.validation_share, seed)
-    train_rows, leaks_of_held, held_leak_kept = drop_leaks(train_rows, held, allow_leak=allow_leak, made=True)
+    train_rows, held, made = _held_out(train_rows, given, data.validation_share, seed, keys)
+    train_rows, leaks_of_held, held_leak_kept = drop_leaks(
+        train_rows, held, allow_leak=allow_leak, made=True, keys=keys
+    )
     leaks += leaks_of_held
     _check_left(train_rows, labels, leaks, held)
     validation_rows, test_rows = ((given | held)[name] for name in ("validation", "test"))
-    checked = _check_splits(train_rows, validation_rows, test_rows, labels, leaks)
+    checked = _check_splits(train_rows, validation_rows, test_rows, labels, leaks, keys)
     return TextData(
         name=source.name,
         labels=labels.names,
@@ -130,9 +139,9 @@ def load_data(
     )
 
 
-def _source(data: Data, revision: str | None, in_memory: dict[str, Any]) -> Source:
+def _source(data: Data, revision: str | None, in_memory: dict[str, Any], telling: Telling) -> Source:
     """A table for each split that is given; files and rows in memory come before a data set's own splits."""
-    tables = _given_tables(data, in_memory)
+    tables = _given_tables(data, in_memory, telling)
     if data.dataset is not None and "train" in tables:
         raise DataError(f"data.dataset: {data.dataset!r} is given, and training rows too; give one")
     if data.dataset is not None:
@@ -156,7 +165,7 @@ def _source(data: Data, revision: str | None, in_memory: dict[str, Any]) -> Sour
     return replace(source, validation=validation, test=test, findings=(*source.findings, *unused, *findings))
 
 
-def _given_tables(data: Data, in_memory: dict[str, Any]) -> dict[str, Table]:
+def _given_tables(data: Data, in_memory: dict[str, Any], telling: Telling) -> dict[str, Table]:
     files = {"train": data.train_file, "validation": data.validation_file, "test": data.test_file}
     tables: dict[str, Table] = {}
     for split, path in files.items():
@@ -166,7 +175,7 @@ def _given_tables(data: Data, in_memory: dict[str, Any]) -> dict[str, Table]:
         if value is not None:
             tables[split] = table_of(value, f"{split} rows in memory")
         elif path is not None:
-            tables[split] = read_table(path)
+            tables[split] = read_table(path, telling)
     return tables
 
 
@@ -254,7 +263,7 @@ def _given_rows(where: str, table: Table, data: Data, of_training: Columns, labe
 
 
 def _held_out(
-    train: Split, given: Collection[str], share: float, seed: int
+    train: Split, given: Collection[str], share: float, seed: int, keys: Keys
 ) -> tuple[Split, dict[str, Split], Findings]:
     """Holds out what was not `given`: `share` of the training rows for test, and as many for validation."""
     held: dict[str, Split] = {}
@@ -262,7 +271,7 @@ def _held_out(
     findings = []
     for where in ("test", "validation"):
         if where not in given:
-            rest, held[where] = hold_out(rest, of_rest, seed)
+            rest, held[where] = hold_out(rest, of_rest, seed, keys)
             findings.append(_split_made(where, held[where], train, seed))
             of_rest = share / (1 - share)
     return rest, {where: held[where] for where in ("validation", "test") if where in held}, tuple(findings)
@@ -282,11 +291,13 @@ def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
     return Finding("split_made", "note", len(held), sentence)
 
 
-def _check_splits(train: Split, validation: Split, test: Split, labels: Labels, leaks: Findings) -> Findings:
+def _check_splits(
+    train: Split, validation: Split, test: Split, labels: Labels, leaks: Findings, keys: Keys
+) -> Findings:
     findings = [find_shares(train, labels.names), *find_alike(labels.names), *find_joined(labels.names)]
-    findings += [*leaks, *find_shared(validation, test)]
+    findings += [*leaks, *find_shared(validation, test, keys)]
     for split, where in ((train, "training"), (validation, "validation"), (test, "test")):
-        findings += find_repeats(split, [text_key(text) for text in split.texts], labels.names, where)
+        findings += find_repeats(split, keys.of(split.texts), labels.names, where)
         if split is not train:
             findings += find_empty(split, where)
             findings += find_missing_classes(split, labels.names, where)

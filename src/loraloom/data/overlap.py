@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.data.telling import Telling
+
 GRAM_WORDS = 5
 Gram = tuple[str, ...]
 Grams = frozenset[Gram]
@@ -77,6 +79,26 @@ def text_key(text: str) -> str:
     return "".join(words_of(text)) or text.strip()
 
 
+class Keys(dict[str, str]):
+    """`text_key` of texts, made once for each, however often it is compared; `telling` hears how far that is."""
+
+    def __init__(self, telling: Telling | None = None) -> None:
+        super().__init__()
+        self.telling = Telling() if telling is None else telling
+
+    def __missing__(self, text: str) -> str:
+        key = self[text] = text_key(text)
+        return key
+
+    def of(self, texts: Sequence[str]) -> list[str]:
+        """The key of each."""
+        keys = []
+        for row, text in enumerate(texts):
+            self.telling.far("comparing texts", row, len(texts))
+            keys.append(self[text])
+        return keys
+
+
 def _grams(words: Sequence[str]) -> Grams:
     """Word 5-grams; none where a text has fewer than five words."""
     return frozenset(zip(*(words[start:] for start in range(GRAM_WORDS)), strict=False))
@@ -116,7 +138,9 @@ class _Index:
         return np.concatenate([self.rows[start:end] for start, end in zip(first.tolist(), ends.tolist(), strict=True)])
 
 
-def near_copies(texts: Sequence[str], held_out: Sequence[str]) -> dict[int, tuple[int, ...]]:
+def near_copies(
+    texts: Sequence[str], held_out: Sequence[str], telling: Telling | None = None
+) -> dict[int, tuple[int, ...]]:
     """For each row of `texts` that is a near copy of rows of `held_out`: the numbers of those, ascending.
 
     Rows with the same known 5-grams and size are looked up once, so that texts from one template cost little.
@@ -124,7 +148,7 @@ def near_copies(texts: Sequence[str], held_out: Sequence[str]) -> dict[int, tupl
     index = _indexed(held_out)
     seen: dict[tuple[bytes, int], tuple[int, ...]] = {}
     found = {}
-    for row, words, first in _known(texts, index):
+    for row, words, first in _known(texts, index, Telling() if telling is None else telling):
         size = len(_grams(words))
         if len(first) < _needed(size):
             continue
@@ -189,12 +213,13 @@ def _are_same(
     return same
 
 
-def _known(texts: Sequence[str], index: _Index) -> Iterator[tuple[int, list[str], NDArray[np.int64]]]:
+def _known(texts: Sequence[str], index: _Index, telling: Telling) -> Iterator[tuple[int, list[str], NDArray[np.int64]]]:
     """Rows that may be near copies: the number, the words, and the first of G of each 5-gram that held-out rows have.
 
     A row has a new 5-gram for each new word after the fourth, which rules out most before they are looked at closely.
     """
     for batch in _batches(texts):
+        telling.far("looking for near copies", batch[0][0], len(texts))
         numbers, ends = array("i"), []
         for _, words in batch:
             numbers.extend(map(index.vocabulary.get, words, repeat(_GAP)))

@@ -13,17 +13,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data.overlap import text_key
+from loraloom.data.overlap import Keys
 from loraloom.data.text_data import Split
 
 
-def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+def hold_out(split: Split, share: float, seed: int, keys: Keys | None = None) -> tuple[Split, Split]:
     """What stays and what is held out, both in the order of their source.
 
     Of each class about `share` of the rows is held out, as near as its groups allow. At least one group is
     held out, and at least one stays: so a class of one group stays.
     """
-    held = held_out_rows([text_key(text) for text in split.texts], split.labels, share, seed)
+    keys = Keys() if keys is None else keys
+    held = held_out_rows(keys.of(split.texts), split.labels, share, seed)
     return split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
 
 

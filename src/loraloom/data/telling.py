@@ -1,0 +1,22 @@
+"""How far a work on many rows is: a line in some seconds, and none of what is done sooner."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+SECONDS = 5.0
+
+
+class Telling:
+    """Hands a sentence to `note` where `SECONDS` have passed since it was made, or since the last one."""
+
+    def __init__(self, note: Callable[[str], None] = lambda _: None) -> None:
+        self._note, self._last = note, time.monotonic()
+
+    def far(self, what: str, done: int, of: int | None = None) -> None:
+        """So many rows of `what` are done, of how many where that is known."""
+        now = time.monotonic()
+        if now - self._last >= SECONDS:
+            self._last = now
+            self._note(f"{what}: {done:,}{'' if of is None else f' of {of:,}'} rows so far")
