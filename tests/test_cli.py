@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -444,8 +445,9 @@ def test_evaluate_repeats_what_the_run_said(
 def test_report_and_schema_print_what_they_made(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:
-    code, out, _ = call(capsys, monkeypatch, "report", str(trained))
-    assert code == 0
+    shutil.rmtree(trained / "cross_fitted")
+    code, out, said = call(capsys, monkeypatch, "report", str(trained))
+    assert (code, said) == (0, "reading and checking the data\njudging the labels of training rows\n")
     assert Path(out.strip()).is_file()
     rows = trained.parent.parent / "other.csv"
     rows.write_text("text\nthe old cat\na new saw\n")

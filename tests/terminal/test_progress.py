@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loraloom.terminal import progress as module
+from loraloom.terminal.console import make_console
 from loraloom.terminal.progress import RowsProgress, progress
 
 
@@ -14,7 +15,7 @@ def test_without_a_bar_how_much_is_to_be_done_is_said_once(
 ) -> None:
     monkeypatch.setenv("TERM", term)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with progress("embedding texts") as told:
+    with progress("embedding texts", make_console(stderr=True)) as told:
         for done in range(3):
             told(done, 1_200)
     assert capsys.readouterr().err == "embedding texts: 1,200\n"

@@ -122,6 +122,16 @@ def test_progress_is_told_up_to_the_last_text(run: Path) -> None:
     assert heard[-1] == len(kept.train) + len(kept.validation) + len(kept.test)
 
 
+def test_what_takes_long_before_and_after_is_told(run: Path) -> None:
+    heard: list[str] = []
+    assert collect(run, note=heard.append) is None
+    assert heard == []
+    shutil.rmtree(run / "similarity")
+    shutil.rmtree(run / "cross_fitted")
+    assert collect(run, note=heard.append) is None
+    assert heard == ["reading and checking the data", "judging the labels of training rows"]
+
+
 def test_damaged_embeddings_are_made_anew(run: Path) -> None:
     (run / "similarity" / "embeddings.safetensors").write_bytes(b"x")
     assert collect(run) is None

@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,20 +196,27 @@ def _ended(run: Path, why: str, exit_code: int = 75, go_on: str | None = None) -
 
 def embed_texts(run: Path, compare_file: Path | None) -> str | None:
     """What the report's section on similarity needs, with progress; returns why it could not be had, if so."""
+    from loraloom.terminal.console import make_console, say
     from loraloom.terminal.progress import progress
     from loraloom.use.similarity import collect
 
-    with progress("embedding texts") as shown:
-        why_not = collect(run, compare_file=compare_file, progress=shown)
+    console = make_console(stderr=True)
+    with progress("embedding texts", console) as shown:
+        why_not = collect(run, compare_file=compare_file, progress=shown, note=partial(say, console))
     if why_not and compare_file:
         typer.echo(f"loraloom: {compare_file} was not compared: {why_not}", err=True)
     return why_not
 
 
-def say_loading(what: str) -> None:
-    """What is loaded, which takes seconds, where somebody waits before a terminal."""
+def say_doing(what: str) -> None:
+    """What is done that takes seconds, where somebody waits before a terminal."""
     if sys.stderr.isatty():
-        typer.echo(f"loading {what}", err=True)
+        typer.echo(what, err=True)
+
+
+def say_loading(what: str) -> None:
+    """What is loaded, as `say_doing` says it."""
+    say_doing(f"loading {what}")
 
 
 def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: Choices) -> None:

@@ -43,6 +43,7 @@ from loraloom.cli.running import (
     print_json,
     print_or_write,
     run_search,
+    say_doing,
     stoppable,
 )
 from loraloom.cli.watchdog import ended_in_time
@@ -280,6 +281,7 @@ def report(
     program = browser() if pdf else None
     why_not = None if no_similarity else embed_texts(run, compare_file)
     second = compare_file is not None
+    say_doing("writing the report")
     if form is Form.md:
         print_or_write(markdown(findings(read_run(run), against, why_not, second=second)), out)
         return

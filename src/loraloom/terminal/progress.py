@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from loraloom.terminal.console import is_drawn_on, make_console, say
@@ -14,12 +15,11 @@ LONG_SECONDS = 2.0
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function that is told how much is done, and of how much; it writes to standard error.
+def progress(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function that is told how much is done, and of how much; what `console` prints meanwhile is above it.
 
     Without a terminal that it can be drawn on it is one line, when the work begins.
     """
-    console = make_console(stderr=True)
     drawn = is_drawn_on(console)
     bar = Progress(
         TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True

@@ -50,6 +50,7 @@ EMBEDDING = "embedding texts by the frozen model, to measure how alike training 
 
 Progress = Callable[[int, int], None]
 """Hears how many texts are done, and of how many."""
+Note = Callable[[str], None]
 UNDER_A_DEADLINE = (
     "a search under a deadline leaves it out unless much time is left; `loraloom report` on this run measures it"
 )
@@ -67,11 +68,12 @@ def collect(
     data: TextData | None = None,
     progress: Progress = lambda _, __: None,
     seconds_left: Callable[[], float] | None = None,
+    note: Note = lambda _: None,
 ) -> str | None:
     """Embeds what RUN/similarity/ lacks, and judges training rows by it; returns why rows were not embedded, or None.
 
     `data` are the run's rows where they are at hand, else they are read again. With `seconds_left` it gives up as soon
-    as the rest would take more than half of them.
+    as the rest would take more than half of them. `note` hears what else takes a while.
 
     Raises:
         DataError: `compare_file` can't be read.
@@ -83,7 +85,7 @@ def collect(
         return "the search has no tested winner yet"
     second = read_second(compare_file, winner) if compare_file else None
     try:
-        _collect(opened, winner, second, data, progress, seconds_left)
+        _collect(opened, winner, second, data, progress, seconds_left, note)
     except StoppedError:  # by a signal, in the middle of it
         raise
     except (LoraloomError, _NotMeasuredError, OSError, RuntimeError, MemoryError) as error:
@@ -133,6 +135,7 @@ def _collect(
     data: TextData | None,
     progress: Progress,
     seconds_left: Callable[[], float] | None,
+    note: Note,
 ) -> None:
     key = embeddings_key(run.recipe, winner)
     if key is None:
@@ -140,7 +143,7 @@ def _collect(
     kept = _kept(run.path, key)
     has_second = second is None or (kept is not None and _is_of(kept.second, second, winner))
     if kept is None:
-        data = _data(run.recipe, key, data)
+        data = _data(run.recipe, key, data, note)
     if kept is None or not has_second:
         texts = _own_texts(data, key, run.recipe) if kept is None and data is not None else {}
         total = sum(len(rows) for _, rows in texts.values())
@@ -154,15 +157,21 @@ def _collect(
             kept = replace(kept, second=_second(run, winner, second, chosen, embed))
             write_embeddings(run.path, kept)
     if not is_cross_fitted(run.path, key, len(winner.labels)):
-        _judge_training_rows(run, kept, winner, data, seconds_left)
+        _judge_training_rows(run, kept, winner, data, seconds_left, note)
 
 
 def _judge_training_rows(
-    run: Run, kept: Embeddings, winner: TrialRecord, data: TextData | None, seconds_left: Callable[[], float] | None
+    run: Run,
+    kept: Embeddings,
+    winner: TrialRecord,
+    data: TextData | None,
+    seconds_left: Callable[[], float] | None,
+    note: Note,
 ) -> None:
     """Cross-fits where the run's rows are to be had; the report says where that was not done."""
     try:
-        train = _data(run.recipe, kept.key, data).train
+        train = _data(run.recipe, kept.key, data, note).train
+        note("judging the labels of training rows")
         cross_fit(run.path, kept, train, len(winner.labels), run.recipe.train.seed, seconds_left)
     except StoppedError:
         raise
@@ -186,12 +195,12 @@ def _is_of(kept: Second | None, rows: SecondRows, winner: TrialRecord) -> bool:
     return (about.digest, about.winner, about.soup_of) == (rows.digest, winner.number, winner.soup_of)
 
 
-def _data(recipe: Recipe, key: Key, data: TextData | None) -> TextData:
+def _data(recipe: Recipe, key: Key, data: TextData | None, note: Note) -> TextData:
     """The run's rows, read again where they are not at hand."""
     if data is None:
         if recipe.from_python:
             raise _NotMeasuredError("rows of the run were given from Python, and are not kept with it")
-        data = load_again(recipe)
+        data = load_again(recipe, note)
     if data.fingerprint != key.data:
         raise _NotMeasuredError(f"the data {data.name!r} have changed since the run")
     return data
