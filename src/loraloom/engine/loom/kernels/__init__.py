@@ -3,8 +3,8 @@
 In bf16 products with their epilogues, norms and attention, as torch.ops.loraloom (`*.cpp`), by instructions that not
 every processor has; in fp32 what stands between products, as torch.ops.loraloom_fp32 (`fp32/*.cpp`), on any.
 
-`load()` and `load_fp32()` compile the sources on first use (ten to twenty seconds, once for a version of source, torch,
-compiler and processor) and keep the library in the cache folder. No OpenMP runtime is linked: libtorch_cpu's own is
+`load()` and `load_fp32()` compile the sources on first use (ten to twenty seconds, once for their version, torch's,
+a compiler and a processor) and keep the library in the cache folder. No OpenMP runtime is linked: libtorch_cpu's own is
 the only one in the process. Rejected: torch.utils.cpp_extension.load, which needs ninja and torch/extension.h and takes
 longer than the compiler alone; wheels per platform, for what a compiler on the spot does better (-march=native).
 """
