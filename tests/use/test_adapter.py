@@ -11,7 +11,7 @@ import pytest
 
 import loraloom
 from bench.random_adapters import save_random_adapter
-from loraloom.errors import AdapterError
+from loraloom.errors import AdapterError, DataError
 from loraloom.study.durable import write_manifest
 from loraloom.use.backbones import Backbones
 
@@ -49,6 +49,15 @@ def test_one_text_instead_of_a_list_is_refused(best: Path) -> None:
         loraloom.load(best).predict("a text")
     with pytest.raises(TypeError, match="a list of texts"):
         next(loraloom.load(best).stream("a text"))
+    with pytest.raises(TypeError, match="a list of texts"):
+        loraloom.load(best).predict(text for text in ["a text"])  # type: ignore[arg-type]
+
+
+def test_a_text_that_no_tokenizer_reads_is_named(best: Path) -> None:
+    adapter = loraloom.load(best)
+    for ask in (adapter.predict, adapter.predict_proba, lambda texts: list(adapter.stream(texts))):
+        with pytest.raises(DataError, match=r"text '\\ud83d': holds half of a surrogate pair"):
+            ask(["caf\u00e9", json.loads('"\\ud83d"')])
 
 
 def test_a_backbone_in_fp32_serves_also_what_was_trained_in_bf16_but_not_the_other_way(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from loraloom import metrics
 from loraloom.calibration import Temperature
 from loraloom.data import Encoded, encode
-from loraloom.errors import AdapterError, RunError
+from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest
 from loraloom.study.integrity import RECIPE
@@ -150,6 +150,7 @@ class Classifier:
 
         Raises:
             TypeError: `texts` is one text, or holds something else.
+            DataError: a text holds what no tokenizer reads.
             AdapterError: a logit is not finite.
         """
         if isinstance(texts, str):
@@ -164,11 +165,14 @@ class Classifier:
         """Logits (N, C).
 
         Raises:
-            TypeError: `texts` is one text, or holds something else.
+            TypeError: `texts` is one text, no list of them, or holds something else.
+            DataError: a text holds what no tokenizer reads.
             AdapterError: a logit is not finite.
         """
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        if isinstance(texts, str) or not hasattr(texts, "__len__") or not all(isinstance(text, str) for text in texts):
             raise TypeError("texts must be a list of texts")
+        if (broken := next(filter(_holds_half, texts), None)) is not None:
+            raise DataError(f"text {broken[:40]!a}: holds half of a surrogate pair, which is no character of a text")
         return self.logits_of(self.encoded(texts))
 
     def encoded(self, texts: Sequence[str]) -> Encoded:
@@ -251,6 +255,15 @@ def _card_in(folder: Path | None) -> str:
         return "" if folder is None else (folder / CARD).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""
+
+
+def _holds_half(text: str) -> bool:
+    """Whether it can't be written as UTF-8: JSON and Python can hold half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def read_adapter_record(folder: Path) -> TrialRecord:
