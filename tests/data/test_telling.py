@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from loraloom.data.telling import SECONDS, Telling
 
 
-def test_a_line_is_told_when_so_many_seconds_have_passed_since_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_is_told_when_so_many_seconds_have_passed_since_the_last() -> None:
     now, heard = 100.0, list[str]()
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    told = Telling(heard.append)
+    told = Telling(heard.append, lambda: now)
     told.far("reading", 1)
     now += SECONDS
     told.far("reading", 1_200)

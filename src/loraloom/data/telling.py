@@ -11,12 +11,12 @@ SECONDS = 5.0
 class Telling:
     """Hands a sentence to `note` where `SECONDS` have passed since it was made, or since the last one."""
 
-    def __init__(self, note: Callable[[str], None] = lambda _: None) -> None:
-        self._note, self._last = note, time.monotonic()
+    def __init__(self, note: Callable[[str], None] = lambda _: None, now: Callable[[], float] = time.monotonic) -> None:
+        self._note, self._now, self._last = note, now, now()
 
     def far(self, what: str, done: int, of: int | None = None) -> None:
         """So many rows of `what` are done, of how many where that is known."""
-        now = time.monotonic()
+        now = self._now()
         if now - self._last >= SECONDS:
             self._last = now
             self._note(f"{what}: {done:,}{'' if of is None else f' of {of:,}'} rows so far")
