@@ -103,13 +103,13 @@ def test_labels_that_are_no_texts_are_those_written_alike() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["even"], "'even' is neither LABEL=SHARE nor, alone, balanced"),
-        (["balanced", "cat=1"], "'balanced' is neither LABEL=SHARE nor, alone, balanced"),
-        (["cat=1", "dog=1"], "'owl' has no share; give --class_shares LABEL=SHARE once for each"),
+        (["even"], "'even' is no label's share; give balanced alone, or each label its share once: LABEL=SHARE"),
+        (["balanced", "cat=1"], "'balanced' is no label's share; give balanced alone"),
+        (["cat=1", "dog=1"], "'owl' has no share; give each label its share once"),
         (["cat=1"], "'dog', 'owl' have no share; give"),
         (
             ["cat=1,dog=1,owl=8"],
-            "'cat=1,dog=1,owl' is none of the labels; .*; give --class_shares LABEL=SHARE once for",
+            "'cat=1,dog=1,owl' is none of the labels; .*; give each label its share once",
         ),
         (["cow=1"], "'cow' is none of the labels; they are 'cat', 'dog', 'owl'"),
         (["cat=1", "cat=2"], "'cat' is given twice"),
@@ -121,9 +121,9 @@ def test_labels_that_are_no_texts_are_those_written_alike() -> None:
         ({}, "'cat', 'dog', 'owl' have no share; give"),
         ({"cat": 1, "dog": 1}, "'owl' has no share; give"),
         ({"cat": 1, "dog": 1, "owl": None}, "'owl=None': 'None' is no share"),
-        ([0.1, 0.1, 0.8], "'0.1' is neither LABEL=SHARE nor, alone, balanced"),
-        (3, "'3' is neither LABEL=SHARE nor, alone, balanced"),
-        ("", "'' is neither LABEL=SHARE nor, alone, balanced"),
+        ([0.1, 0.1, 0.8], "'0.1' is no label's share"),
+        (3, "'3' is no label's share"),
+        ("", "'' is no label's share"),
     ],
 )
 def test_all_else_is_no_shares(given: Any, said: str) -> None:
@@ -184,7 +184,7 @@ def test_one_loaded_adapter_answers_for_any_shares_and_stays_what_it_was(skewed:
 def test_an_adapter_that_can_not_be_told_is_refused_as_it_is_loaded(folder: Path) -> None:
     with pytest.raises(AdapterError, match="which class shares it expects is not known: it keeps no validation"):
         loraloom.load(folder, class_shares="balanced")
-    with pytest.raises(OptionError, match="'even' is neither"):
+    with pytest.raises(OptionError, match="'even' is no label's share"):
         loraloom.load(folder, class_shares="even")
 
 
@@ -343,7 +343,7 @@ def test_evaluate_scores_what_predict_gives(skewed: Path, tmp_path: Path) -> Non
 
 
 def test_shares_that_are_none_are_refused_before_rows_are_scored(skewed: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="'even' is neither"):
+    with pytest.raises(OptionError, match="'even' is no label's share"):
         evaluate(skewed, tmp_path / "not_even_read.csv", class_shares="even")
 
 

@@ -38,7 +38,7 @@ SMALLEST = float(np.finfo(np.float64).tiny)
 """By what is smaller, odds may overflow."""
 MOST_CLASSES = 6
 """That are named, those that differ most."""
-_EACH = "give --class_shares LABEL=SHARE once for each"
+_EACH = "give each label its share once"
 
 ClassShares = str | Mapping[str, float] | Sequence[str]
 """'balanced', a share for each label, or either in the words of the command line."""
@@ -59,7 +59,10 @@ def asked_shares(given: ClassShares, labels: Sequence[str]) -> Floats:
     for one in words:
         label, separator, share = one.rpartition("=")
         if not separator:
-            raise OptionError(f"class_shares: {one!r} is neither LABEL=SHARE nor, alone, {BALANCED}")
+            raise OptionError(
+                f"class_shares: {one!r} is no label's share; give {BALANCED} alone, or each label its share once: "
+                "LABEL=SHARE, in Python a mapping"
+            )
         if label not in labels:
             raise OptionError(f"class_shares: {label!r} is none of the labels; they are {listed(labels)}; {_EACH}")
         if label in found:
