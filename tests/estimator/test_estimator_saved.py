@@ -58,6 +58,9 @@ def test_probabilities_are_for_the_class_shares_that_are_given_before_or_after_f
     assert loaded.predict_proba(TEXTS) == pytest.approx(expected, abs=1e-12)
     assert loaded.get_params()["class_shares"] == {"30": 1, "4": 0, "5": 3}
     assert loaded.set_params(class_shares=None).predict_proba(TEXTS).tolist() == plain.tolist()
+    monkeypatch.setattr(fitted, "class_shares", pd.Series(shares))
+    counted = LoraClassifier.load(fitted.save(tmp_path / "counted"))
+    assert counted.class_shares == {"30": 1, "4": 0, "5": 3}
 
 
 def test_class_shares_that_are_none_are_refused_before_anything_is_trained(tiny_model: Path) -> None:

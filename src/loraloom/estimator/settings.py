@@ -120,10 +120,10 @@ def _set(written: dict[str, Any], field: str, value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """numpy's scalars and arrays, of which grids of parameters are made, as Python's own."""
+    """numpy's scalars and arrays, of which grids of parameters are made, as Python's own; a Series as a mapping."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    if isinstance(value, Mapping):
+    if hasattr(value, "items"):  # a mapping, or a pandas Series
         return {str(key): plain(inner) for key, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
