@@ -59,6 +59,14 @@ def test_a_recipe_without_a_seal_is_taken_as_it_is(tmp_path: Path) -> None:
     assert read_sealed_recipe(tmp_path / "recipe.yaml").lora.r == 3
 
 
+def test_a_recipe_that_is_one_large_hole_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(RunError, match=r"recipe\.yaml: 1,099,511,627,776 bytes is too large for a run's recipe"):
+        read_sealed_recipe(path)
+
+
 def test_a_recipe_that_was_changed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     write_recipe(path, RECIPE)

@@ -37,6 +37,9 @@ def read_sealed_recipe(path: Path) -> Recipe:
         RecipeError: it breaks a rule.
     """
     try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:  # where an adapter comes from anybody, so does the run that its folder lies in
+            raise RunError(f"{path}: {size:,} bytes is too large for a run's recipe; at most {MOST_BYTES:,} are read")
         content = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path}: can't be read: {error.strerror}") from None
