@@ -476,6 +476,7 @@ def test_a_class_that_is_nearly_ten_times_as_rare_is_a_warning_that_says_what_he
     found = _finding(load(train_file=train, validation_file=held, test_file=test), "class_shares")
     assert found.severity == severity
     assert ("--class_shares" in found.sentence) == (severity == "warning")
+    assert ("by class_shares in Python" in found.sentence) == (severity == "warning")
 
 
 def test_shares_are_said_to_be_whole_or_none_only_where_they_are(tmp_path: Path) -> None:

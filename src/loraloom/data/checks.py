@@ -102,7 +102,10 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
         sentence += f": from {most} ({shorten(labels[largest])}) to {least} ({shorten(labels[smallest])})."
     unbalanced = counts[largest] > UNBALANCED * counts[smallest]
     if unbalanced:
-        sentence += " Where what is predicted is less so, tell predict, submit, evaluate or serve by --class_shares."
+        sentence += (
+            " Where what is predicted is less so, say so by --class_shares to predict, submit, evaluate or serve, by "
+            "class_shares in Python."
+        )
     return Finding("class_shares", "warning" if unbalanced else "note", len(train), sentence)
 
 
