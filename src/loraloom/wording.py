@@ -1,10 +1,19 @@
-"""Counts with their nouns, alike in findings, errors, the terminal and reports; and what a terminal obeys."""
+"""Counts with their nouns, alike in findings, errors, the terminal and reports; what a terminal obeys; UTF-8."""
 
 from __future__ import annotations
 
 OBEYED = "[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 """A regular expression of the characters that a terminal obeys: ESC and its like, and what turns the direction of
 writing."""
+
+
+def is_utf8(text: str) -> bool:
+    """Whether it can be written: JSON and names of files can bring half of a surrogate pair, which can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def plural(number: int, noun: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from loraloom.errors import AdapterError, DataError, LoraloomError, RunError
+from loraloom.wording import is_utf8
 
 MANIFEST = "manifest.json"
 _NEW, _OLD = ".new", ".old"
@@ -100,10 +101,8 @@ def refuse_bytes(path: Path) -> None:
     Raises:
         RunError: it is none.
     """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise RunError(f"{str(path)!a}: is no name in UTF-8; rename it, or choose another") from None
+    if not is_utf8(str(path)):
+        raise RunError(f"{str(path)!a}: is no name in UTF-8; rename it, or choose another")
 
 
 def refuse_dangling(path: Path) -> None:

@@ -126,9 +126,8 @@ def why_impossible(
         return "its labels and rows are not lists"
     if probabilities.dtype.kind != "f" or labels.dtype.kind not in "iu" or numbers.dtype.kind not in "iu":
         return "it holds other types than numbers of the right kind"
-    if not np.isfinite(probabilities).all() or probabilities.min() < 0:
-        return "it holds what are not probabilities"
-    if np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max() > SUM_TOLERANCE:
+    are_shares = np.isfinite(probabilities).all() and probabilities.min() >= 0
+    if not are_shares or np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1).max() > SUM_TOLERANCE:
         return "it holds what are not probabilities"
     if labels.min() < 0 or labels.max() >= classes:
         return f"a label is not one of {classes} classes"

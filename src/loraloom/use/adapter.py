@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import filterfalse, islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ from loraloom.use import hub_adapter
 from loraloom.use.adapter_checks import check_files, refuse_code
 from loraloom.use.class_shares import ClassShares, Shift, as_predicted, asked_shares, expected_shares
 from loraloom.use.temperature import fitted_temperature
+from loraloom.wording import is_utf8
 
 _TOKENIZING = Lock()
 """Where a text is cut is a state of a tokenizer, which calls change: one thread at a time. It uses all cores itself."""
@@ -171,7 +172,7 @@ class Classifier:
         """
         if isinstance(texts, str) or not hasattr(texts, "__len__") or not all(isinstance(text, str) for text in texts):
             raise TypeError("texts must be a list of texts")
-        if (broken := next(filter(_holds_half, texts), None)) is not None:
+        if (broken := next(filterfalse(is_utf8, texts), None)) is not None:
             raise DataError(f"text {broken[:40]!a}: holds half of a surrogate pair, which is no character of a text")
         return self.logits_of(self.encoded(texts))
 
@@ -255,15 +256,6 @@ def _card_in(folder: Path | None) -> str:
         return "" if folder is None else (folder / CARD).read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""
-
-
-def _holds_half(text: str) -> bool:
-    """Whether it can't be written as UTF-8: JSON and Python can hold half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def read_adapter_record(folder: Path) -> TrialRecord:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from loraloom.study.record import Dtype
+from loraloom.wording import is_utf8
 
 Name = Annotated[
     str,
@@ -18,10 +19,8 @@ def _is_text(text: str) -> str:
     """Nothing is no text, as in training; nor are halves of characters (lone surrogates), which JSON can spell."""
     if not text or text.isspace():
         raise ValueError("has no text")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("holds half of a character (a lone surrogate)") from None
+    if not is_utf8(text):
+        raise ValueError("holds half of a character (a lone surrogate)")
     return text
 
 
