@@ -17,9 +17,12 @@ from loraloom.execute import workers
 
 
 def fork_workers(patch: pytest.MonkeyPatch) -> None:
-    """Has worker processes forked from this one, where it has used no GPU: its children could not use that."""
+    """Has worker processes forked from this one, where it has used no GPU: its children could not use that.
+
+    Nor from Python 3.12 on, which warns of forks beside threads: on 3.13 some ended by SIGSEGV, late in many tests.
+    """
     cuda: Any = torch.cuda  # whose function has no types
-    if not cuda.is_initialized():
+    if sys.version_info < (3, 12) and not cuda.is_initialized():
         known = {"PIPE": subprocess.PIPE, "TimeoutExpired": subprocess.TimeoutExpired}
         patch.setattr(workers, "subprocess", SimpleNamespace(Popen=_Forked, **known))
 
