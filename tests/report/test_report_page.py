@@ -140,7 +140,7 @@ def test_the_answer_states_accuracy_interval_rows_parameters_and_time(demo: Page
 
 
 def test_sections_begin_with_what_they_found(demo: Page) -> None:
-    assert "Leaderboard 2 other configurations can’t be told from the winner by validation accuracy." in demo.text
+    assert "Leaderboard 2 other configurations can't be told from the winner by validation accuracy." in demo.text
     assert "Data 1,558 train , 222 validation , 445 test rows; the checks found 1 thing to know, below." in demo.text
     assert "Training The validation loss of trial 0003 is lowest at epoch" in demo.text
 
@@ -401,7 +401,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Page:
         "Not enough rows to tell whether sources differ",
         "validation rows are wrong in all 4 trials",
         "Fitted on 222 validation rows, the temperature is",
-        "on test that is",
+        "on test these are",
         "have a label that looks wrong",
         "Training rows were not judged: the winner has learnt their labels",
         "The classes are not equally common (p < 0.001)",

@@ -120,7 +120,7 @@ def test_a_threshold_is_chosen_on_validation_and_tried_on_test() -> None:
         assert each.accuracy == test.right[answered].mean()
         assert validation.right[validation.probabilities.max(axis=1) >= each.threshold].mean() >= each.wanted
     assert [each.coverage for each in found.targets] == sorted((each.coverage for each in found.targets), reverse=True)
-    assert "or more has at least 99 % accuracy on validation; on test that is" in found.verdict
+    assert "sure or more, at least 99 % are right; on test these are" in found.verdict
 
 
 def sure_rows(right: int, wrong: int, sure: float) -> dict[str, Any]:
@@ -141,12 +141,13 @@ def test_a_threshold_is_told_with_what_it_does_on_test_and_how_sure_that_is() ->
     coverage, accuracy = (
         " to ".join(map(percent, interval)) for interval in (wilson_interval(80, 100), wilson_interval(79, 80))
     )
-    begins = "Answering where loraloom predict's confidence is 0.900 or more has at least 99 % accuracy on validation; "
+    begins = "Of the validation rows of which loraloom predict is 0.900 sure or more, at least 99 % are right; "
     assert selective(test, validation).verdict == (
-        f"{begins}on test that is 80 % of the rows ({coverage}), of which 98.8 % are right (95 % interval {accuracy})."
+        f"{begins}on test these are 80 % of the rows ({coverage}), of which 98.8 % are right "
+        f"(95 % interval {accuracy})."
     )
     none = selective(both_rows(sure_rows(70, 0, 0.6), sure_rows(25, 5, 0.6)), validation)
-    assert none.verdict == f"{begins}on test that is 0 % of the rows (0 % to 3.7 %)."
+    assert none.verdict == f"{begins}on test these are 0 % of the rows (0 % to 3.7 %)."
     assert none.targets[0].accuracy_interval is None
 
 

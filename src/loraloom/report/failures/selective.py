@@ -157,8 +157,8 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         return f"Answering every row, it is right in {percent(whole)} of the validation rows: {more}."
     best = next((each for each in targets if each.wanted == 0.99), targets[-1])
     said = (
-        f"Answering where loraloom predict's confidence is {best.from_confidence} or more has at "
-        f"least {100 * best.wanted:g} % accuracy on validation; on test that is {percent(best.coverage)} of the rows "
+        f"Of the validation rows of which loraloom predict is {best.from_confidence} sure or more, at least "
+        f"{100 * best.wanted:g} % are right; on test these are {percent(best.coverage)} of the rows "
         f"({percent(best.coverage_interval[0])} to {percent(best.coverage_interval[1])})"
     )
     if best.accuracy is None or best.accuracy_interval is None:
