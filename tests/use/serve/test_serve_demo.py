@@ -58,7 +58,9 @@ def test_a_text_is_classified_while_it_is_typed_and_its_words_are_weighed(
         expect(page.locator("#bars li")).to_have_count(3)
         expect(page.locator("#words mark")).to_have_count(len(TEXT.split()))
         expect(page.locator("#words")).to_have_text(TEXT)
-        expect(page.locator("#method")).to_contain_text("Occlusion: each word is left out in turn")
+        expect(page.locator("#method")).to_contain_text(
+            "Occlusion: each word is left out in turn, and the stronger a mark is"
+        )
         page.locator("#text").fill("cheese")
         expect(page.locator("#method")).to_contain_text("Occlusion: each character is left out in turn")
         assert page.evaluate("window.pwned") is None
@@ -81,7 +83,7 @@ def test_another_adapter_is_chosen_by_the_keyboard(browser: Browser, server: Run
         page.keyboard.press("Shift+Tab")
         expect(page.locator("#adapter")).to_be_focused()
         page.keyboard.press("f")
-        expect(page.locator("#facts")).to_contain_text("2 labels")
+        expect(page.locator("#facts")).to_contain_text("2 labels, encoder ")
         expect(page.locator("#bars li")).to_have_count(2)
         assert page.locator("#label").text_content() in LABELS["food"]
         assert not said

@@ -55,7 +55,7 @@ function describe() {
     : ", accuracy " + percent(one.test_accuracy) + span + " on " + one.test_rows.toLocaleString("en") + " test rows";
   const told = one.class_shares === null ? ""
     : "; its answers are for the class shares that the server was told" + (score && ", its accuracy is not");
-  at("facts").textContent = one.labels.length + " labels over " + one.backbone + ", "
+  at("facts").textContent = one.labels.length + " labels, encoder " + one.backbone + ", "
     + one.trainable_parameters.toLocaleString("en") + " trained parameters" + score + told;
 }
 
@@ -95,7 +95,7 @@ function marks(text, found) {
   at("words").replaceChildren(...pieces);
   at("method").textContent = found.words.length === 0
     ? "No word was left out: this server computes too few texts at once."
-    : "Occlusion: " + parts(text, found.words) + " left out in turn, and the darker a mark is, the more the probability of “"
+    : "Occlusion: " + parts(text, found.words) + " left out in turn, and the stronger a mark is, the more the probability of “"
       + found.label + "” changes (" + (100 * largest).toFixed(1) + " points at most).";
 }
 
