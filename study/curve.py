@@ -257,14 +257,15 @@ def draw(curves: Curves, path: Path) -> None:
             own = [point for point in curves.points if (point.encoder, point.cap) == (encoder, cap)]
             rows = sorted({point.rows for point in own})
             best = [max(100 * point.accuracy for point in own if point.rows == each) for each in rows]
-            left.plot(rows, best, styles[cap] + "o", color=COLOURS[number % 3], ms=4, label=f"{encoder}, {cap:,}")
+            label = f"{encoder}, at most {cap:,}" if len(encoders) > 1 else f"at most {cap:,}"
+            left.plot(rows, best, styles[cap] + "o", color=COLOURS[number % 3], ms=4, label=label)
     shown = minutes_of(curves.points)
     for cap in CAPS:
         found = {minutes: one for minutes in shown if (one := best_in(curves.points, minutes, cap)) is not None}
         values = [100 * one.accuracy for one in found.values()]
         right.plot(list(found), values, styles[cap] + "o", color="#444444", ms=4, label=f"at most {cap:,}")
         if cap == max(CAPS):
-            _name_points(right, found)
+            _name_points(right, found, several=len(encoders) > 1)
     left.set_xscale("log")
     left.set_xlabel("labelled training rows")
     left.set_ylabel("accuracy on other rows, %")
@@ -273,7 +274,7 @@ def draw(curves: Curves, path: Path) -> None:
     left.set_xticks(rows, [f"{each:,}" for each in rows], fontsize=8)
     right.set_xscale("log")
     right.set_xticks(shown, [str(minutes) for minutes in shown])
-    right.set_xlabel("minutes of training, of as many rows as are useful")
+    right.set_xlabel("minutes of one training")
     right.set_title("… and in so many minutes", loc="left", fontsize=11)
     for axes in (left, right):
         axes.minorticks_off()
@@ -282,16 +283,20 @@ def draw(curves: Curves, path: Path) -> None:
     save(figure, path)
 
 
-def _name_points(axes: Any, found: Mapping[int, Point]) -> None:
-    """Says at each time where another training is the best than before what it is."""
+def _name_points(axes: Any, found: Mapping[int, Point], *, several: bool) -> None:
+    """Says at each time where another training is the best than before what it is, and by which of several encoders.
+
+    To the left of its point: lines come from below and go on to the right.
+    """
     said = None
     for minutes, one in found.items():
-        words = f"{one.encoder}\n{one.rows:,} rows × {one.epochs:g}"
+        words = f"{one.encoder}\n" * several + f"{one.rows:,} rows × {plural(round(one.epochs), 'epoch')}"
         if words != said:
             place = (minutes, 100 * one.accuracy)
-            axes.annotate(words, place, xytext=(0, 6), textcoords="offset points", fontsize=7, ha="center")
+            axes.annotate(words, place, xytext=(-2, 5), textcoords="offset points", fontsize=8, ha="right")
         said = words
-    axes.margins(x=0.15)
+    first, last = min(found), max(found)
+    axes.set_xlim(first * (first / last) ** 0.5 / 2, 1.2 * last)  # for the words at the first point
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.1 * (high - low))  # for the words over the highest point
 

@@ -108,8 +108,9 @@ def _machine(found: Sequence[EncoderFound]) -> Iterator[str]:
     for one in found:
         rows = one.about["rows"]["all"]
         minutes = marked(f"{one.seconds / 60:.0f}", one.disturbed)
+        of = ", the preset's parts" if one.family == "preset" else ""
         yield (
-            f"- **{_subject(one)}**: {one.trials} trials on {rows:,} training rows, compared on {one.compared:,} "
+            f"- **{_subject(one)}**{of}: {one.trials} trials on {rows:,} training rows, compared on {one.compared:,} "
             f"others; {minutes} minutes of training and evaluation on {' and '.join(one.machines)}, "
             f"{one.about['started'][:10]}."
         )

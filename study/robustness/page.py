@@ -35,8 +35,12 @@ items of BBC News of 2022 and 2023, labelled by the section that they appeared i
 that are nearly test rows are left out for all. `python -m study.robustness --rows {rows} --test_rows {tests} --seeds
 {seeds}` repeats all of it.
 
-Made {dates} on {machine}, {cores} cores; loraloom at {revision}. Recipe: {recipe}. Full fine-tuning: {full}. Few rows
-are read more often than `num_train_epochs` says: see the table below.
+Made {dates} on {machine}, {cores} cores; loraloom at {revision}.
+
+- **loraloom**: {recipe}.
+- **Full fine-tuning**: {full}.
+
+Few rows are read more often than `num_train_epochs` says: see the table below.
 {ours}
 {passes}
 An accuracy is in percent, the mean over seeds, with Wilson's 95 % interval for the test rows. A difference is in
@@ -233,13 +237,13 @@ _OF_STUDY = {"train_rows", "test_rows", "sets", "data"}
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:
-    """Settings as `name value`, sections run together."""
+    """Settings as in a recipe, sections run together."""
     flat = [
         (name, inner)
         for section, value in settings.items()
         for name, inner in (value.items() if isinstance(value, Mapping) else ((section, value),))
     ]
-    return ", ".join(f"{name} {value}" for name, value in flat)
+    return ", ".join(f"`{name}: {value}`" for name, value in flat)
 
 
 def _table(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> str:
