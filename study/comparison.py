@@ -7,6 +7,7 @@ is shown, marked, and ranked in no summary.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,15 @@ _INTRODUCTION = """\
 <!-- Made by `python -m study.first --page` of study/results/first/; its text is in study/comparison.py. -->
 
 What a user would pick instead of loraloom, measured: the same training rows, the same encoder, the same machine, the
-same wall clock. These commands measure it again on your machine:
+same wall clock.
+
+{short}## How it was measured
+
+These commands measure it again on your machine:
 
 ```sh
 {commands}
 ```
-
-## How it was measured
 
 - **A tool has so many seconds from the start of its process to its answer**: imports, loading, training and predicting
   all count (but for loraloom's compiled kernels, which a machine makes once). It is told how many, and is ended when
@@ -81,6 +84,17 @@ same wall clock. These commands measure it again on your machine:
   each; another seed may say something else. Every two tools are in `study/results/first_pairs.csv`, with p as it is and
   corrected.
 """
+_SHORT = """\
+## In short
+
+[{title}](#{anchor}): mean ranks by accuracy on {sets} sets, and the lowest difference from the SVM on any of them.
+
+{table}
+
+Each section below is of one time, one encoder and one processor. Of those of one time and encoder, the one with the
+most results stands first.
+
+"""
 _MPNET = "`mpnet`, base-size, all-mpnet-base-v2 (`python -m study.mpnet FOLDER`)"
 _ENCODERS = {"demo": "`demo`, 6 layers, of the extra `demo`", "mpnet": _MPNET}
 
@@ -98,13 +112,49 @@ def page_of(results: Results, environments: dict[str, Any]) -> str:
     """The page, from results that are comparable where they stand in one table."""
     named = sorted({result["encoder"] for result in results if result["encoder"]})
     encoders = "; ".join(_ENCODERS.get(name, f"`{name}`") for name in named) or "none was measured yet"
-    commands = "\n".join(_commands(results))
-    parts = [_INTRODUCTION.format(encoders=encoders, commands=commands, **_readings(results))]
+    sections = sorted(settings_of(results), key=_place)
+    told = {"encoders": encoders, "commands": "\n".join(_commands(results)), "short": _in_short(sections)}
+    parts = [_INTRODUCTION.format(**told, **_readings(results))]
     able = [name for name in PEERS if environments.get(name, {}).get("installed", True)]
-    for setting, group in settings_of(results):
+    for setting, group in sections:
         parts.append("\n".join(_section(setting, group, able)))
     parts += ["\n".join(_tools(environments, results)), "\n".join(_sets({result["set"] for result in results}))]
     return "\n".join(parts) + "\n"
+
+
+def _place(found: tuple[Setting, Results]) -> tuple[int, str, int, int, int, str]:
+    """By time and encoder; of the machines that first where most was measured of tools as they are set up now."""
+    setting, group = found
+    current = sum(not is_earlier(result) for result in group)
+    return setting.seconds, setting.encoder, setting.rows, setting.seed, -current, setting.machine
+
+
+def _in_short(sections: Sequence[tuple[Setting, Results]]) -> str:
+    """The ranks of the first section that has some, and how the sections are ordered; nothing where none has."""
+    for setting, group in sections:
+        measured, title = _by_set(group), _title(setting, group)
+        ranks = mean_ranks(measured, list(PEERS)) if len(measured) > 1 else {}
+        if ranks:
+            ranked = sorted(ranks, key=ranks.__getitem__)
+            lines = [(PEERS[tool].title, f"{ranks[tool]:.2f}", _worst(measured, tool)) for tool in ranked]
+            found = table(("tool", "mean rank", f"worst − {PEERS[BASELINE].title}"), lines)
+            return _SHORT.format(title=title, anchor=_anchor(title), sets=len(measured), table=found)
+    return ""
+
+
+def _title(setting: Setting, group: Results) -> str:
+    return f"{setting.title()}, {group[0]['machine']['machine']['processor']}"
+
+
+def _anchor(title: str) -> str:
+    """Where the site has a heading."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip())
+
+
+def _by_set(group: Results) -> dict[str, Results]:
+    """The results on each set that there are some of."""
+    found = {name: [result for result in group if result["set"] == name] for name in SETS}
+    return {name: results for name, results in found.items() if results}
 
 
 def _commands(results: Results) -> Iterator[str]:
@@ -138,7 +188,7 @@ def _in_words(results: Results, name: str) -> str:
 
 def _section(setting: Setting, group: Results, able: Sequence[str]) -> Iterator[str]:
     machine = group[0]["machine"]["machine"]
-    yield f"## {setting.title()}, {machine['processor']}\n"
+    yield f"## {_title(setting, group)}\n"
     dates = sorted(result["date"][:10] for result in group)
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     yield f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:g} GB; {when}."
@@ -151,8 +201,7 @@ def _section(setting: Setting, group: Results, able: Sequence[str]) -> Iterator[
         yield ""
         yield from (f"- {PEERS[name].title}: {PEERS[name].earlier}" for name in earlier)
     yield ""
-    by_set = {name: [result for result in group if result["set"] == name] for name in SETS}
-    measured = {name: found for name, found in by_set.items() if found}
+    measured = _by_set(group)
     if len(measured) > 1:
         yield from _overview(measured)
     missing: dict[tuple[str, ...], list[str]] = {}

@@ -265,6 +265,29 @@ def test_tools_without_an_encoder_stand_beside_each_encoder_and_busy_times_are_m
     assert page.count("| 61* |") == 2
 
 
+def test_the_page_begins_with_the_ranks_where_most_was_measured_and_that_section_stands_first() -> None:
+    def on(processor: str, *peers: str) -> list[dict[str, Any]]:
+        machine = {"machine": {"processor": processor, "cores": 2, "memory_gb": 25.3}}
+        rights = {"svm": 150, "loraloom": 190, "probe": 160}
+        return [
+            made_up(peer, rights[peer], set_name=name, machine=machine) for peer in peers for name in ("trec", "r8")
+        ]
+
+    page = page_of([*on("A", "loraloom", "svm"), *on("Z (family 7)", "loraloom", "svm", "probe")], {})
+    assert re.findall(r"^## 20 min, encoder demo, (.*)", page, re.MULTILINE) == ["Z (family 7)", "A"]
+    short = page.partition("## In short")[2].partition("## How it was measured")[0]
+    assert (
+        "[20 min, encoder demo, Z (family 7)](#20-min-encoder-demo-z-family-7): mean ranks by accuracy on 2 sets"
+        in short
+    )
+    assert [line.split("|")[1:4] for line in short.splitlines() if line.startswith("| ")][2:] == [
+        [" loraloom, default search ", " 1.00 ", " +20.0 pp (r8) "],
+        [" logistic regression on frozen embeddings ", " 2.00 ", " +5.0 pp (r8) "],
+        [" TF-IDF + linear SVM ", " 3.00 ", "   "],
+    ]
+    assert "## In short" not in page_of(on("A", "loraloom"), {})
+
+
 def test_results_of_different_rows_are_not_compared() -> None:
     with pytest.raises(DataError, match="trec: results are of different rows"):
         page_of([made_up("svm", 150), made_up("probe", 160, data="other")], {})
