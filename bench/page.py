@@ -17,7 +17,7 @@ from typing import Any
 from bench.cases import CASES, MEGA_BATCH
 from bench.comparison import Comparison, met
 from bench.measure import RESULTS, ROOT
-from bench.page_engines import accuracy, machine_section
+from bench.page_engines import accuracy, in_short, machine_section
 from bench.page_searches import deadlines, grid, ledger
 from bench.serve import CLIENTS
 from loraloom.report.markdown.text import figures
@@ -33,7 +33,7 @@ one run. `make bench` repeats it on your machine (but for the grid and the deadl
 and `python -m bench.deadlines`) and writes this page anew; `python -m bench.engines base` measures one case
 (`{names}`), and `--quick` shows in a few minutes that everything runs.
 
-## How it was measured
+{short}## How it was measured
 
 - **Each measurement is a process of its own**, so that its peak memory is its own and nothing is left in a cache
   (but for loraloom's compiled kernels, which a machine makes once). Peers take turns, in an order that is turned round
@@ -142,15 +142,22 @@ def page(results: Path) -> str:
         ("serve.json", _serve),
         ("report.json", _report),
     )
-    parts = [_INTRODUCTION.format(names="`, `".join(case.name for case in CASES), mega=MEGA_BATCH)]
-    for folder in sorted(path for path in (results / "engines").glob("*") if path.is_dir()):
-        found = [path for case in CASES if (path := folder / f"{case.name}.json").is_file()]
-        if found:
-            parts += ["\n".join(machine_section([Comparison.read(path) for path in found])) + "\n"]
+    machines = _machines(results / "engines")
+    names = "`, `".join(case.name for case in CASES)
+    parts = [_INTRODUCTION.format(names=names, mega=MEGA_BATCH, short=in_short(machines))]
+    parts += ["\n".join(machine_section(found)) + "\n" for found in machines]
     for pattern, section in sections:
         for path in sorted(results.glob(pattern)):
             parts += ["\n".join(section(json.loads(path.read_text(encoding="utf-8")))) + "\n"]
     return "\n".join(parts)
+
+
+def _machines(folder: Path) -> list[list[Comparison]]:
+    """The cases of each machine; those of most cases first."""
+    places = sorted(path for path in folder.glob("*") if path.is_dir())
+    each = [[path for case in CASES if (path := place / f"{case.name}.json").is_file()] for place in places]
+    found = [[Comparison.read(path) for path in paths] for paths in each if paths]
+    return sorted(found, key=lambda comparisons: -len(comparisons))
 
 
 def _predict(found: dict[str, Any]) -> Iterator[str]:

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bench.cases import MEGA_BATCH
 from bench.comparison import Comparison, met
 from loraloom.report.markdown.text import figures
+
+_SHORT = """\
+## In short
+
+How many times as fast loraloom is as HF Trainer + PEFT, tuned in the way that was the fastest of all that were
+measured. As it comes, HF Trainer is slower; the goals, and which of them are missed, stand with each processor.
+
+{table}
+
+{cases}
+
+"""
+
+
+def in_short(machines: Sequence[Sequence[Comparison]]) -> str:
+    """How many times as fast loraloom is, by machine and case; nothing where nothing was measured."""
+    if not machines:
+        return ""
+    titles = {one.case: one.title for found in machines for one in found}
+    lines = []
+    for found in machines:
+        times = {one.case: _times(one) for one in found}
+        lines.append([found[0].machine["machine"]["processor"], *(times.get(case, "") for case in titles)])
+    cases = "\n".join(f"- **{case}**: {title}" for case, title in titles.items())
+    return _SHORT.format(table=figures(("processor", *titles), lines), cases=cases)
+
+
+def _times(comparison: Comparison) -> str:
+    """As fast as the fastest of HF Trainer's ways."""
+    times = [line.loom_is_times for line in comparison.lines if line.loom_is_times is not None]
+    return f"{min(times):.2f} ×"
 
 
 def machine_section(comparisons: list[Comparison]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import multiprocessing
 import pickle
+import re
 import sys
 import time
 from dataclasses import replace
@@ -62,6 +63,20 @@ def test_a_search_that_is_late_fails_the_bench_and_is_on_the_page(
 
 def test_what_is_published_is_what_the_results_say() -> None:
     assert page(RESULTS) == PAGE.read_text(encoding="utf-8"), "python -m bench.page writes it"
+
+
+def test_the_page_begins_with_the_ratios_and_the_processor_of_most_cases_stands_first() -> None:
+    _, short, *machines = re.split(r"^## (?:In short|On .*)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in short.splitlines() if line.startswith("| ")
+    ]
+    (_, *cases), *places = (line for line in lines if not line[0].startswith("---"))
+    measured = [
+        dict(re.findall(r"^### (\w+):[^#]*?\(fastest\)[^\n]* ([\d.]+ ×)", machine, re.MULTILINE))
+        for machine in machines
+    ]
+    assert [len(one) for one in measured] == sorted(map(len, measured), reverse=True)
+    assert [place[1:] for place in places] == [[one.get(case, "") for case in cases] for one in measured]
 
 
 def test_the_docs_say_between_which_ratios_training_is_as_fast_as_the_fastest_trainer() -> None:
