@@ -88,8 +88,8 @@ def escaped(text: str) -> str:
 
 
 def _first(text: str) -> str:
-    """The first sentence of a command's help."""
-    return escaped(re.split(r"(?<=[.:;])\s", text.strip().replace("\n", " "), maxsplit=1)[0].rstrip(":;"))
+    """The first line of a command's help, as `loraloom --help` has it."""
+    return escaped(text.strip().splitlines()[0].rstrip("."))
 
 
 def _cell(text: str) -> str:

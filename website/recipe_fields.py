@@ -9,7 +9,11 @@ from loraloom.recipe import json_schema
 from loraloom.recipe.axes import Recipe
 from loraloom.recipe.fields import NOT_AXES, SECTIONS, Section
 
-HEAD = """# Recipe
+HEAD = """---
+search: {boost: 2}  # who looks for a field is to find it here, and then where else it is spoken of
+---
+
+# Recipe
 
 A recipe is a YAML file. Every field has a default, and any can be set from the command line: `--set lora.r=8`. Names
 are those of PEFT's `LoraConfig` and transformers' `TrainingArguments`. This page is made of the code, as `loraloom
@@ -22,7 +26,10 @@ its field has its default, or what `otherwise` says:
 ```yaml
 train:
   lr_scheduler_type: [constant, linear, cosine]
-  warmup_steps: {values: [0, 100], when: {train.lr_scheduler_type: [linear, cosine]}, otherwise: 0}
+  warmup_steps:
+    values: [0, 100]
+    when: {train.lr_scheduler_type: [linear, cosine]}
+    otherwise: 0
 ```
 
 An unknown field, a wrong type or a value that breaks its rule is refused with the file, the line, the field, the value

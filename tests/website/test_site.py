@@ -95,6 +95,7 @@ def test_the_picture_of_a_terminal_is_of_a_search_that_ended_and_fetches_nothing
 
 def test_the_reference_has_every_command_and_option() -> None:
     page = commands_page()
+    assert "- [`search`](#search): Search a recipe's space under its budget: the main job\n" in page
     for name in ("search", "resume", "train", "predict", "serve", "doctor"):
         assert f"## {name} " in page
     for option in ("--set FIELD=VALUE", "--deadline TIME", "--on_error", "--max_body_bytes", "--allow_leak"):
