@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from loraloom.calibration import at_temperature, confidence_of
 from loraloom.metrics import wilson_interval
-from loraloom.report.failures.calibrated import as_used, calibrated, loss_interval
+from loraloom.report.failures.calibrated import as_used, calibrated, confidence_gap, loss_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.selective import selective
 from loraloom.report.wording import percent
@@ -19,7 +20,6 @@ from tests.report.failures.judged_rows import drawn_rows, judged_rows
 def test_a_model_that_is_too_sure_is_said_to_be_and_a_temperature_mends_it() -> None:
     found = calibrated(drawn_rows(1, 800, 2.5), drawn_rows(2, 800, 2.5, split="validation"))
     assert "too sure of itself" in found.verdict
-    assert found.gap_interval[0] > 0
     assert found.mended is not None
     assert found.mended.temperature.interval[0] < 2.5 < found.mended.temperature.interval[1]
     assert found.mended.loss.is_certain
@@ -33,19 +33,23 @@ def test_a_model_that_is_not_sure_enough_is_said_to_be() -> None:
 
 
 def test_a_model_that_is_too_sure_is_never_said_to_be_wrong_both_ways() -> None:
-    verdicts = [calibrated(drawn_rows(seed, 200, 2.0, spread=20), None) for seed in range(20)]
-    unknown = [each for each in verdicts if each.verdict.startswith("Its confidence is wrong, though on average not")]
-    assert unknown
-    assert all(each.gap_interval[0] <= 0 <= each.gap_interval[1] for each in unknown)
-    assert not [each for each in verdicts if "both ways" in each.verdict]
+    drawn = [drawn_rows(seed, 200, 2.0, spread=20) for seed in range(20)]
+    verdicts = [calibrated(judged, None).verdict for judged in drawn]
+    unknown = [said.startswith("Its confidence is wrong, though on average not") for said in verdicts]
+    assert any(unknown)
+    gaps = [confidence_gap(judged.right, confidence_of(judged.probabilities))[1] for judged in compress(drawn, unknown)]
+    assert all(low <= 0 <= high for low, high in gaps)
+    assert not [said for said in verdicts if "both ways" in said]
 
 
 def test_where_no_row_is_wrong_the_gap_is_as_sure_as_so_many_rows_make_the_accuracy() -> None:
     shares = np.where(np.arange(2) == (np.arange(200) % 2)[:, None], 0.93, 0.07)
-    found = calibrated(judged_rows([True] * 200, probabilities=shares), None)
+    judged = judged_rows([True] * 200, probabilities=shares)
     low, _ = wilson_interval(200, 200)
-    assert found.gap_interval == pytest.approx((-0.07, 0.93 - low))
-    assert "confidence less accuracy is −7.0 pp on average (95 % interval −7.0 … −5.1 pp)" in found.verdict
+    gap, interval = confidence_gap(judged.right, confidence_of(judged.probabilities))
+    assert (gap, *interval) == pytest.approx((-0.07, -0.07, 0.93 - low))
+    said = calibrated(judged, None).verdict
+    assert "confidence less accuracy is −7.0 pp on average (95 % interval −7.0 … −5.1 pp)" in said
 
 
 def test_a_calibrated_model_is_left_alone() -> None:

@@ -49,15 +49,11 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Whether two splits have the classes in like shares: `v` is Cramér's V, `moved` the rows' share to re-label.
-
-    `moved_by_chance` is the mean of it where their rows are dealt to them by chance.
-    """
+    """Whether two splits have the classes in like shares: `v` is Cramér's V, `moved` the rows' share to re-label."""
 
     split: str
     v: float
     moved: float
-    moved_by_chance: float
     p: float
     verdict: str
 
@@ -142,7 +138,7 @@ def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Dri
             f"Its classes differ {size} from training's ({p_value(p)}, Cramér's V {v:.2f}): {percent(moved)} of its "
             f"rows would have to be of other classes to be alike, where chance alone makes it {percent(by_chance)}."
         )
-    return Drift(split, v, moved, by_chance, p, verdict)
+    return Drift(split, v, moved, p, verdict)
 
 
 def cramers_v(table: Floats) -> float:

@@ -70,19 +70,13 @@ class Mended:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """`error` is the expected calibration error, `ceiling` what 95 % of well-calibrated models stay below.
-
-    `gap` is mean confidence less accuracy: above 0 the model is too sure. `p` tests that all confidences hold.
-    """
+    """`error` is the expected calibration error, `ceiling` what 95 % of well-calibrated models stay below."""
 
     split: str
     rows: int
     bins: tuple[Bin, ...]
     error: float
-    p: float
     ceiling: float
-    gap: float
-    gap_interval: Interval
     mended: Mended | None
     verdict: str
     remedy: str
@@ -94,7 +88,6 @@ def calibrated(judged: Judged, validation: Judged | None) -> Calibrated:
     generator = np.random.default_rng(0)
     p, ceiling = calibration_test(right, sure, generator)
     error = float(calibration_errors(right, sure)[0])
-    gap, interval = confidence_gap(right, sure)
     fitted = mended = None
     if judged.split == "test" and validation is not None:
         fitted = fit_temperature(validation.labels, validation.probabilities)
@@ -104,12 +97,9 @@ def calibrated(judged: Judged, validation: Judged | None) -> Calibrated:
         rows=int(right.size),
         bins=reliability(right, sure),
         error=error,
-        p=p,
         ceiling=ceiling,
-        gap=gap,
-        gap_interval=interval,
         mended=mended,
-        verdict=_verdict(p, error, ceiling, gap, interval),
+        verdict=_verdict(p, error, ceiling, *confidence_gap(right, sure)),
         remedy=_remedy(judged, fitted, mended),
     )
 
