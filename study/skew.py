@@ -106,7 +106,7 @@ def measure(case: Skew, seed: int) -> Draw:
             ensemble = load_ensemble([place / "best"])
             of_asked[weight] = ensemble.probabilities(ensemble.encoded(texts))[0]
             if weight == "none":
-                expected = expected_shares(place / "best", winner, ensemble.members[0].temperature)
+                expected = expected_shares(place / "best", winner, ensemble.members[0].classifier.temperature)
     found = _accuracies(of_asked, expected, labels[asked], np.bincount(labels[trained]))
     return Draw(seed, winner.train_rows or 0, found)
 

@@ -22,7 +22,7 @@ from loraloom.study.evidence import read_predicted
 from loraloom.study.integrity import write_recipe
 from loraloom.study.record import read_record
 from loraloom.study.run import Run
-from loraloom.use.class_shares import asked_shares, expected_shares, shift_of
+from loraloom.use.class_shares import as_predicted, asked_shares, expected_shares
 from loraloom.use.ensemble import load_ensemble
 from loraloom.use.evaluate import evaluate
 from loraloom.use.origin import training_rows
@@ -132,10 +132,10 @@ def test_all_else_is_no_shares(given: Any, said: str) -> None:
 
 
 def test_an_adapter_expects_the_mean_of_its_probabilities_at_its_temperature(skewed: Path) -> None:
-    predicted, (member,) = read_predicted(skewed, 3), load_ensemble([skewed]).members
+    predicted, fitted = read_predicted(skewed, 3), fitted_temperature(skewed, read_record(skewed))
     assert predicted is not None
-    assert member.temperature is not None
-    mean = at_temperature(predicted.probabilities, member.temperature.value).mean(axis=0)
+    assert fitted is not None
+    mean = at_temperature(predicted.probabilities, fitted.value).mean(axis=0)
     assert expected_of(skewed) == pytest.approx(mean)
     assert mean == pytest.approx([0.8, 0.1, 0.1], abs=0.04)
 
@@ -224,9 +224,7 @@ def test_validation_rows_of_other_shares_are_weighed_as_training_rows(unlike: Pa
     best = unlike / "best"
     record, predicted = read_record(best), read_predicted(best, 3)
     assert predicted is not None
-    (member,) = load_ensemble([best]).members
-    heat = 1.0 if member.temperature is None else member.temperature.value
-    shares = at_temperature(predicted.probabilities, heat)
+    shares = as_predicted(predicted.probabilities.astype(np.float64), fitted_temperature(best, record), None)
     rows = training_rows(best, record)
     assert rows is not None
     assert min(rows.values()) <= 4
@@ -245,8 +243,8 @@ def test_a_refit_expects_shares_of_all_rows_that_it_was_trained_on(unlike: Path,
     assert predicted is not None
     assert rows is not None
     assert min(rows.values()) > 4
-    (member,) = load_ensemble([run / "best"]).members
-    shares = at_temperature(predicted.probabilities, 1.0 if member.temperature is None else member.temperature.value)
+    fitted = fitted_temperature(run / "best", read_record(run / "best"))
+    shares = as_predicted(predicted.probabilities.astype(np.float64), fitted, None)
     by_class = [rows[label] * shares[predicted.labels == n].mean(axis=0) for n, label in enumerate(record.labels)]
     assert expected_of(run / "refit") == pytest.approx(np.sum(by_class, axis=0) / sum(rows.values()), rel=1e-9)
 
@@ -314,7 +312,7 @@ def test_kept_shares_that_are_none_are_refused(folder: Path, tmp_path: Path, exp
     write_manifest(folder)
     said = r"class_shares\.json: (holds no shares|can't be read)"
     with pytest.raises(AdapterError, match=said):
-        shift_of(folder, read_record(folder), "balanced", None)
+        expected_shares(folder, read_record(folder), None)
     with pytest.raises(AdapterError, match=said):  # and are not missing from a copy without a word
         LoraClassifier.load(folder).save(tmp_path / "copy")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import copy
 import csv
 import gc
 import gzip
@@ -381,11 +382,14 @@ def test_parts_by_other_options_are_not_gone_on_with(
     with pytest.raises(KeyboardInterrupt):
         run(one, source, out, Heard(3))
     choices: dict[str, Any] = {"text_column": {"text_column": ("text",)}, "min_confidence": {"min_confidence": 0.0}}
-    if option == "temperature":
-        ensemble = Ensemble(one._backbones, [replace(one.members[0], temperature=Temperature(2.0, (1.5, 2.5), 400))])
-    if option == "class_shares":
-        half = np.full(len(one.labels), 1 / len(one.labels))
-        ensemble = Ensemble(one._backbones, [replace(one.members[0], shift=Shift(one.labels, half, half))])
+    if option in ("temperature", "class_shares"):
+        told = copy.copy(one.members[0].classifier)
+        ensemble = Ensemble(one._backbones, [replace(one.members[0], classifier=told)])
+        if option == "temperature":
+            told.temperature = Temperature(2.0, (1.5, 2.5), 400)
+        else:
+            half = np.full(len(one.labels), 1 / len(one.labels))
+            told.shift = Shift(one.labels, half, half)
     if option == "type":
         monkeypatch.setattr("loraloom.use.adapter.Classifier.dtype", "bf16")
     heard = Heard()
@@ -899,7 +903,7 @@ def test_an_ensemble_is_the_mean_of_probabilities_whatever_the_order_of_labels(
     run(both, source, tmp_path / "out.csv")
     rows = read_csv(tmp_path / "out.csv")
     assert list(rows[0])[3:] == ["prediction", "confidence", "prediction_a", "prediction_b"]
-    alone = [load_ensemble([folder]).members[0].classifier for folder in folders[:2]]
+    alone = [load(folder) for folder in folders[:2]]
     first, second = (own.predict_proba(sentences(20)) for own in alone)
     mean = (first + second[:, ::-1]) / 2
     assert [float(row["confidence"]) for row in rows] == pytest.approx(mean.max(axis=1).tolist(), abs=1e-4)

@@ -18,6 +18,7 @@ from loraloom.study.evidence import read_predicted
 from loraloom.study.record import Result, Score, read_record
 from loraloom.use.ensemble import load_ensemble
 from loraloom.use.evaluate import evaluate
+from loraloom.use.temperature import fitted_temperature
 from tests.use.hub_server import hub_server, speak_to
 from tests.use.validated import LABELS, TEXTS, keep_validation
 
@@ -29,21 +30,21 @@ def test_a_temperature_is_applied_where_validation_rows_show_that_it_is_needed(
     folder: Path, sharpness: float, needed: bool
 ) -> None:
     keep_validation(folder, sharpness)
-    (member,) = load_ensemble([folder]).members
-    assert (member.temperature is not None) == needed
-    texts = TEXTS
-    raw = member.classifier.predict_proba(texts)
+    raw = loraloom.load(folder).predict_proba(TEXTS)
     ensemble = load_ensemble([folder])
-    (found,) = ensemble.probabilities(ensemble.encoded(texts))
+    classifier = ensemble.members[0].classifier
+    (found,) = ensemble.probabilities(ensemble.encoded(TEXTS))
     assert (found.argmax(axis=1) == raw.argmax(axis=1)).all()
+    assert classifier.predict_proba(TEXTS).tolist() == found.tolist()  # it knows of its temperature, and nobody else
     if needed:
-        assert member.temperature is not None
-        assert member.temperature.value == pytest.approx(sharpness, rel=0.25)
-        assert np.allclose(found, at_temperature(raw, member.temperature.value), atol=1e-6)
+        assert classifier.temperature is not None
+        assert classifier.temperature.value == pytest.approx(sharpness, rel=0.25)
+        assert np.allclose(found, at_temperature(raw, classifier.temperature.value), atol=1e-6)
     else:
+        assert classifier.temperature is None
         assert np.allclose(found, raw, atol=1e-6)
     (without,) = load_ensemble([folder], temperature=False).members
-    assert without.temperature is None
+    assert without.classifier.temperature is None
 
 
 @pytest.mark.parametrize("of_another", [False, True])
@@ -56,7 +57,7 @@ def test_validation_predictions_of_another_trial_give_no_temperature(folder: Pat
     record = read_record(folder).model_copy(update={"result": Result(validation=score)})
     (folder / "trial.json").write_text(record.model_dump_json())
     write_manifest(folder)
-    assert (load_ensemble([folder]).members[0].temperature is None) == of_another
+    assert (load_ensemble([folder]).members[0].classifier.temperature is None) == of_another
 
 
 def test_the_temperature_of_single_texts_is_said_on_standard_error(
@@ -79,7 +80,7 @@ def test_a_model_that_is_right_in_a_few_rows_gets_no_temperature(folder: Path, r
     tensors: dict[str, Any] = {"probabilities": shares, "labels": labels, "rows": np.arange(rows, dtype=np.int32)}
     (folder / "validation.safetensors").write_bytes(save(tensors))
     write_manifest(folder)
-    found = load_ensemble([folder]).members[0].temperature
+    found = fitted_temperature(folder, read_record(folder))
     assert (found is not None) == needed
     if found is not None:  # in 60 of 60 rows, where 48 were to be expected
         assert 0.3 < found.value < 0.6
@@ -132,10 +133,10 @@ def test_evaluate_scores_the_confidences_of_predict_beside_the_models_own(
     if not needed:
         assert found["predict"] is None
         return
-    (member,) = load_ensemble([folder]).members
-    assert member.temperature is not None
+    fitted = fitted_temperature(folder, read_record(folder))
+    assert fitted is not None
     expected = {
-        "temperature": member.temperature.value,
+        "temperature": fitted.value,
         "log_loss": metrics.log_loss(range(3), shares),
         "expected_calibration_error": metrics.expected_calibration_error(range(3), shares),
     }

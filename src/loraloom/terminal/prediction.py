@@ -19,14 +19,13 @@ def adjustment_lines(ensemble: Ensemble) -> Iterator[str]:
     for member in ensemble.members:
         if said := earlier_winner(member.folder, member.classifier.record):
             yield said
-        if member.temperature is not None:
-            fitted = member.temperature
+        if (fitted := member.classifier.temperature) is not None:
             yield (
                 f"temperature {fitted.value:.2f} of {member.folder}, fitted on {fitted.rows:,} validation rows "
                 "(--no_temperature leaves it out)"
             )
-        if member.shift is not None:
-            yield f"class shares of {member.folder}: {member.shift}"
+        if (shift := member.classifier.shift) is not None:
+            yield f"class shares of {member.folder}: {shift}"
 
 
 def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Iterator[str]:

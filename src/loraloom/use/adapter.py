@@ -64,8 +64,9 @@ class Classifier:
         self._known_tokens = known_tokens
         self._card = _card_in(folder)
         self.temperature: Temperature | None = None
+        """What its logits are divided by, where it was told (`load_ensemble`, `for_class_shares`)."""
         self.shift: Shift | None = None
-        """For which class shares it answers, and at which temperature, where it was told (`for_class_shares`)."""
+        """For which class shares it answers, where it was told (`for_class_shares`)."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -143,7 +144,7 @@ class Classifier:
         return self.probabilities_of(self.logits(texts))
 
     def probabilities_of(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probabilities (N, C) of its logits (N, C), for the class shares that it was told."""
+        """Probabilities (N, C) of its logits (N, C), at the temperature and for the class shares that it was told."""
         return as_predicted(metrics.softmax(logits), self.temperature, self.shift)
 
     def stream(self, texts: Iterable[str]) -> Iterator[Prediction]:

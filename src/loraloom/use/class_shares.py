@@ -124,18 +124,6 @@ def as_predicted(probabilities: Floats, temperature: Temperature | None, shift: 
     return probabilities if shift is None else at_odds(probabilities, shift.odds)
 
 
-def shift_of(folder: Path, record: TrialRecord, asked: ClassShares | None, fitted: Temperature | None) -> Shift | None:
-    """What `asked` says of the adapter in `folder`, whose temperature is `fitted`; None where nothing is asked.
-
-    Raises:
-        OptionError: see `asked_shares`.
-        AdapterError: see `expected_shares`.
-    """
-    if asked is None:
-        return None
-    return Shift(record.labels, asked_shares(asked, record.labels), expected_shares(folder, record, fitted))
-
-
 def expected_shares(folder: Path, record: TrialRecord, fitted: Temperature | None) -> Floats:
     """The shares (C,) of classes that the adapter in `folder` expects at its temperature `fitted`, each above 0.
 

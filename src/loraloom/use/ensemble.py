@@ -12,29 +12,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom import metrics
-from loraloom.calibration import Temperature
 from loraloom.data import Encoded
 from loraloom.data.text_data import listed
 from loraloom.errors import AdapterError, OptionError
 from loraloom.use.adapter import Classifier, adapter_folder, refuse_unreadable
 from loraloom.use.backbones import Backbones
-from loraloom.use.class_shares import ClassShares, Shift, as_predicted, shift_of
+from loraloom.use.class_shares import ClassShares
 from loraloom.use.temperature import fitted_temperature
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An adapter, its name in columns, and its temperature where it has one.
-
-    `shift` says in which shares classes are asked of it, where that is told.
-    """
+    """An adapter, and its name in columns."""
 
     name: str
     folder: Path
     classifier: Classifier
-    temperature: Temperature | None
-    shift: Shift | None = None
 
 
 class Ensemble:
@@ -96,8 +89,7 @@ class Ensemble:
         logits = self._backbones.logits([member.classifier for member in self.members], rows)
         found = []
         for member, values, columns in zip(self.members, logits, self._columns, strict=True):
-            shares = as_predicted(metrics.softmax(values), member.temperature, member.shift)
-            found.append(shares[:, columns])
+            found.append(member.classifier.probabilities_of(values)[:, columns])
         return np.stack(found)
 
 
@@ -123,9 +115,11 @@ def load_ensemble(
     members = []
     for folder, name in zip(folders, column_names(given), strict=True):
         classifier = backbones.add(folder)
-        fitted = fitted_temperature(folder, classifier.record) if temperature else None
-        shift = shift_of(folder, classifier.record, class_shares, fitted)
-        members.append(Member(name, folder, classifier, fitted, shift))
+        if class_shares is not None:
+            classifier = classifier.for_class_shares(class_shares)
+        elif temperature:
+            classifier.temperature = fitted_temperature(folder, classifier.record)
+        members.append(Member(name, folder, classifier))
     return Ensemble(backbones, members)
 
 

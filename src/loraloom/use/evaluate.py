@@ -19,7 +19,7 @@ from loraloom.data.overlap import text_key
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
-from loraloom.use.class_shares import ClassShares, Shift, as_predicted, shift_of
+from loraloom.use.class_shares import ClassShares, Shift, asked_shares
 from loraloom.use.origin import earlier_winner, rows_of
 from loraloom.use.temperature import fitted_temperature
 
@@ -162,15 +162,15 @@ def evaluate(
     folder = adapter_folder(adapter)
     record = read_adapter_record(folder)
     fitted = fitted_temperature(folder, record)
-    shift = shift_of(folder, record, class_shares, fitted)
+    if class_shares is not None:
+        asked_shares(class_shares, record.labels)  # refused before rows are read
     split, note = labelled_rows(record, test_file, text_column, label_column)
-    classifier: Classifier = load(folder)
+    classifier = load(folder, class_shares=class_shares)
     probabilities = classifier.predict_proba(split.texts)
-    if shift is not None:
-        probabilities = as_predicted(probabilities, fitted, shift)
     scores = metrics.score(split.labels, probabilities)
     of_run, unknown = _of_run(folder, record, split.texts)
     note = "; ".join(filter(None, (note, unknown, earlier_winner(folder, record)))) or None
+    shift = classifier.shift
     predicted = _divided(fitted, split, probabilities) if shift is None else None
     return Evaluated(
         str(adapter), str(test_file), record.labels, scores, note, **of_run, predicted=predicted, shift=shift

@@ -312,6 +312,7 @@ class _Pass:
 
     def _identity(self, output: Output) -> Identity:
         members = self.ensemble.members
+        classifiers = [member.classifier for member in members]
         return Identity(
             input=fingerprint(Path(self.source)),
             adapter=[[member.name, *identity(member.folder)] for member in members],
@@ -319,9 +320,9 @@ class _Pass:
                 "kind": [output.suffix, Path(self.source).suffixes],
                 "text_column": self.choices.text_column,
                 "min_confidence": self.choices.min_confidence,
-                "odds": [None if m.shift is None else m.shift.odds.tolist() for m in members],
-                "temperatures": [None if m.temperature is None else m.temperature.value for m in members],
-                "types": [member.classifier.dtype for member in members],
+                "odds": [None if one.shift is None else one.shift.odds.tolist() for one in classifiers],
+                "temperatures": [None if one.temperature is None else one.temperature.value for one in classifiers],
+                "types": [one.dtype for one in classifiers],
                 "window": [ROWS, CHARACTERS, "of all cells"],
             },
             version=own_version(),

@@ -118,7 +118,7 @@ def submit(
     notes = [id_note, f"texts from {listed(columns)}", f"labels are {written.why}: {listed(written.labels)}"]
     if said := earlier_winner(folder, record):
         notes.append(said)
-    if (shift := ensemble.members[0].shift) is not None:
+    if (shift := ensemble.members[0].classifier.shift) is not None:
         notes.append(f"class shares: {shift}")
     if empty:
         have = "has" if empty == 1 else "have"
