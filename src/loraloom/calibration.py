@@ -36,7 +36,7 @@ SPREAD = math.log(2) / 1.96
 MOST_DRAWN = 2_000_000
 """Outcomes of rows that are drawn at once."""
 MOST_AT_ONCE = 1 << 16
-"""Probabilities whose loss is computed at once: what is made of them stays in a processor's cache."""
+"""Probabilities that are computed with at once: what is made of them stays in a processor's cache."""
 
 Flags = NDArray[np.bool_]
 
@@ -186,8 +186,7 @@ def temperature_towards(probabilities: ArrayLike, wanted: ArrayLike) -> float:
 
 def _loss_at(logs: Floats, of_wanted: float) -> Callable[[float], float]:
     """The cross-entropy of all rows by the temperature's logarithm; `of_wanted` is the sum of `logs` as wanted."""
-    rows = max(1, MOST_AT_ONCE // logs.shape[1])
-    parts = [logs[start : start + rows] for start in range(0, len(logs), rows)]
+    parts = [logs[rows] for rows in rows_at_once(*logs.shape)]
 
     def loss(log_temperature: float) -> float:
         temperature = math.exp(log_temperature)
@@ -195,6 +194,12 @@ def _loss_at(logs: Floats, of_wanted: float) -> Callable[[float], float]:
         return float(np.log(sums).sum()) - of_wanted / temperature
 
     return loss
+
+
+def rows_at_once(rows: int, classes: int) -> list[slice]:
+    """Probabilities (N, C) in parts of some rows, of which copies may be made."""
+    step = max(1, MOST_AT_ONCE // classes)
+    return [slice(start, start + step) for start in range(0, rows, step)]
 
 
 def _least(loss: Callable[[float], float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import pandas as pd
 import pytest
 
 import loraloom
-from loraloom import LoraClassifier, cli, metrics
-from loraloom.calibration import at_odds, at_temperature
+from loraloom import LoraClassifier, calibration, cli, metrics
+from loraloom.calibration import Temperature, at_odds, at_temperature
 from loraloom.errors import AdapterError, OptionError
 from loraloom.metrics import Floats
 from loraloom.study.durable import write_manifest
-from loraloom.study.evidence import read_predicted
+from loraloom.study.evidence import Predicted, read_predicted, write_predicted
 from loraloom.study.integrity import write_recipe
 from loraloom.study.record import read_record
 from loraloom.study.run import Run
@@ -138,6 +139,28 @@ def test_an_adapter_expects_the_mean_of_its_probabilities_at_its_temperature(ske
     mean = at_temperature(predicted.probabilities, fitted.value).mean(axis=0)
     assert expected_of(skewed) == pytest.approx(mean)
     assert mean == pytest.approx([0.8, 0.1, 0.1], abs=0.04)
+
+
+def test_what_is_expected_of_many_classes_is_computed_without_a_second_copy_of_their_predictions(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes, rows = 500, 4_000
+    shares = np.random.default_rng(0).dirichlet(np.ones(classes), rows).astype(np.float32)
+    labels = np.random.default_rng(1).integers(0, classes, rows)
+    write_predicted(folder, Predicted(shares, labels, np.arange(rows)))
+    write_manifest(folder)
+    record = read_record(folder).model_copy(update={"labels": tuple(map(str, range(classes)))})
+    fitted = Temperature(1.5, (1.2, 1.8), rows)
+    mean = at_temperature(shares, 1.5).mean(axis=0)
+    tracemalloc.start()
+    try:
+        found = expected_shares(folder, record, fitted)
+        assert tracemalloc.get_traced_memory()[1] < 2 * shares.nbytes
+    finally:
+        tracemalloc.stop()
+    monkeypatch.setattr(calibration, "MOST_AT_ONCE", 7 * classes)
+    assert expected_shares(folder, record, fitted) == pytest.approx(found, rel=1e-12)
+    assert found == pytest.approx(mean, rel=1e-12)
 
 
 def test_answers_are_those_of_the_shares_that_are_asked(skewed: Path) -> None:

@@ -86,10 +86,10 @@ def read_predicted(folder: Path, classes: int, rows: int | None = None) -> Predi
     except AdapterError as error:
         raise RunError(f"{error}; its rows are left out") from None
     from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors.numpy import load_file
 
     try:
-        parts = load(path.read_bytes())
+        parts = load_file(path)
         probabilities, labels, numbers = parts["probabilities"], parts["labels"], parts["rows"]
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{path}: can't be read: {type(error).__name__}; its rows are left out") from None

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from loraloom.calibration import Temperature, at_odds, at_temperature
+from loraloom.calibration import Temperature, at_odds, at_temperature, rows_at_once
 from loraloom.data import shorten
 from loraloom.data.text_data import listed
 from loraloom.errors import AdapterError, OptionError, RunError
@@ -147,20 +147,19 @@ def _expected(folder: Path, record: TrialRecord, fitted: Temperature | None) -> 
         return str(error)
     if predicted is None or not agrees(predicted, record):
         return f"it keeps no validation predictions of its own; {_INSTEAD}"
-    shares = as_predicted(predicted.probabilities.astype(np.float64), fitted, None)
-    counts = np.bincount(predicted.labels, minlength=len(record.labels))
     training = training_rows(folder, record)
-    if training is None:
-        if record.configuration.data.validation_file is not None:
-            return (
-                "its validation rows came from a file of their own, and no run at hand tells the classes of its "
-                f"training rows; {_INSTEAD}"
-            )
-        return _normalised(shares.mean(axis=0))
-    rows = np.array([training.get(label, 0) for label in record.labels], dtype=np.float64)
+    if training is None and record.configuration.data.validation_file is not None:
+        return (
+            "its validation rows came from a file of their own, and no run at hand tells the classes of its "
+            f"training rows; {_INSTEAD}"
+        )
+    counts = np.bincount(predicted.labels, minlength=len(record.labels))
+    rows = counts if training is None else np.array([training.get(label, 0) for label in record.labels])
     of_row = (rows / np.maximum(1, counts))[predicted.labels]
-    # A class without validation rows counts as if all its training rows were known.
-    return _normalised(of_row @ shares + np.where(counts, 0, rows))
+    expected = np.where(counts, 0.0, rows)  # a class without validation rows: as if all its training rows were known
+    for part in rows_at_once(*predicted.probabilities.shape):
+        expected += of_row[part] @ as_predicted(predicted.probabilities[part].astype(np.float64), fitted, None)
+    return _normalised(expected)
 
 
 _INSTEAD = "give the adapter in its run, such as RUN/best, or leave out class_shares"
