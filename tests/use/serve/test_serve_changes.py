@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bench.random_adapters import save_random_adapter
+from loraloom.use.adapter import Classifier
+from loraloom.use.class_shares import ClassShares
 from loraloom.use.serve.batching import Batcher
 from loraloom.use.serve.limits import Access, Settings
-from loraloom.use.serve.registry import Served
+from loraloom.use.serve.registry import Served, TakenNameError
 from tests.use.serve.servers import client_of, load_registry
 from tests.use.test_hostile_adapters import KINDS, changed
 
@@ -181,3 +185,28 @@ def test_a_hostile_adapter_is_refused_and_the_server_goes_on(
     assert re.search(says, answer.json()["error"])
     assert "\n" not in answer.json()["error"]
     assert client.post("/v1/classify", json={"texts": ["a"]}, headers=ADMIN).status_code == 200
+
+
+def test_an_adapter_that_takes_long_to_be_read_keeps_no_other_from_coming_and_going(
+    validated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = load_registry({"animals": validated}, "balanced")
+    reading, go_on = threading.Event(), threading.Event()
+    for_class_shares = Classifier.for_class_shares
+
+    def slow(classifier: Classifier, class_shares: ClassShares) -> Classifier:
+        reading.set()
+        assert go_on.wait(20)
+        return for_class_shares(classifier, class_shares)
+
+    with ThreadPoolExecutor(1) as pool, monkeypatch.context() as patched:
+        patched.setattr(Classifier, "for_class_shares", slow)
+        coming = pool.submit(registry.add, "slow", validated)
+        assert reading.wait(20)
+        patched.undo()
+        registry.remove("animals")
+        registry.add("slow", validated)  # which is there first
+        go_on.set()
+        with pytest.raises(TakenNameError, match="'slow' is served already"):
+            coming.result()
+    assert [served.name for served in registry.all()] == ["slow"]

@@ -73,12 +73,17 @@ class Registry:
             LoraloomError: the name is not one, or the adapter can't be loaded.
         """
         check_name(name)
+        self._refuse_taken(name)
+        # Not within the lock: it may take long, and other adapters are added and removed meanwhile.
+        served = Served(name, self._told(self.backbones.add(folder, only_known=only_known), folder))
         with self._changing:
-            if name in self._served:
-                raise TakenNameError(f"name: {name!r} is served already; remove it first, or choose another name")
-            served = Served(name, self._told(self.backbones.add(folder, only_known=only_known), folder))
+            self._refuse_taken(name)
             self._served = {**self._served, name: served}
         return served
+
+    def _refuse_taken(self, name: str) -> None:
+        if name in self._served:
+            raise TakenNameError(f"name: {name!r} is served already; remove it first, or choose another name")
 
     def _told(self, classifier: Classifier, folder: Path) -> Classifier:
         if self._class_shares is None:
