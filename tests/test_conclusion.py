@@ -14,6 +14,7 @@ import pytest
 import loraloom
 from loraloom import conclusion, pipeline, preparation
 from loraloom.conclusion import _given_up, _in_the_time, _reasons
+from loraloom.data import telling
 from loraloom.errors import LoraloomError, StoppedError
 from loraloom.execute.driver import Ending
 from loraloom.execute.stopping import Stop
@@ -125,6 +126,23 @@ def test_a_look_at_the_test_rows_is_noted_though_it_comes_to_nothing(
         loraloom.search(tiny_recipe, tmp_path / "run")
     (command,) = read_commands(tmp_path / "run")
     assert (command.ended, command.why, command.tested) == ("failed", "the test fails", (0,))
+
+
+def test_it_is_told_how_far_the_test_of_many_rows_is(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    class Ear(Watcher):
+        def note(self, sentence: str) -> None:
+            said.append(sentence)
+
+    monkeypatch.setattr(telling, "SECONDS", 0.0)
+    winner = pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", watcher=Ear())
+    assert winner.result is not None
+    assert winner.result.test is not None
+    rows = winner.result.test.examples
+    assert said[said.index("testing the winner, trial 0") + 1] == f"testing: {rows} of {rows} rows so far"
 
 
 def test_a_grid_drops_points_over_the_cap_and_says_so(

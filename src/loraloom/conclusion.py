@@ -121,7 +121,7 @@ def _crown(
         return best
     watcher.note(f"testing the winner, trial {winner.number}{' with its other seeds' if winner.is_soup else ''}")
     log.tests(winner.number)
-    tested, predictions = test_winner(load(folder), place.data.test)
+    tested, predictions = test_winner(load(folder), place.data.test, watcher.note)
     run.publish_best(folder, tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
     return tested
 

@@ -94,7 +94,7 @@ def refit(
             for trial, folder in zip(trials, folders, strict=True):
                 _train_again(place, trial, folder, watcher, stop)
             watcher.note("testing it")
-            refitted = _publish(run, winner, folders, place)
+            refitted = _publish(run, winner, folders, place, watcher.note)
             discard(work)
             return refitted
 
@@ -219,7 +219,9 @@ def _record(place: Workplace, winner: TrialRecord, configuration: Configuration,
     Recorder(place).write(Proposal(winner.number, winner.point, configuration), job, outcome)
 
 
-def _publish(run: Run, winner: TrialRecord, folders: Sequence[Path], place: Workplace) -> TrialRecord:
+def _publish(
+    run: Run, winner: TrialRecord, folders: Sequence[Path], place: Workplace, note: Callable[[str], None]
+) -> TrialRecord:
     """Makes RUN/refit of what was trained in `folders`, their mean if they are several, and tests it as it is loaded.
 
     Raises:
@@ -240,7 +242,7 @@ def _publish(run: Run, winner: TrialRecord, folders: Sequence[Path], place: Work
                 shutil.copyfile(folders[0] / name, new / name)
             write_manifest(new)
             classifier = backbones.add(new)
-        tested, predictions = test_winner(classifier, place.data.test)
+        tested, predictions = test_winner(classifier, place.data.test, note)
         assert tested.result is not None
         assert winner.result is not None
         result = Result(validation=winner.result.validation, test=tested.result.test)

@@ -75,7 +75,7 @@ def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -
             place = prepare_again(run, watcher, in_memory, command_on("soup", run.path, run.recipe))
             made = mix_seeds(run, place, seeds, watcher)
             watcher.note("testing it")
-            tested, predictions = test_winner(load(run.path / SOUP), place.data.test)
+            tested, predictions = test_winner(load(run.path / SOUP), place.data.test, watcher.note)
             run.publish(run.path / SOUP, tested, {TEST_PREDICTIONS: predictions, CARD: model_card(run.path, tested)})
             return replace(made, record=tested)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from transformers import DebertaV2Config
 
 import loraloom
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError, DataError
 from loraloom.study.durable import write_manifest
 from loraloom.use.backbones import Backbones
+from tests.numerics.architectures import CONFIGS, save_model
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,19 @@ def test_texts_of_any_length_and_number_are_predicted_in_order(best: Path) -> No
     alone = [classifier.predict_proba([text])[0] for text in texts[:20]]
     assert np.allclose(together[:20], alone, atol=2e-5)
     assert [p.label for p in classifier.stream(iter(texts))] == classifier.predict(texts)
+
+
+@pytest.mark.parametrize("by_loom", [True, False])
+def test_logits_of_many_texts_are_told_batch_by_batch(tmp_path: Path, *, by_loom: bool) -> None:
+    config: Any = (
+        CONFIGS["bert"]() if by_loom else DebertaV2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+    )
+    model = save_model("bert", tmp_path / "model", config)
+    classifier = loraloom.load(save_random_adapter(tmp_path / "adapter", model))
+    done: list[int] = []
+    encoded = classifier.encoded(["w1 w2 w3 w4 w5 w6"] * 700)  # 341 of them are a batch
+    classifier.logits_of(encoded, done.append)
+    assert done == [341, 682, 700]
 
 
 def test_texts_longer_than_the_backbone_reads_are_refused_at_once(copy: Path) -> None:

@@ -7,7 +7,7 @@ in if this machine is fast in it, else in fp32; by transformers and PEFT where i
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import filterfalse, islice
@@ -49,9 +49,9 @@ class Prediction:
 
 
 class Forward(Protocol):
-    """What gives logits (N, C) of encoded rows."""
+    """What gives logits (N, C) of encoded rows, and tells `done` after each batch how many rows have theirs."""
 
-    def logits(self, encoded: Encoded, classes: int) -> NDArray[np.float32]: ...
+    def logits(self, encoded: Encoded, classes: int, done: Callable[[int], None] = ...) -> NDArray[np.float32]: ...
 
 
 class Classifier:
@@ -190,8 +190,8 @@ class Classifier:
             found[row] = f"the token {name!r}, which its model has no embedding of"
         return found
 
-    def logits_of(self, encoded: Encoded) -> NDArray[np.float32]:
-        """Logits (N, C) of what `encoded` gives.
+    def logits_of(self, encoded: Encoded, done: Callable[[int], None] = lambda _: None) -> NDArray[np.float32]:
+        """Logits (N, C) of what `encoded` gives; `done` hears after each batch how many rows have theirs.
 
         Raises:
             AdapterError: the model can't read a text, or a logit is not finite.
@@ -199,7 +199,7 @@ class Classifier:
         refuse_unreadable(self.unreadable(encoded), len(encoded))
         if not len(encoded):
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        logits = self.forward.logits(encoded, len(self.labels))
+        logits = self.forward.logits(encoded, len(self.labels), done)
         if not np.isfinite(logits).all():
             raise not_finite()
         return logits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from loraloom import metrics
 from loraloom.calibration import Temperature, at_temperature
 from loraloom.data import Split, read_labelled
 from loraloom.data.overlap import text_key
+from loraloom.data.telling import Telling
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
@@ -24,10 +25,14 @@ from loraloom.use.origin import earlier_winner, rows_of
 from loraloom.use.temperature import fitted_temperature
 
 
-def test_winner(classifier: Classifier, test: Split) -> tuple[TrialRecord, str]:
-    """The record of an adapter as loaded with its result on `test`, and the lines of test_predictions.jsonl."""
-    encoded = classifier.encoded(test.texts)
-    probabilities = metrics.softmax(classifier.logits_of(encoded))
+def test_winner(classifier: Classifier, test: Split, note: Callable[[str], None]) -> tuple[TrialRecord, str]:
+    """The record of an adapter as loaded with its result on `test`, and the lines of test_predictions.jsonl.
+
+    `note` hears in some seconds how far it is.
+    """
+    encoded, telling = classifier.encoded(test.texts), Telling(note)
+    logits = classifier.logits_of(encoded, lambda done: telling.far("testing", done, len(encoded)))
+    probabilities = metrics.softmax(logits)
     scores = metrics.score(test.labels, probabilities)
     record = classifier.record
     assert record.result is not None

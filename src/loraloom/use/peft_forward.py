@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,18 +29,22 @@ class PeftForward:
         model.requires_grad_(requires_grad=False)
         self._model, self._collate = model.eval(), DataCollatorWithPadding(tokenizer)
 
-    def logits(self, encoded: Encoded, classes: int) -> NDArray[np.float32]:
-        """Logits (N, C) of encoded rows, in their order."""
+    def logits(
+        self, encoded: Encoded, classes: int, done: Callable[[int], None] = lambda _: None
+    ) -> NDArray[np.float32]:
+        """Logits (N, C) of encoded rows, in their order; `done` hears after each batch how many rows have theirs."""
         import torch
 
         from loraloom.engine.loom.evaluation import by_length
 
-        logits = np.zeros((len(encoded), classes), dtype=np.float32)
+        logits, computed = np.zeros((len(encoded), classes), dtype=np.float32), 0
         device = next(self._model.parameters()).device
         with torch.inference_mode():
             for rows in by_length(np.diff(encoded.offsets)):
                 batch = cast(Any, self._collate([encoded[int(row)] for row in rows])).to(device)
                 logits[rows] = self._model(**batch).logits.float().cpu().numpy()
+                computed += len(rows)
+                done(computed)
         return logits
 
 

@@ -48,9 +48,19 @@ def by_length(lengths: NDArray[np.int64], tokens: int = TOKENS) -> Iterator[Ints
         start += count
 
 
-def gather(parts: Iterable[Chunk], shape: tuple[int, int], logits_of: Callable[[Chunk], Tensor]) -> NDArray[np.float32]:
-    """Logits of all rows in their own order; `shape` is (N, C)."""
-    logits = np.zeros(shape, dtype=np.float32)
+def gather(
+    parts: Iterable[Chunk],
+    shape: tuple[int, int],
+    logits_of: Callable[[Chunk], Tensor],
+    done: Callable[[int], None] = lambda _: None,
+) -> NDArray[np.float32]:
+    """Logits of all rows in their own order; `shape` is (N, C).
+
+    `done` hears after each batch how many rows have theirs.
+    """
+    logits, rows = np.zeros(shape, dtype=np.float32), 0
     for part in parts:
         logits[part.rows] = logits_of(part).float().cpu().numpy()
+        rows += len(part.rows)
+        done(rows)
     return logits

@@ -7,7 +7,7 @@ pooling. An adapter costs its own parameters in fp32 and as the products read th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,12 @@ class Inference:
         keep_freed_memory()
 
     @torch.inference_mode()
-    def logits(self, encoded: Encoded, classes: int) -> NDArray[np.float32]:
-        """Logits (N, C) of encoded rows, in their order."""
+    def logits(
+        self, encoded: Encoded, classes: int, done: Callable[[int], None] = lambda _: None
+    ) -> NDArray[np.float32]:
+        """Logits (N, C) of encoded rows, in their order; `done` hears after each batch how many rows have theirs."""
         parts = chunks(encoded, self.frozen.anatomy.embedding, self.frozen.device)
-        return gather(parts, (len(encoded), classes), lambda part: self.of_batch(part.tokens))
+        return gather(parts, (len(encoded), classes), lambda part: self.of_batch(part.tokens), done)
 
     def of_batch(self, tokens: Tokens) -> Tensor:
         """Logits (B, C) of one batch."""
