@@ -147,7 +147,7 @@ def recipe_of(sampler: str, pruner: str = "none", resource: str = "epochs") -> R
 def pace_of(recipe: Recipe) -> Pace:
     """What a search without a deadline is planned as: rungs, where they are of rows."""
     task = Task(recipe, TASK_ROWS, TASK_ROWS // 10, 2, recipe.search.n_trials)
-    return Pace(task, make_plan(task, Costs(), None))
+    return Pace(task, make_plan(task, Costs(), None, slots=1))
 
 
 class Filled:
@@ -233,7 +233,7 @@ def measure(folder: Path, recipe: Recipe, trials: int, repeats: int) -> Line:
         path = Path(shutil.copy(folder / LEDGER, copy))
         before, start = _resident(), time.perf_counter()
         ledger = Ledger(path, make_pruner(recipe))
-        proposals = Proposals(recipe, ledger, lambda _: None, pace_of(recipe))
+        proposals = Proposals(recipe, ledger, lambda _: None, pace_of(recipe), rows=(None, None))
         terminal = _terminal(run, recipe, proposals)
         leaderboard = LiveLeaderboard(Path(copy) / LEADERBOARD, "accuracy", run.records())
         leaderboard.write()

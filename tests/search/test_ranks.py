@@ -140,9 +140,9 @@ def test_a_trial_is_chosen_by_as_many_looks_among_a_thousand_as_among_a_hundred(
     found = {}
     for trials in (100, 1_000):
         ledger: Any = InMemoryLedger()
-        proposals = Proposals(recipe, ledger, lambda _: None, pace := Pace(clock=Clock(seconds)))
+        proposals = Proposals(recipe, ledger, lambda _: None, pace := Pace(clock=Clock(seconds)), rows=(None, None))
         pace.task = Task(recipe, 6_000, 300, 2, 2_000)
-        pace.plan = make_plan(pace.task, pace.costs, None)
+        pace.plan = make_plan(pace.task, pace.costs, None, slots=1)
         values = random.Random(0)  # noqa: S311
         for _ in range(trials):
             proposal = proposals.next()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,10 @@ from loraloom.search.clock import (
 )
 
 NOON = datetime(2026, 11, 25, 12, 0).timestamp()
+
+
+def _clock_of(max_seconds: float | None, deadline: str | datetime | None = None, **options: Any) -> Clock:
+    return make_clock(max_seconds, deadline, None, **options)
 
 
 class _Hand:
@@ -111,16 +116,16 @@ def test_a_deadline_that_is_none_or_has_passed_is_refused(written: str, said: st
 
 def test_a_command_has_ten_years_at_most_or_no_limit() -> None:
     assert fields.MOST_SECONDS == MOST_SECONDS
-    assert make_clock(MOST_SECONDS).max_seconds == MOST_SECONDS
-    assert make_clock(math.inf).max_seconds is None
+    assert _clock_of(MOST_SECONDS).max_seconds == MOST_SECONDS
+    assert _clock_of(math.inf).max_seconds is None
     for seconds in (0, -1, 1e10, 1e18, math.nan):
         with pytest.raises(RecipeError, match=r"^--max_seconds: .* must be over 0 and at most 315,360,000, ten years"):
-            make_clock(seconds, option="--max_seconds")
+            _clock_of(seconds, option="--max_seconds")
         if seconds >= 1e10:
             with pytest.raises(RecipeError, match=r"budget\.max_seconds: .* is too large"):
                 read_recipe({"budget": {"max_seconds": seconds}})
     with pytest.raises(RecipeError, match=r"^--deadline: 9999-01-01T00:00 is further away than ten years"):
-        make_clock(None, "9999-01-01T00:00")
+        _clock_of(None, "9999-01-01T00:00")
 
 
 def test_slurm_s_end_counts_where_there_is_one() -> None:
@@ -142,32 +147,32 @@ def test_a_slurm_job_without_a_limit_has_none() -> None:
 def test_the_earliest_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
-    assert make_clock(3600).max_seconds == 3600
-    assert make_clock(None).max_seconds is None
+    assert _clock_of(3600).max_seconds == 3600
+    assert _clock_of(None).max_seconds is None
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
-    assert make_clock(3600).max_seconds == pytest.approx(100, abs=5)
-    assert make_clock(20).max_seconds == 20
+    assert _clock_of(3600).max_seconds == pytest.approx(100, abs=5)
+    assert _clock_of(20).max_seconds == 20
 
 
 def test_what_the_earliest_deadline_is_of_is_what_is_to_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
     soon = datetime.fromtimestamp(time.time() + 5)
-    assert make_clock(3).option == "budget.max_seconds"
-    assert make_clock(3, option="--max_seconds").option == "--max_seconds"
-    assert make_clock(3600, soon, called=True).option == "deadline"
+    assert _clock_of(3).option == "budget.max_seconds"
+    assert _clock_of(3, option="--max_seconds").option == "--max_seconds"
+    assert _clock_of(3600, soon, called=True).option == "deadline"
     with pytest.raises(BudgetError, match=r"give it 2\d s \(--deadline\)$"):
-        make_clock(3600, soon).refuse_too_little()
+        _clock_of(3600, soon).refuse_too_little()
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 3))
-    assert make_clock(2, soon).option == "budget.max_seconds"
+    assert _clock_of(2, soon).option == "budget.max_seconds"
     with pytest.raises(BudgetError, match=r"give it 2\d s \(the SLURM job's end\)$"):
-        make_clock(3600, soon).refuse_too_little()
+        _clock_of(3600, soon).refuse_too_little()
 
 
 @pytest.mark.parametrize(("called", "option"), [(False, "--deadline"), (True, "deadline")])
 def test_a_deadline_that_is_none_is_called_as_it_was_given(option: str, *, called: bool) -> None:
     with pytest.raises(RecipeError, match=f"^{option}: 'yesterday' is no point in time"):
-        make_clock(None, "yesterday", called=called)
+        _clock_of(None, "yesterday", called=called)
 
 
 def test_what_follows_the_last_trial_is_slower_where_the_machine_has_become_slower() -> None:

@@ -62,13 +62,13 @@ class _Simulated:
         clock = Clock(self.seconds, lambda: self.at, reserve=5.0)
         ledger: Any = self.ledger
         pace = Pace(clock=clock)
-        proposals = Proposals(self.recipe, ledger, lambda _: None, pace)
+        proposals = Proposals(self.recipe, ledger, lambda _: None, pace, rows=(None, None))
         pace.left_out = self.left_out
         if self.left_out:
             proposals.listing.leave_out()
         pace.task = Task(self.recipe, self.rows, EVAL_ROWS, 4, proposals.listing.configurations)
         pace.costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
-        pace.plan = make_plan(pace.task, pace.costs, clock.training_seconds_left)
+        pace.plan = make_plan(pace.task, pace.costs, clock.training_seconds_left, slots=1)
         self.before()
         for proposal in proposals.interrupted():
             self._train(proposal, ledger, pace)
@@ -183,7 +183,7 @@ def test_where_everything_fits_everything_is_trained_in_full() -> None:
 @pytest.mark.parametrize("pruner", ["halving", "hyperband"])
 def test_a_pruner_that_is_asked_for_has_its_rungs_where_everything_fits_too(pruner: str) -> None:
     costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
-    plan = make_plan(Task(_recipe(pruner=pruner), 2_000, EVAL_ROWS, 4, 36), costs, 100_000)
+    plan = make_plan(Task(_recipe(pruner=pruner), 2_000, EVAL_ROWS, 4, 36), costs, 100_000, slots=1)
     assert (plan.rungs, plan.finalists, plan.seeds) == ((223, 667, None), FINALISTS, MORE_SEEDS)
 
 
@@ -220,7 +220,7 @@ def test_a_part_of_the_rows_is_never_less_than_a_row_of_each_class() -> None:
     task = Task(read_recipe({}), 1_000_000, EVAL_ROWS, 77, 1)
     costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
     with pytest.raises(BudgetError, match="one on 77 rows takes"):
-        make_plan(task, costs, 1.2)  # which would do for 50
+        make_plan(task, costs, 1.2, slots=1)  # which would do for 50
 
 
 def test_finals_are_kept_time_for_where_the_machine_slows_down() -> None:
@@ -246,7 +246,7 @@ def test_finals_that_were_begun_are_not_to_come(rows: int, seconds: float | None
     for count in range(len(found.trained) + 1):
         ledger: Any = InMemoryLedger()
         ledger.kept = found.ledger.kept[:count]
-        begun = Proposals(found.recipe, ledger, lambda _: None, pace)
+        begun = Proposals(found.recipe, ledger, lambda _: None, pace, rows=(None, None))
         outlook = look_ahead(pace, 9, tried=begun.tried, ended=count, finals_begun=begun.finals_begun)
         to_come.append(outlook.finals.trials)
     plan = pace.plan
@@ -265,7 +265,7 @@ def test_without_finals_all_seeds_are_to_come_but_those_that_have_ended() -> Non
 @pytest.mark.parametrize("configurations", [1, 2])
 def test_there_are_no_more_finalists_to_come_than_configurations(configurations: int) -> None:
     task = Task(_recipe(pruner="halving"), 2_000, EVAL_ROWS, 4, configurations)
-    pace = Pace(task, make_plan(task, Costs(), None))
+    pace = Pace(task, make_plan(task, Costs(), None, slots=1))
     outlook = look_ahead(pace, configurations, tried=0, ended=0, finals_begun=0)
     assert outlook.finalists == configurations
     assert outlook.finals.trials == 2 * configurations
@@ -320,9 +320,9 @@ def test_a_pruner_gives_more_rows_to_the_better_third(pruner: str) -> None:
 
 def test_nobody_leaves_a_rung_while_another_worker_is_at_a_trial_on_it() -> None:
     recipe, ledger, pace = _recipe(pruner="halving"), InMemoryLedger(), Pace()
-    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace)
+    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace, rows=(None, None))
     pace.task = Task(recipe, 6_000, EVAL_ROWS, 4, proposals.listing.configurations)
-    pace.plan = make_plan(pace.task, pace.costs, None)
+    pace.plan = make_plan(pace.task, pace.costs, None, slots=1)
     rungs = []
     while going := list(iter(proposals.next, None)):
         rungs.append({proposal.configuration.data.max_train_samples for proposal in going})
@@ -440,8 +440,8 @@ def test_token_ids_have_their_time_in_a_plan(pruner: str) -> None:
     task = Task(read_recipe({"search": {"pruner": pruner}}), 1_000, 300, 4, 1)
     costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5, encode_row_seconds=0.01)])
     each, shared = costs.seconds(task.kinds[0], 1_000, 300), costs.shared_seconds(task.kinds[0], 1_000, 300)
-    assert make_plan(task, costs, each + SHARED_PARTS * shared + 0.1) == Plan()
-    part = make_plan(task, costs, each + shared)
+    assert make_plan(task, costs, each + SHARED_PARTS * shared + 0.1, slots=1) == Plan()
+    part = make_plan(task, costs, each + shared, slots=1)
     assert (part.finalists, part.seeds) == (None, 1)
     assert 0 < (part.top or 0) < 1_000
 
@@ -496,7 +496,7 @@ def test_a_trial_that_fits_into_all_the_time_is_trained_though_it_takes_more_tha
     costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5)])
     task = Task(recipe, 20_000, 300, 4, 3)
     least = costs.seconds(task.dearest(costs), FEWEST_ROWS, task.validated(FEWEST_ROWS))
-    plan = make_plan(task, costs, 1.1 * least)
+    plan = make_plan(task, costs, 1.1 * least, slots=1)
     assert (plan.finalists, plan.seeds) == (1, 1)
     assert FEWEST_ROWS <= (plan.top or 0) < 100
 
@@ -507,7 +507,7 @@ def test_trials_that_run_at_once_take_the_time_of_one() -> None:
     costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
     one = costs.seconds(task.dearest(costs), 5_000, EVAL_ROWS)
     assert make_plan(task, costs, 2.5 * one, slots=4) == Plan(seeds=2)  # 8 trials, 4 at once
-    assert make_plan(task, costs, 2.5 * one).finalists == 1
+    assert make_plan(task, costs, 2.5 * one, slots=1).finalists == 1
     assert make_plan(task, costs, 1.7 * one, slots=2).finalists == 1  # each of them still takes its own time
 
 
@@ -553,12 +553,12 @@ def test_a_grid_whose_points_fit_is_trained_in_full_though_as_many_of_the_deares
     recipe = read_recipe({"train": {"num_train_epochs": [1, 2, 4, 8]}})
     costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5)])
     every = tuple(map(recipe.configuration, recipe.grid()))
-    assert make_plan(Task(recipe, 1_000, 300, 4, 4), costs, 200).finalists is not None
-    assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 200).finalists is None
-    assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 150).finalists is not None
+    assert make_plan(Task(recipe, 1_000, 300, 4, 4), costs, 200, slots=1).finalists is not None
+    assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 200, slots=1).finalists is None
+    assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 150, slots=1).finalists is not None
     twice = recipe.with_fields(search={"seeds": 2})
-    assert make_plan(Task(twice, 1_000, 300, 4, 4, every=every), costs, 200).finalists is not None
-    assert make_plan(Task(twice, 1_000, 300, 4, 4, every=every), costs, 400).finalists is None
+    assert make_plan(Task(twice, 1_000, 300, 4, 4, every=every), costs, 200, slots=1).finalists is not None
+    assert make_plan(Task(twice, 1_000, 300, 4, 4, every=every), costs, 400, slots=1).finalists is None
     # Four at once take a quarter of the time, but the dearest may be the last that is begun.
     assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 100, slots=4).finalists is not None
     assert make_plan(Task(recipe, 1_000, 300, 4, 4, every=every), costs, 140, slots=4).finalists is None
@@ -571,7 +571,7 @@ def test_where_rungs_would_compare_one_or_two_the_final_has_the_rows_of_all_the_
     task = Task(recipe, 20_000, 300, 4, 3)
 
     def planned(seconds: float) -> tuple[Plan, float]:
-        plan = make_plan(task, costs, seconds)
+        plan = make_plan(task, costs, seconds, slots=1)
         final = plan.planned(recipe.configuration({}), plan.top)
         return plan, costs.seconds(final, task.rows(plan.top), task.validated(plan.top))
 
@@ -587,15 +587,15 @@ def test_all_rows_are_not_cut_where_a_final_on_them_fits_and_others_are_tried_in
     recipe = read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"sampler": "random"}})
     costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.003, 0.5)])  # a final takes 12.4 s
     task = Task(recipe, 900, 300, 4, 3)
-    assert make_plan(task, costs, 19).rungs == (300, None)
-    assert make_plan(task, costs, 12.5).rungs == (None,)
+    assert make_plan(task, costs, 19, slots=1).rungs == (300, None)
+    assert make_plan(task, costs, 12.5, slots=1).rungs == (None,)
 
 
 @pytest.mark.parametrize("seconds", [15, 18])
 def test_a_final_has_the_passes_of_what_it_leaves_where_that_does_not_do_for_two_to_compare(seconds: float) -> None:
     recipe = read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"epochs": "clock", "sampler": "auto"}})
     costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.003, 0.5)])
-    plan = make_plan(Task(recipe, 900, 300, 4, None), costs, seconds)
+    plan = make_plan(Task(recipe, 900, 300, 4, None), costs, seconds, slots=1)
     assert plan.rungs == (None,)
     final = costs.seconds(plan.planned(recipe.configuration({}), None), 900, 300)
     assert 0.9 * seconds < final <= seconds
@@ -620,7 +620,9 @@ def test_the_first_trial_is_begun_though_planning_took_a_while() -> None:
 
 def test_a_final_that_was_broken_off_is_the_first_until_one_has_ended() -> None:
     ledger = InMemoryLedger()
-    proposals = Proposals(_recipe(), cast(Any, ledger), lambda _: None, Pace(plan=Plan((300, None), 1, 2)))
+    proposals = Proposals(
+        _recipe(), cast(Any, ledger), lambda _: None, Pace(plan=Plan((300, None), 1, 2)), rows=(None, None)
+    )
     for seed, rows in ((0, 300), (0, None), (1, None)):
         ledger.ask({}, {}, seed_index=seed, rows=rows)
     ledger.tell(0, "complete", 0.9)
@@ -641,7 +643,7 @@ def test_where_a_trial_of_the_most_epochs_is_too_long_those_of_fewer_are_tried()
     costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5)])
     task = Task(recipe, 1_000, 100, 4, None)
     pace = Pace(task, Plan((None,), None, 1), Clock(45, lambda: 0.0, reserve=2.0), costs)  # a pass takes 10 s
-    proposals = Proposals(recipe, cast(Any, InMemoryLedger()), lambda _: None, pace)
+    proposals = Proposals(recipe, cast(Any, InMemoryLedger()), lambda _: None, pace, rows=(None, None))
     pace.nothing_yet = False
     assert pace.allows_some(None)
     assert not pace.has_time

@@ -66,7 +66,7 @@ def _costs(recipe: Recipe, encoding: float = 0.0) -> Costs:
 def _plan(rows: int, seconds: float, **search: Any) -> tuple[Plan, Task, Costs]:
     recipe = _recipe(**search)
     task, costs = Task(recipe, rows, EVAL_ROWS, 4, None), _costs(recipe)
-    return make_plan(task, costs, seconds), task, costs
+    return make_plan(task, costs, seconds, slots=1), task, costs
 
 
 def _seconds(plan: Plan, task: Task, costs: Costs) -> list[float]:
@@ -86,7 +86,7 @@ def test_every_kind_of_finalist_ends_in_the_share_of_the_finals(rows: int, secon
 def test_a_finalist_ends_in_its_share_with_the_token_ids_that_it_makes_for_all(rows: int) -> None:
     recipe = _recipe()
     task, costs = Task(recipe, rows, EVAL_ROWS, 4, None), _costs(recipe, 0.002)
-    plan = make_plan(task, costs, 300)
+    plan = make_plan(task, costs, 300, slots=1)
     trained, validated = task.rows(plan.top), task.validated(plan.top)
     for kind in task.kinds:
         final = plan.planned(kind, plan.top)
@@ -123,7 +123,7 @@ def test_within_a_range_a_row_has_as_many_passes_as_those_that_are_most_like_it(
     axes = {"backbone": {"model": [SMALL, LARGE]}, "lora": {"target_modules": ["all-linear", None]}}
     axes[section] = {leaf: {"min": inner[0], "max": inner[-1]}}
     recipe = read_recipe({**axes, "search": {"epochs": "clock", "sampler": "auto"}})
-    plan = make_plan(Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe), 120)
+    plan = make_plan(Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe), 120, slots=1)
     for model, adapted, passes in ((SMALL, "all-linear", 2.5), (SMALL, None, 3), (LARGE, None, 0.4)):
         point = {"backbone.model": model, "lora.target_modules": adapted}
         for value in inner:
@@ -145,7 +145,7 @@ def test_what_is_foreseen_is_what_the_leading_one_that_sees_the_fewest_sees_in_a
     costs = _costs(recipe)
     for leading, seconds in (((small, large), 300.0), ((small,), 300.0), ((large,), 3_000.0)):
         task = Task(recipe, 20_000, EVAL_ROWS, 4, None, leading)
-        plan = make_plan(task, costs, seconds)
+        plan = make_plan(task, costs, seconds, slots=1)
         seen = [20_000 * plan.planned(one, None).train.num_train_epochs for one in leading]
         assert foreseen(task, costs, seconds) == min(seen)
     assert foreseen(Task(recipe, 20_000, EVAL_ROWS, 4, None), costs, 300.0) == 0
@@ -169,14 +169,14 @@ def test_the_more_rows_there_are_the_fewer_passes_are_worth_their_time(rows: int
 
 def test_a_run_that_goes_on_with_more_time_has_rungs_above_those_it_had() -> None:
     kept, task, costs = _plan(1_000_000, 100)
-    assert extended(kept, task, costs, 100) == kept
-    assert extended(kept, task, costs, 0.1) == kept
-    longer = extended(kept, task, costs, 50_000)
+    assert extended(kept, task, costs, 100, slots=1) == kept
+    assert extended(kept, task, costs, 0.1, slots=1) == kept
+    longer = extended(kept, task, costs, 50_000, slots=1)
     assert longer.rungs[: len(kept.rungs)] == kept.rungs
     sizes = [task.rows(rung) for rung in longer.rungs]
     assert sizes[-1] == 1_000_000
-    assert longer.epochs == make_plan(task, costs, 50_000).epochs != kept.epochs
-    assert extended(kept, task, costs, None).epochs == kept.epochs  # no clock says how many
+    assert longer.epochs == make_plan(task, costs, 50_000, slots=1).epochs != kept.epochs
+    assert extended(kept, task, costs, None, slots=1).epochs == kept.epochs  # no clock says how many
     assert all(REDUCTION_FACTOR - 0.01 < more / fewer <= REDUCTION_FACTOR**2 for fewer, more in pairwise(sizes))
 
 
@@ -192,7 +192,7 @@ def test_finalists_have_more_seeds_than_asked_for_where_the_time_of_finals_allow
 def test_more_seeds_of_all_finalists_come_after_all_finalists(finals: float, planned: tuple[int, int]) -> None:
     plan, task, costs = _plan(2_000, 20_000)
     one = max(_seconds(plan, task, costs))
-    found = recounted(plan, task, costs, finals * one / CLOCKED_SHARE)
+    found = recounted(plan, task, costs, finals * one / CLOCKED_SHARE, slots=1)
     assert (found.finalists, found.seeds) == planned
 
 
@@ -200,32 +200,32 @@ def test_a_run_that_goes_on_with_more_time_has_the_finalists_and_seeds_of_it() -
     hurried = Plan((100, 300, None), finalists=1, seeds=1)
     task = Task(read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"seeds": 3}}), 900, EVAL_ROWS, 4, 12)
     costs = Costs([Measured("demo", 256, 16, 0.001, 0.0003, 0.5)])
-    longer = extended(hurried, task, costs, None)
+    longer = extended(hurried, task, costs, None, slots=1)
     assert (longer.rungs, longer.finalists, longer.seeds) == (hurried.rungs, 12, 3)
-    on_more_rows = extended(replace(hurried, rungs=(100, 300)), task, costs, None)
+    on_more_rows = extended(replace(hurried, rungs=(100, 300)), task, costs, None, slots=1)
     assert (on_more_rows.top, on_more_rows.finalists, on_more_rows.seeds) == (None, 12, 3)
-    assert extended(replace(hurried, rungs=(100, 800)), task, costs, None).top is None
-    assert extended(Plan(), task, costs, None) == Plan(seeds=3)
+    assert extended(replace(hurried, rungs=(100, 800)), task, costs, None, slots=1).top is None
+    assert extended(Plan(), task, costs, None, slots=1) == Plan(seeds=3)
 
 
 def test_passes_that_are_kept_have_the_finalists_and_seeds_that_more_time_allows_for_with_them() -> None:
     kept, task, costs = _plan(50_000, 300, seeds=3)
     assert (kept.finalists, kept.seeds) == (1, 1)
-    assert make_plan(task, costs, 2_900).finalists == 1  # with as many passes as fit
+    assert make_plan(task, costs, 2_900, slots=1).finalists == 1  # with as many passes as fit
     final = max(_seconds(kept, task, costs))
     counts = {9: (3, 3), 6: (2, 3), 4: (1, 3), 2: (1, 2), 1.9: (1, 1)}
     for finals, counted in counts.items():
-        longer = extended(kept, task, costs, (finals + 0.01) * final / CLOCKED_SHARE)
+        longer = extended(kept, task, costs, (finals + 0.01) * final / CLOCKED_SHARE, slots=1)
         assert longer == replace(kept, finalists=counted[0], seeds=counted[1])
 
 
 def test_few_rows_and_no_time_for_a_second_trial_give_the_first_all_of_it() -> None:
     recipe = read_recipe({"search": {"epochs": "clock", "sampler": "auto"}})
     task, costs = Task(recipe, 300, EVAL_ROWS, 4, None), Costs([Measured("demo", 256, 16, 0.04, 0.013, 2.0)])
-    plan = make_plan(task, costs, 60)
+    plan = make_plan(task, costs, 60, slots=1)
     assert (plan.rungs, plan.finalists, plan.seeds) == ((None,), 1, 1)
     assert all(0.9 * 60 < one <= 60 for one in _seconds(plan, task, costs))
-    assert make_plan(task, costs, 5_000).finalists == 3
+    assert make_plan(task, costs, 5_000, slots=1).finalists == 3
     assert make_plan(task, costs, 60, slots=4).finalists == 3  # there is room for others beside it
 
 
@@ -233,7 +233,7 @@ def test_few_rows_and_no_time_for_a_second_trial_give_the_first_all_of_it() -> N
 def test_where_there_is_time_for_one_trial_on_the_lowest_rung_alone_the_final_has_it(seconds: float) -> None:
     task = Task(_recipe(), 900, EVAL_ROWS, 4, None)
     costs = Costs([Measured("small", 128, 16, 0.004, 0.001, 0.5)])
-    plan = make_plan(task, costs, seconds)
+    plan = make_plan(task, costs, seconds, slots=1)
     final = costs.seconds(plan.planned(task.kinds[0], plan.top), 900, EVAL_ROWS)
     if len(plan.rungs) == 1:
         assert 0.9 * seconds < final <= seconds
@@ -269,7 +269,7 @@ def test_where_no_model_sees_all_rows_once_the_fastest_sees_a_part_once() -> Non
 
 def test_without_a_deadline_epochs_are_the_recipes() -> None:
     recipe = _recipe()
-    assert make_plan(Task(recipe, 50_000, EVAL_ROWS, 4, None), _costs(recipe), None).epochs is None
+    assert make_plan(Task(recipe, 50_000, EVAL_ROWS, 4, None), _costs(recipe), None, slots=1).epochs is None
 
 
 @pytest.mark.parametrize("seconds", [30.0, 300.0, 3_000.0])
@@ -283,7 +283,7 @@ def test_a_part_of_a_pass_is_a_final_only_where_it_sees_more_than_the_rungs_have
 ) -> None:
     recipe = _recipe()
     task, costs = Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe)
-    planned = extended(make_plan(task, costs, 300), task, costs, seconds)
+    planned = extended(make_plan(task, costs, 300, slots=1), task, costs, seconds, slots=1)
     pace = Pace(task, planned, Clock(seconds + 2, lambda: 0.0, reserve=2.0), costs)
     rung = planned.rungs[-2]
     assert rung == 6_667
@@ -318,7 +318,7 @@ def test_a_single_configuration_that_goes_on_has_the_seeds_that_there_is_time_fo
     recipe = read_recipe({"search": {"seeds": 3, "pruner": "none"}})
     task, costs = Task(recipe, 1_000, EVAL_ROWS, 4, 1), _costs(_recipe())
     kept = Plan((None,), None, 2)
-    assert extended(kept, task, costs, None).seeds == 3
+    assert extended(kept, task, costs, None, slots=1).seeds == 3
 
 
 def test_once_the_search_has_ended_the_finals_have_the_passes_of_all_that_is_left() -> None:
@@ -393,7 +393,7 @@ def test_presets_are_not_compared_on_a_rung_of_very_few_rows_and_the_first_has_t
         "encode_row_seconds": 0.0,
     }
     costs = Costs([Measured(**cost_key(kind)._asdict(), **cost) for kind in task.kinds])
-    plan = make_plan(task, costs, seconds)
+    plan = make_plan(task, costs, seconds, slots=1)
     if models == 1 and not compares:
         assert (len(plan.rungs), plan.finalists, plan.seeds) == (1, 1, 1)
         assert plan.epochs is not None
@@ -407,7 +407,7 @@ def test_one_that_leads_alone_begins_with_all_others() -> None:
     recipe = read_recipe({"lora": {"r": [4, 8]}, "search": {"epochs": "clock", "sampler": "auto"}})
     costs = Costs([Measured("roberta-base", 128, 16, 0.001, 0.0003, 0.5)])
     for leading in ((), (recipe.configuration({}),)):
-        assert make_plan(Task(recipe, 50_000, EVAL_ROWS, 4, None, leading), costs, 300).leading_rung == 0
+        assert make_plan(Task(recipe, 50_000, EVAL_ROWS, 4, None, leading), costs, 300, slots=1).leading_rung == 0
 
 
 def test_what_leads_begins_on_its_rung_and_all_else_on_the_lowest() -> None:
@@ -439,10 +439,10 @@ def _searched(
         return at[0]
 
     pace = Pace(clock=Clock(seconds, now, reserve=5.0))
-    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace)
+    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace, rows=(None, None))
     pace.task = Task(recipe, rows, EVAL_ROWS, 4, None, proposals.listing.leading)
     pace.costs = _costs(_recipe())
-    pace.plan = make_plan(pace.task, pace.costs, pace.clock.training_seconds_left)
+    pace.plan = make_plan(pace.task, pace.costs, pace.clock.training_seconds_left, slots=1)
     begun: list[tuple[Configuration, int | None]] = []
     while (proposal := proposals.next()) is not None:
         configuration, part = proposal.configuration, proposal.configuration.data.max_train_samples
@@ -493,7 +493,7 @@ def test_the_first_trial_on_all_rows_says_how_many_passes_the_others_have(sample
     recipe = _recipe(sampler=sampler)
     pace = Pace(Task(recipe, 300, EVAL_ROWS, 4, None), costs=_costs(recipe))
     pace.plan = Plan((None,), 1, epochs={cost_key(kind): 4.0 for kind in pace.task.kinds} if pace.task else None)
-    assert Proposals(recipe, cast(Any, InMemoryLedger()), lambda _: None, pace).next() is not None
+    assert Proposals(recipe, cast(Any, InMemoryLedger()), lambda _: None, pace, rows=(None, None)).next() is not None
     assert pace.final_begun
 
 

@@ -60,7 +60,7 @@ def _ledger(folder: Path, recipe: Recipe) -> Ledger:
 
 def _open(folder: Path, recipe: Recipe, fits: Fits = _all_fit) -> tuple[Proposals, Ledger]:
     ledger = _ledger(folder, recipe)
-    return Proposals(recipe, ledger, fits), ledger
+    return Proposals(recipe, ledger, fits, Pace(), rows=(None, None)), ledger
 
 
 def _score(proposal: Proposal) -> float:
@@ -556,7 +556,7 @@ def test_of_a_large_grid_whose_time_is_used_not_every_point_is_looked_at(
     recipe = read_recipe({"lora": {"r": ranks, "lora_alpha": alphas}, "budget": {"max_seconds": 60}})
     pace = Pace(clock=Clock(60, lambda: 0.0))
     looked: list[Configuration] = []
-    proposals = Proposals(recipe, _ledger(tmp_path, recipe), _all_fit, pace)
+    proposals = Proposals(recipe, _ledger(tmp_path, recipe), _all_fit, pace, rows=(None, None))
     pace.plan = Plan((100, None), 1)
 
     def refuse(_: Pace, configuration: Configuration, *__: Any) -> bool:
@@ -572,7 +572,7 @@ def test_texts_of_which_the_test_would_take_the_time_are_not_proposed(tmp_path: 
     lengths = {"max_length": [512, 128]}
     recipe = read_recipe({"data": lengths, "lora": {"r": [2, 4]}, "search": {"sampler": "random", "n_trials": 2}})
     ledger, pace = _ledger(tmp_path, recipe), Pace()
-    proposals = Proposals(recipe, ledger, _all_fit, pace)
+    proposals = Proposals(recipe, ledger, _all_fit, pace, rows=(None, None))
     pace.longest = 128
     assert [p.configuration.data.max_length for p in _search(proposals, ledger)] == [128, 128]
 

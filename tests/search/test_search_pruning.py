@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from loraloom.recipe import Recipe, read_recipe
+from loraloom.search.pace import Pace
 from loraloom.search.proposals import Proposals
 from loraloom.search.pruning import make_pruner
 from loraloom.study.ledger import Ledger
@@ -24,7 +25,7 @@ def _evaluations(folder: Path, pruner: str, qualities: list[float]) -> list[int]
     """How many evaluations each trial was let do, the trials one after another."""
     recipe = _recipe(pruner)
     ledger = Ledger(folder / "study.db", make_pruner(recipe))
-    proposals = Proposals(recipe, ledger, lambda _: None)
+    proposals = Proposals(recipe, ledger, lambda _: None, Pace(), rows=(None, None))
     done = []
     for quality in qualities:
         proposal = proposals.next()

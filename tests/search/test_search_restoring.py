@@ -12,6 +12,7 @@ import pytest
 from loraloom.errors import RunError
 from loraloom.recipe import read_recipe
 from loraloom.search import restoring
+from loraloom.search.pace import Pace
 from loraloom.search.points import distribution, ledger_params
 from loraloom.search.proposals import Proposals
 from loraloom.search.restoring import open_ledger
@@ -160,7 +161,7 @@ def pruned_once(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
     )
     made = Run.create(tmp_path_factory.mktemp("pruned") / "run", recipe)
     ledger = open_ledger(made, _silent)
-    proposals = Proposals(recipe, ledger, lambda _: None)
+    proposals = Proposals(recipe, ledger, lambda _: None, Pace(), rows=(None, None))
     while proposal := proposals.next():
         _train(made, ledger, proposal.number)
     assert {"complete", "pruned"} <= set(_states(ledger))

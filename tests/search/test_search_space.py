@@ -104,7 +104,7 @@ def test_a_search_without_rungs_of_rows_has_its_epochs_under_a_deadline_as_witho
     assert searched.axes == SPACE
     costs = Costs([Measured("roberta-base", 128, 16, 0.002, 0.0007, 0.5)])
     for seconds in (100, 3_600):
-        plan = make_plan(Task(searched, 20_000, 2_000, 4, None), costs, seconds)
+        plan = make_plan(Task(searched, 20_000, 2_000, 4, None), costs, seconds, slots=1)
         assert (len(plan.rungs), plan.finalists, plan.epochs) == (1, None, None)
     axes = read_recipe({"lora": {"r": [2, 4]}, "search": {"sampler": "auto", **search}})
     assert default_space(axes, deadline=True) is axes

@@ -157,14 +157,14 @@ class Clock:
 
 def make_clock(
     max_seconds: float | None,
-    deadline: str | datetime | None = None,
-    started: float | None = None,
+    deadline: str | datetime | None,
+    started: float | None,
     *,
     called: bool = False,
     option: str = "budget.max_seconds",
     reports: bool = True,
 ) -> Clock:
-    """The clock of a command that began at `started` (now, by default), with the earliest of its deadlines.
+    """The clock of a command that began at `started` (None: now), with the earliest of its deadlines.
 
     `called` says that it is no process of its own but a function that a program called; `option` is what sets
     `max_seconds`; `reports` is as for `Clock`.

@@ -111,7 +111,7 @@ class Plan:
         return max(0, bisect_right([rung for rung in self.rungs if rung is not None], rows) - 1)
 
 
-def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int = 1) -> Plan:
+def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int) -> Plan:
     """The plan for `seconds` of training of `slots` trials at once, or for as long as it takes.
 
     Raises:
@@ -223,7 +223,7 @@ def _is_of_one_model(task: Task) -> bool:
     return len(task.leading) > 1 and len({one.backbone.model for one in task.leading}) == 1
 
 
-def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots: int = 1) -> Plan:
+def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots: int) -> Plan:
     """The plan of a run that goes on, with rungs above where there is time for many more rows than it had.
 
     For a few more it would train its finals anew: what an estimate was off by is no reason.
@@ -247,7 +247,7 @@ def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots:
     return Plan(rungs, _finalists(new, task), new.seeds, epochs, kept.leading_rung)
 
 
-def recounted(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int = 1) -> Plan:
+def recounted(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     """A plan whose passes stay, with the finalists and seeds that the finals' share of `seconds` allows for by them."""
     rows, validated = task.rows(kept.top), task.validated(kept.top)
     each = [costs.seconds(kept.planned(kind, kept.top), rows, validated) for kind in task.kinds]

@@ -58,12 +58,11 @@ class Proposals:
         recipe: Recipe,
         ledger: Ledger,
         fits: Fits,
-        pace: Pace | None = None,
-        rows: tuple[int | None, int | None] = (None, None),
+        pace: Pace,
+        rows: tuple[int | None, int | None],
     ) -> None:
         """`fits` is asked beside the pace; `rows` are for training and held out; None: many."""
-        self._recipe, self._ledger, self._fits = recipe, ledger, fits
-        self._pace = pace or Pace()
+        self._recipe, self._ledger, self._fits, self._pace = recipe, ledger, fits, pace
         self._distributions = {name: distribution(recipe.axes[name]) for name in recipe.ordered()}
         self._tried = Tried(ledger, recipe.search.seeds)
         self._ranks = Ranks(self._pace, self._tried)
