@@ -462,15 +462,16 @@ def test_a_trial_on_few_rows_is_begun_where_there_is_time_for_its_token_ids_and_
     assert not _pace_with_token_ids(needs - 0.1).allows(one, 1_000)
 
 
-def test_what_a_final_makes_has_its_time_once_whether_it_is_of_the_kind_that_is_tried_or_of_another() -> None:
+@pytest.mark.parametrize("finalists", [1, 2])
+def test_what_finals_make_has_its_time_once_of_each_kind_that_may_come_to_be_among_them(finalists: int) -> None:
     recipe = read_recipe({"data": {"max_length": [64, 128]}})
     costs = Costs([Measured("roberta-base", 128, 16, 0.01, 0.001, 0.5, encode_row_seconds=0.01, train_rows=1_000)])
     costs.note(Measured("roberta-base", 64, 16, 0.01, 0.001, 0.5, encode_row_seconds=0.02, train_rows=1_000))
-    task, plan = Task(recipe, 9_000, 300, 4, 2), Plan((1_000, None), 1)
+    task, plan = Task(recipe, 9_000, 300, 4, 2), Plan((1_000, None), finalists)
     short, long = (recipe.configuration({"data.max_length": length}) for length in (64, 128))
     ids = {one.data.max_length: costs.shared_seconds(one, 9_000, 300) for one in (short, long)}
     assert 0 < ids[128] < ids[64]
-    for tried, made in ((short, ids[64]), (long, ids[64] + ids[128])):
+    for tried, made in ((short, ids[64]), (long, ids[64] if finalists == 1 else ids[64] + ids[128])):
 
         def allows(seconds: float, tried: Configuration = tried) -> bool:
             clock = Clock(seconds, lambda: 0.0, reserve=0.0)

@@ -134,14 +134,19 @@ class Pace:
     def allows(self, configuration: Configuration, rows: int | None, keep: Kept = NOTHING) -> bool:
         """Whether such a trial would end in time, with what is to `keep` left after it; no one left out.
 
-        On the plan's most rows it would need what the first there makes for all others: that is left too.
+        On the plan's most rows it would need what the first there makes for all others: that is left too, or, where one
+        configuration alone comes there, what that one makes which makes more.
         """
         left = self.seconds_left
         if self.leaves_out(configuration) is not None:
             return False
         if left is None or self.nothing_yet:
             return True
-        shared = {**keep.shared, **self._shared(configuration, self.plan.top), **self._shared(configuration, rows)}
+        own = self._shared(configuration, self.plan.top)
+        finals: Mapping[Shared, float] = {**keep.shared, **own}
+        if self.plan.finalists == 1:
+            finals = max(keep.shared, own, key=lambda made: sum(made.values()))
+        shared = {**finals, **self._shared(configuration, rows)}
         return self.seconds(configuration, rows) + keep.seconds + sum(shared.values()) <= left
 
     def allows_some(self, rows: int | None, keep: Kept = NOTHING) -> bool:
