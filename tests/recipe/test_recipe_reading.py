@@ -281,6 +281,16 @@ def test_provenance_survives_the_way_to_yaml_and_back(tmp_path: Path) -> None:
     assert _read(tmp_path, dump_recipe(recipe)).provenance == recipe.provenance
 
 
+@settings(max_examples=100, deadline=None)
+@given(labels=st.lists(st.text(), unique=True))
+def test_any_text_survives_the_way_to_yaml_and_back(
+    tmp_path_factory: pytest.TempPathFactory, labels: list[str]
+) -> None:
+    recipe = Recipe().model_copy(update={"provenance": {"labels": labels, "rows": dict.fromkeys(labels, 7)}})
+    folder = tmp_path_factory.getbasetemp()
+    assert _read(folder, dump_recipe(recipe)).provenance == recipe.provenance
+
+
 def test_a_bare_recipe_is_written_without_provenance() -> None:
     assert "provenance" not in dump_recipe(Recipe())
 

@@ -63,6 +63,14 @@ for _tag, _pattern, _first in (
 ):
     for _side in (_Yaml12Loader, _Yaml12Dumper):
         _side.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+_Yaml12Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str",
+        text,
+        style='"' if "\x85" in text else None,  # else written as it is, which is read as a line's end
+    ),
+)
 _OneLineDumper.add_representer(
     str,
     lambda dumper, text: dumper.represent_scalar(
