@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loraloom.errors import RecipeError
-from loraloom.recipe import Choices, Range, Recipe, dump_recipe, read_recipe
+from loraloom.recipe import Choices, Range, Recipe, dump_recipe, read_recipe, reading
+from loraloom.shipped import shipped_names
 
 
 def _read(folder: Path, text: str, *overrides: str) -> Recipe:
@@ -289,6 +292,22 @@ def test_any_text_survives_the_way_to_yaml_and_back(
     recipe = Recipe().model_copy(update={"provenance": {"labels": labels, "rows": dict.fromkeys(labels, 7)}})
     folder = tmp_path_factory.getbasetemp()
     assert _read(folder, dump_recipe(recipe)).provenance == recipe.provenance
+
+
+def test_libyaml_reads_where_there_is_one_and_python_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert issubclass(reading._Yaml12Loader, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    spec = importlib.util.spec_from_file_location("reading_by_python", reading.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    by_python = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(by_python)
+    assert issubclass(by_python._Yaml12Loader, yaml.SafeLoader)
+    for shipped in shipped_names():
+        assert by_python.read_recipe(shipped) == read_recipe(shipped)
+    for refused in ("lora.r=[2", "lora.r=!!int 4", "lora.r=*a", "lora.r=" + "[" * 60 + "]" * 60):
+        with pytest.raises(RecipeError, match="is not a value"):
+            by_python.read_recipe({}, [refused])
 
 
 def test_a_bare_recipe_is_written_without_provenance() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from loraloom.errors import RecipeError
 from loraloom.recipe import read_recipe
-from loraloom.recipe.reading import MAX_RECIPE_BYTES
+from loraloom.recipe.reading import MAX_RECIPE_BYTES, MOST_VALUES
 from tests.recipe.refused import problem_of, problems_of
 
 # Files
@@ -74,6 +75,23 @@ def test_a_file_far_too_large_is_refused_unread(tmp_path: Path) -> None:
 
 def test_an_alias_is_refused(tmp_path: Path) -> None:
     assert "has no aliases" in problem_of(tmp_path, "lora: &a {r: 4}\ntrain: *a\n")
+
+
+def test_a_tab_is_named_as_what_can_not_begin_a_value(tmp_path: Path) -> None:
+    problem = problem_of(tmp_path, "lora:\n\tr: 4\n")
+    assert problem == r"recipe.yaml:2: not YAML: found character '\t' that cannot start any token"
+
+
+def test_more_values_than_any_recipe_has_are_refused_before_they_are_built(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("lora:\n  r: [" + "1," * MOST_VALUES + "]\n")
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecipeError, match=r"recipe\.yaml:2: not YAML: it holds more than 500,000 values"):
+            read_recipe(path, most_bytes=2_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("value", ["[\n" * 1500 + "]" * 1500, "9" * 5000])

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from loraloom.errors import RecipeError
-from loraloom.recipe import Recipe, dump_recipe, read_recipe
+from loraloom.recipe import Recipe, read_recipe, sections_of
 
 FIELDS = {
     "model": "backbone.model",
@@ -88,9 +88,7 @@ def _written(recipe: Any) -> dict[str, Any]:
 
 def only_written(recipe: Recipe) -> dict[str, Any]:
     """A recipe that was read, as a mapping of what it writes: what it leaves to defaults is left to them here too."""
-    import yaml
-
-    everything = yaml.safe_load(dump_recipe(recipe))
+    everything = sections_of(recipe)
     kept: dict[str, Any] = {}
     for name in recipe.model_fields_set - {"axes", "provenance"}:
         section = getattr(recipe, name)

@@ -16,7 +16,7 @@ from loraloom.recipe.fields import (
     Tracker,
     Train,
 )
-from loraloom.recipe.reading import dump_recipe, read_recipe
+from loraloom.recipe.reading import dump_recipe, read_recipe, sections_of
 from loraloom.recipe.schema import json_schema
 
 __all__ = [
@@ -37,4 +37,5 @@ __all__ = [
     "dump_recipe",
     "json_schema",
     "read_recipe",
+    "sections_of",
 ]

@@ -13,7 +13,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
@@ -26,21 +26,22 @@ from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, MORE_SEEDS, NOT_AXES
 from loraloom.recipe.problems import Source, dotted, explain, kind
 from loraloom.shipped import find_recipe, near_name
 
+try:
+    from yaml import CSafeLoader as SafeLoader
+except ImportError:  # PyYAML was built without libyaml, which is ten times as fast
+    from yaml import SafeLoader  # type: ignore[assignment]
+
 MAX_RECIPE_BYTES = 1_000_000
+DEEPEST = 50
+"""Mappings and lists within each other; a run's recipe has some six."""
+MOST_VALUES = 500_000
+"""And keys: a run's recipe has seven for each class. Each takes PyYAML some 350 bytes and 5 microseconds."""
 
 
-class _Yaml12Loader(yaml.SafeLoader):
+class _Yaml12Loader(SafeLoader):
     """PyYAML's safe loader with the implicit types of YAML 1.2's core schema, and no others."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012  # PyYAML copies it on the first addition
-
-    def fetch_tag(self) -> None:
-        problem = "a recipe has no tags (!!name); write the value alone, a text in quotes"
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
-
-    def fetch_alias(self) -> None:
-        problem = "a recipe has no aliases (*name); write the value out"
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
 
 
 class _Yaml12Dumper(yaml.SafeDumper):
@@ -109,15 +110,20 @@ def read_recipe(
     return recipe
 
 
-def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as YAML, axes in their places; `read_recipe` of it gives an equal recipe."""
+def sections_of(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as a mapping, axes in their places; `read_recipe` of it gives an equal recipe."""
     values = recipe.model_dump(mode="json")
     for name, axis in recipe.axes.items():
         section, leaf = name.split(".")
         values[section][leaf] = axis.as_written(otherwise=values[section][leaf])
     if not values["provenance"]:
         del values["provenance"]
-    return yaml.dump(values, Dumper=_Yaml12Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return values
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The same as YAML."""
+    return yaml.dump(sections_of(recipe), Dumper=_Yaml12Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def field_line(name: str, value: Any) -> str:
@@ -149,14 +155,18 @@ def _read_file(path: Path, most_bytes: int) -> Source:
     text = _text(path, most_bytes)
     source = Source(str(path))
     try:
+        _refuse_unfit(text)
         loader = _Yaml12Loader(text)
         root = loader.get_single_node()
         if root is not None:
             _note_places(root, (), source)
         values = None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RecipeError(f"{path}:{line}: not YAML: {error.problem or error.context}") from None
+        line, problem = 1, error.problem or error.context or ""
+        if (mark := error.problem_mark) is not None:  # libyaml does not say which character: often a tab
+            line, character = mark.line + 1, text[mark.index : mark.index + 1]
+            problem = problem.replace("found character that", f"found character {character!r} that")
+        raise RecipeError(f"{path}:{line}: not YAML: {problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not YAML: {first_line(error)}") from None
     if values is None:
@@ -167,6 +177,35 @@ def _read_file(path: Path, most_bytes: int) -> Source:
         raise RecipeError(f"{path}: a recipe is a mapping of sections, not {kind(values)}")
     source.values = values
     return source
+
+
+def _value(written: str) -> Any:
+    _refuse_unfit(written)
+    return _Yaml12Loader(written).get_single_data()
+
+
+def _refuse_unfit(text: str) -> None:
+    """Refuses what a recipe does without, and what is too much, before anything is built of it.
+
+    Raises:
+        YAMLError: it holds such a thing, or is no YAML.
+    """
+    depth = values = 0
+    for event in yaml.parse(text, _Yaml12Loader):
+        problem = None
+        if isinstance(event, yaml.AliasEvent):
+            problem = "a recipe has no aliases (*name); write the value out"
+        elif isinstance(event, yaml.NodeEvent) and getattr(event, "tag", None) is not None:
+            problem = "a recipe has no tags (!!name); write the value alone, a text in quotes"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        values += isinstance(event, yaml.NodeEvent)
+        if depth > DEEPEST:
+            problem = f"it is nested more than {DEEPEST} deep"
+        if values > MOST_VALUES:
+            problem = f"it holds more than {MOST_VALUES:,} values"
+        if problem is not None:
+            mark = cast(yaml.Mark, event.start_mark)  # or libyaml's, which is alike
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def _text(path: Path, most_bytes: int) -> str:
@@ -231,8 +270,8 @@ def _scalar_or_yaml(written: str, name: str) -> Any:
             raise yaml.YAMLError("a value is missing beside a comma")
         if name not in LIST_FIELDS and any(re.fullmatch(r"0\d+", part) for part in parts):
             raise yaml.YAMLError("1,000 or 0,001, meant as one number")
-        return [_Yaml12Loader(part).get_single_data() for part in parts]
-    value = _Yaml12Loader(written).get_single_data()
+        return [_value(part) for part in parts]
+    value = _value(written)
     return [value] if bare and name in LIST_FIELDS and value is not None and value not in LIST_WORDS else value
 
 
