@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.report.pictures.tradeoffs import side_by_side
-from loraloom.report.tables.cells import csv_text, safe_cell
+from loraloom.report.tables import csv_text, safe_cell
 from loraloom.report.writing import rehearse_report, write_report
 from loraloom.study.durable import verify_manifest
 from tests.report.kept_runs import FACTS, keep, kept_predictions

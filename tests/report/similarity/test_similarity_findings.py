@@ -16,7 +16,7 @@ from loraloom.report.pictures.similarity import draw_similarity
 from loraloom.report.reading import read_run
 from loraloom.report.similarity import similarity
 from loraloom.report.similarity.second import Answered, on_second
-from loraloom.report.tables.similarity import similarity_tables
+from loraloom.report.tables import similarity_tables
 from loraloom.report.writing import write_report
 from tests.report.report_runs import whole_run
 from tests.report.similarity.embedded_runs import WRONG, embed, found_in, second_set, similar_run
