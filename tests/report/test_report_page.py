@@ -19,10 +19,10 @@ import pytest
 from loraloom.errors import RunError
 from loraloom.report.findings import Findings, findings
 from loraloom.report.markdown import markdown
+from loraloom.report.page import SECTIONS
 from loraloom.report.pictures.dataset import draw_dataset
 from loraloom.report.pictures.drawing import STYLE
 from loraloom.report.reading import read_run
-from loraloom.report.sections import SECTIONS
 from loraloom.report.writing import report_files, write_report
 from tests.report.kept_runs import FACTS, keep, kept_predictions
 from tests.report.report_runs import (

@@ -27,10 +27,25 @@ from loraloom.report.pictures.effects import MOST_INTERACTIONS, drawn_effects
 from loraloom.report.pictures.similarity import distances_sentence
 from loraloom.report.policy import source_hash
 from loraloom.report.rounding import rounded, rounded_span
-from loraloom.report.sections import SECTIONS
 from loraloom.study.evidence import LONGEST_TEXT
 from loraloom.wording import plural
 
+SECTIONS = {
+    "answer": "Answer",
+    "leaderboard": "Leaderboard",
+    "tradeoffs": "Size and time",
+    "effects": "Effects",
+    "training": "Training",
+    "failures": "Where it fails",
+    "data": "Data",
+    "similarity": "Similarity",
+    "against": "Two runs",
+    "making": "How it was made",
+}
+"""What the navigation calls each section, in their order: a template `<name>.html.jinja` whose `<section>` has that id.
+
+One that has nothing to say renders nothing, and then has no entry in the navigation either.
+"""
 ROWS_OPEN = 25
 """Leaderboard rows that are seen at once without a script; the rest is folded away."""
 ERRORS_OPEN = 2
