@@ -43,14 +43,14 @@ class Effects:
 
     metric_name: str
     where: tuple[str, ...]
-    axes: tuple[AxisVerdict, ...]
-    analysis: Analysis | None
-    importances: Mapping[str, float] | None
-    on_model: str
-    on_interactions: str
-    advice: Advice | None
-    survivors: Analysis | None
-    survivor_rows: int
+    axes: tuple[AxisVerdict, ...] = ()
+    analysis: Analysis | None = None
+    importances: Mapping[str, float] | None = None
+    on_model: str = ""
+    on_interactions: str = ""
+    advice: Advice | None = None
+    survivors: Analysis | None = None
+    survivor_rows: int = 0
 
     @property
     def effects(self) -> tuple[Effect, ...]:
@@ -62,7 +62,7 @@ def effects(run: RunRead, seen: Observations | None) -> Effects:
     """The effects of a run's axes, from its configurations as `observations.observe` saw them."""
     metric = metric_name(run.recipe.search.metric)
     if seen is None or not seen.table.axes or _all_alike(seen):
-        return Effects(metric, (_nothing(run, seen),), (), None, None, "", "", None, None, 0)
+        return Effects(metric, (_nothing(run, seen),))
     found = analyse(seen.table)
     shares = importances(seen.table, made_axes(seen.table))
     of_survivors, survivor_rows = _of_survivors(run, seen)
@@ -249,8 +249,3 @@ def _on_interactions(found: Analysis) -> str:
     interact = "interact" if len(all_pairs.found) > 1 else "interacts"
     opening = f"{len(all_pairs.found):,} of {plural(all_pairs.tested, 'tested pair')} of axes {interact}"
     return f"{opening}: what one axis does there depends on the other{lacking}."
-
-
-def named(effects: Sequence[Effect]) -> list[str]:
-    """Axis and comparison, as a row is titled."""
-    return [f"{effect.axis} {effect.title}" for effect in effects]

@@ -4,6 +4,5 @@
 """
 
 from loraloom.report.making.making import Making, making
-from loraloom.report.making.timing import TimeUse, time_use
 
-__all__ = ["Making", "TimeUse", "making", "time_use"]
+__all__ = ["Making", "making"]

@@ -20,13 +20,13 @@ class Given:
 
     text: str | None
     started: str
-    used: float | None
-    allowed: float | None
-    ended: str
-    why: str | None
-    finished: int | None
-    tested: tuple[int, ...]
-    differs: tuple[str, ...]
+    used: float | None = None
+    allowed: float | None = None
+    ended: str = ""
+    why: str | None = None
+    finished: int | None = None
+    tested: tuple[int, ...] = ()
+    differs: tuple[str, ...] = ()
 
 
 def commands_of(run: RunRead, problems: list[str]) -> tuple[Command, ...]:
@@ -44,7 +44,7 @@ def given(run: RunRead, commands: tuple[Command, ...]) -> tuple[Given, ...]:
     if not commands:
         text = as_typed(about.get("command"))
         started = wording.value(about.get("started") or "")
-        return (Given(text, moment(started), None, None, "", None, None, (), ()),) if text or started else ()
+        return (Given(text, moment(started)),) if text or started else ()
     return tuple(
         Given(
             text=as_typed(command.command),

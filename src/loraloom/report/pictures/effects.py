@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from loraloom.report import wording
 from loraloom.report.effects.analysis import MARGIN, Effect
 from loraloom.report.effects.interactions import Interaction
-from loraloom.report.effects.section import Effects, named
+from loraloom.report.effects.section import Effects
 from loraloom.report.pictures.drawing import Picture, picture
 from loraloom.report.svg import GRID, INK, MUTED, SERIES
 from loraloom.wording import plural
@@ -63,7 +63,7 @@ def _forest(axes: Axes, effects: Sequence[Effect]) -> None:
                 markersize=5.5 if shown else 4.5,
                 markerfacecolor=colour if shown else "none",
             )
-    axes.set_yticks(range(len(effects)), [wording.in_a_line(title, 52) for title in named(effects)])
+    axes.set_yticks(range(len(effects)), [wording.in_a_line(f"{one.axis} {one.title}", 52) for one in effects])
     axes.set_ylim(len(effects) - 0.4, -0.6)
     axes.set_xlim(-104 * limit, 104 * limit)
     axes.grid(visible=False, axis="y")

@@ -4,6 +4,6 @@
 embeddings are read from RUN/similarity/, which `use/similarity.py` makes.
 """
 
-from loraloom.report.similarity.findings import Comparison, Distances, Similarity, similarity
+from loraloom.report.similarity.findings import Similarity, similarity
 
-__all__ = ["Comparison", "Distances", "Similarity", "similarity"]
+__all__ = ["Similarity", "similarity"]
