@@ -24,7 +24,7 @@ from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.wording import clean, count, value
 from loraloom.study.commands import known_commands
 from loraloom.study.leaderboard import metric_name
-from loraloom.study.provenance import data_stated
+from loraloom.study.provenance import as_mapping, data_stated
 from loraloom.study.record import Score, TrialRecord
 from loraloom.wording import plural
 
@@ -125,7 +125,7 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
     run = replace(read_run(path), best=Best(tested, ()))
     board = leaderboard(run)
     model = tested.configuration.backbone.model
-    found, given, packages = answer(run, board), data_stated(run.recipe), run.recipe.provenance.get("packages")
+    found, given = answer(run, board), data_stated(run.recipe)
     of_data, *of_models = source_cards(run)
     of_base = of_models[run.recipe.values("backbone.model").index(model)]
     if chosen:
@@ -145,7 +145,7 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
         data_revision=given.get("revision") or given.get("fingerprint"),
         from_python=run.recipe.from_python,
         licenses=(of_base.license, of_data.license),
-        packages=packages if isinstance(packages, dict) else {},
+        packages=as_mapping(run.recipe.provenance.get("packages")),
     )
 
 

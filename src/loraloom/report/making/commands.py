@@ -12,6 +12,7 @@ from loraloom.errors import RunError
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
 from loraloom.study.commands import Command, read_commands
+from loraloom.study.provenance import as_mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +82,11 @@ def moment(text: str) -> str:
 
 def _differences(command: Command, about: Mapping[str, Any]) -> list[str]:
     """What was other than when the run began: loraloom's and Python's versions, packages, the machine."""
-    machine = about.get("machine")
-    before = machine if isinstance(machine, Mapping) else {}
+    before, packages = as_mapping(about.get("machine")), as_mapping(about.get("packages"))
     pairs = [(name, getattr(command, name), about.get(name)) for name in ("loraloom", "python")]
     named = {"processor": "processor", "cores": "cores", "gpu": "GPU", "system": "system"}
     pairs += [(said, command.machine.get(name), before.get(name)) for name, said in named.items()]
-    packages = about.get("packages")
-    if isinstance(packages, Mapping):
-        pairs += [(name, version, packages.get(name)) for name, version in command.packages.items()]
+    pairs += [(name, version, packages.get(name)) for name, version in command.packages.items()]
     return [
         f"{name} {wording.value(now)}, not {wording.value(then)}"
         for name, now, then in pairs

@@ -25,19 +25,20 @@ class SourceCard:
 
 def source_cards(run: RunRead) -> tuple[SourceCard, ...]:
     """The data, then each model."""
-    cards = as_mapping(run.recipe.provenance.get("cards"))
-    data = data_stated(run.recipe).get("name") or run.recipe.data.dataset or run.recipe.data.train_file
-    models = as_mapping(cards.get("models"))
-    found = [source_card("data", data or "rows in memory", as_mapping(cards.get("data")))]
-    found += [
-        source_card("model", model, as_mapping(models.get(str(model)))) for model in run.recipe.values("backbone.model")
-    ]
-    return tuple(found)
+    name = data_stated(run.recipe).get("name") or run.recipe.data.dataset or run.recipe.data.train_file
+    return (
+        source_card("data", name or "rows in memory", as_mapping(_cards(run).get("data"))),
+        *(source_card("model", model, model_facts(run, str(model))) for model in run.recipe.values("backbone.model")),
+    )
 
 
 def model_facts(run: RunRead, model: str) -> Mapping[str, Any]:
     """What is stated of one model."""
-    return as_mapping(as_mapping(as_mapping(run.recipe.provenance.get("cards")).get("models")).get(model))
+    return as_mapping(as_mapping(_cards(run).get("models")).get(model))
+
+
+def _cards(run: RunRead) -> Mapping[str, Any]:
+    return as_mapping(run.recipe.provenance.get("cards"))
 
 
 def source_card(kind: str, name: Any, facts: Mapping[str, Any]) -> SourceCard:
