@@ -126,7 +126,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, *, rows: in
     mean, count = float(sample.mean()), sample.size
     rounding = 0.0 if rows is None else 1 / (12 * rows * rows)
     deviation = math.sqrt(float(sample.var(ddof=1)) + rounding)
-    reach = _t_quantile(confidence, count - 1) * deviation / math.sqrt(count)
+    reach = upper_t((1 - confidence) / 2, count - 1) * deviation / math.sqrt(count)
     return mean - reach, mean + reach
 
 
@@ -135,8 +135,9 @@ def normal_quantile(confidence: float) -> float:
     return -float(special.ndtri((1 - confidence) / 2))
 
 
-def _t_quantile(confidence: float, degrees: int) -> float:
-    return -float(special.stdtrit(degrees, (1 - confidence) / 2))
+def upper_t(share: float, freedom: float) -> float:
+    """What Student's t exceeds with probability `share` (scipy.stats.t.isf, without its cost for one number)."""
+    return -float(special.stdtrit(freedom, share))
 
 
 def softmax(logits: ArrayLike) -> NDArray[np.float64]:

@@ -17,9 +17,10 @@ from typing import Literal
 
 import numpy as np
 
+from loraloom.metrics import upper_t
 from loraloom.report.effects.axes import Axis, Comparison, make_axis
 from loraloom.report.effects.interactions import LEVEL, Interactions, interactions
-from loraloom.report.effects.model import LEAST_FREEDOM, Design, Estimate, Fit, fit, make_design, upper_t
+from loraloom.report.effects.model import LEAST_FREEDOM, Design, Estimate, Fit, fit, make_design
 from loraloom.report.effects.observations import RATIO, Table
 from loraloom.report.effects.pairs import Paired, coded, groups_along, paired
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from loraloom.metrics import Floats
+from loraloom.metrics import Floats, upper_t
 from loraloom.report.effects.axes import Axis
 
 LEAST_FREEDOM = 4.0
@@ -40,11 +40,6 @@ _SEEN = 1e-10
 
 Where accuracies are coarse and nearly all alike, the rows that a comparison rests on can be fitted exactly.
 """
-
-
-def upper_t(share: float, freedom: float) -> float:
-    """What Student's t exceeds with probability `share` (scipy.stats.t.isf, without its cost for one number)."""
-    return float(-special.stdtrit(freedom, share))
 
 
 @dataclass(frozen=True, slots=True)

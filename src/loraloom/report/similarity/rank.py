@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from loraloom.errors import RunError
 from loraloom.metrics import Interval
+from loraloom.report.effects.model import Estimate
 from loraloom.report.reading import RunRead
 from loraloom.report.similarity.trend import fit_logistic
+from loraloom.report.wording import LEVEL
 from loraloom.study.embeddings import Embedded
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.leaderboard import reach
@@ -95,15 +96,15 @@ def interaction(
     fitted = fit_logistic(design, table.correct, offset=table.offset)
     if fitted is None:
         return "the model of right answers has no solution for these trials"
-    coefficient, freedom = float(fitted.params[3]), len(answers) - 2
     error = math.sqrt(_variance(design, table, np.asarray(fitted.fittedvalues), 3))
     if error < LEAST_ERROR:
         return "the trials are right and wrong on the same rows, whatever their rank"
-    reach_of = float(t.isf(0.025, freedom)) * error
+    slope = Estimate(float(fitted.params[3]), error, len(answers) - 2)
+    low, high = slope.interval(LEVEL)
     return RankSlope(
-        odds_ratio=math.exp(coefficient),
-        interval=(math.exp(coefficient - reach_of), math.exp(coefficient + reach_of)),
-        p=float(2 * t.sf(abs(coefficient) / error, freedom)),
+        odds_ratio=math.exp(slope.value),
+        interval=(math.exp(low), math.exp(high)),
+        p=slope.p_value,
         trials=len(answers),
         ranks=tuple(sorted(ranks)),
         rows=len(np.unique(table.row)),
@@ -163,15 +164,7 @@ def _table(answers: Sequence[Answers], numbers: NDArray[np.int64], distances: ND
         parts["correct"].append(each.correct[known])
         for name, value in (("trial", trial), ("log_rank", math.log2(each.rank)), ("offset", math.log(odds))):
             parts[name].append(np.full(int(known.sum()), value))
-    whole = {name: np.concatenate(each) for name, each in parts.items()}
-    return _Table(
-        row=whole["row"],
-        trial=whole["trial"],
-        log_rank=whole["log_rank"].astype(np.float64),
-        distance=whole["distance"],
-        offset=whole["offset"],
-        correct=whole["correct"],
-    )
+    return _Table(**{name: np.concatenate(each) for name, each in parts.items()})
 
 
 def _chosen(records: Sequence[TrialRecord]) -> list[TrialRecord] | str:

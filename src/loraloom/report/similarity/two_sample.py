@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
-from loraloom.metrics import Interval
+from loraloom.metrics import Interval, normal_quantile
 
 MOST_ROWS = 1_000
 FEWEST_ROWS = 20
@@ -113,7 +112,7 @@ def auc_interval(auc: float, positives: int, negatives: int) -> Interval:
     """
     from scipy.optimize import brentq
 
-    z, size = float(norm.isf(0.025)), (positives + negatives) / 2 - 1
+    z, size = normal_quantile(0.95), (positives + negatives) / 2 - 1
 
     def beyond(limit: float, found: float) -> float:
         spread = 1 + size * ((1 - limit) / (2 - limit) + limit / (1 + limit))
