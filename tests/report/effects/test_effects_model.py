@@ -65,11 +65,8 @@ def test_one_added_column_is_tested_as_its_own_coefficient_is() -> None:
     generator = np.random.default_rng(3)
     design = np.column_stack([np.ones(25), generator.normal(size=(25, 2))])
     beside, metric = generator.normal(size=(25, 1)), generator.normal(size=25)
-    joint = fit(design, metric, beside).of_added()
     alone = fit(np.hstack([design, beside]), metric).estimate(np.array([0.0, 0, 0, 1]))
-    assert joint is not None
-    assert joint.p_value == pytest.approx(alone.p_value)
-    assert joint.freedom == pytest.approx(alone.freedom)
+    assert fit(design, metric, beside).of_added() == pytest.approx(alone.p_value)
 
 
 def test_several_added_columns_keep_the_level_though_noise_differs() -> None:
@@ -79,9 +76,9 @@ def test_several_added_columns_keep_the_level_though_noise_differs() -> None:
         design = np.column_stack([np.ones(40), generator.normal(size=(40, 2))])
         beside = generator.normal(size=(40, 3))
         noise = generator.normal(size=40) * np.exp(np.abs(beside[:, 0]))
-        joint = fit(design, noise, beside).of_added()
-        assert joint is not None
-        below += joint.p_value < 0.05
+        p = fit(design, noise, beside).of_added()
+        assert p is not None
+        below += p < 0.05
     assert below <= stats.binom.isf(1e-3, 400, 0.05)
 
 
@@ -130,4 +127,4 @@ def test_comparisons_that_rest_on_rows_without_noise_are_not_tested() -> None:
     assert model.estimate(design.contrast(axis, (-1.0, 1.0, 0.0))).error == 0
     assert model.estimate(design.contrast(axis, (-1.0, 0.0, 1.0))).error > 0
     assert fit(np.ones((18, 1)), metric, axis.columns).of_added() is None
-    assert fit(np.ones((18, 1)), metric + np.linspace(0, 1e-3, 18), axis.columns).of_added()
+    assert fit(np.ones((18, 1)), metric + np.linspace(0, 1e-3, 18), axis.columns).of_added() is not None

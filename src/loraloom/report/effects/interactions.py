@@ -62,18 +62,17 @@ def interactions(table: Table, axes: Sequence[Axis], design: Design, additive: F
     if table.size > MOST_ROWS:
         rows = np.array(sorted(random.Random(0).sample(range(table.size), MOST_ROWS)))  # noqa: S311
     pairs = list(itertools.combinations(axes, 2))
-    tested = []
-    for one, other in pairs:
-        products = _products(one, other)[rows]
-        joint = fit(design.matrix[rows], table.metric[rows], products, rounding=table.rounding).of_added()
-        if joint is not None:
-            tested.append((one, other, joint.p_value))
+    p_values = [
+        fit(design.matrix[rows], table.metric[rows], _products(one, other)[rows], rounding=table.rounding).of_added()
+        for one, other in pairs
+    ]
     found = [
         _interaction(table, one, other, p, additive, design)
-        for (one, other, _), p in zip(tested, holm([p for _, _, p in tested]), strict=True)
+        for (one, other), p in zip(pairs, holm(p_values), strict=True)
         if p <= LEVEL
     ]
-    return Interactions(len(pairs), len(tested), tuple(sorted(found, key=lambda each: each.p_value)))
+    tested = sum(p is not None for p in p_values)
+    return Interactions(len(pairs), tested, tuple(sorted(found, key=lambda each: each.p_value)))
 
 
 def _products(one: Axis, other: Axis) -> Floats:

@@ -62,15 +62,6 @@ class Estimate:
         return float(2 * special.stdtr(self.freedom, -abs(self.value) / self.error))
 
 
-@dataclass(frozen=True, slots=True)
-class Joint:
-    """A test that several quantities are all zero."""
-
-    statistic: float
-    freedom: float
-    p_value: float
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Design:
     """`matrix` (N, p): one, the blocks, then each axis's columns at its place."""
@@ -148,8 +139,8 @@ class Fit:
         variance = 0.0 if variance <= _SEEN * self.noise**2 * alike else variance + self.rounding * alike
         return Estimate(self.value(contrast), float(np.sqrt(variance)), self._freedom(pulls[:, None]))
 
-    def of_added(self) -> Joint | None:
-        """The test that the columns beside the design add nothing; None where the rows can't say.
+    def of_added(self) -> float | None:
+        """The p-value of "the columns beside the design add nothing"; None where the rows can't say.
 
         They are too few, or show no noise in some direction of the columns.
         """
@@ -168,7 +159,7 @@ class Fit:
         lower = freedom - q + 1
         if lower < LEAST_FREEDOM:
             return None
-        return Joint(statistic, freedom, float(special.fdtrc(q, lower, lower / (freedom * q) * statistic)))
+        return float(special.fdtrc(q, lower, lower / (freedom * q) * statistic))
 
     def _pulls(self, directions: Floats) -> Floats:
         """How much each row's residual counts for each of q quantities (n, q), HC2's leverage taken out."""
