@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from loraloom.report.similarity.nearest import BLOCK, nearest, nearest_other
+from loraloom.report.similarity.nearest import BLOCK, nearest
 from tests.report.similarity.simulated import generator_of, unit_vectors
 
 
@@ -19,7 +19,7 @@ def test_a_training_row_is_not_its_own_neighbour() -> None:
     training = unit_vectors(generator_of(2), BLOCK + 20, np.ones(5))
     distances = cdist(training, training, "cosine")
     np.fill_diagonal(distances, np.inf)
-    assert np.allclose(nearest_other(training), distances.min(axis=1), atol=1e-6)
+    assert np.allclose(nearest(training, training, others=True), distances.min(axis=1), atol=1e-6)
 
 
 def test_a_row_that_is_a_training_row_is_at_zero() -> None:

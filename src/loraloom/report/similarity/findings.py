@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from loraloom.errors import RunError
 from loraloom.metrics import holm
 from loraloom.report.reading import Best, RunRead
-from loraloom.report.similarity.nearest import nearest, nearest_other
+from loraloom.report.similarity.nearest import nearest
 from loraloom.report.similarity.rank import RankSlope, rank_slope
 from loraloom.report.similarity.second import on_second
 from loraloom.report.similarity.trend import Trend, trend
@@ -108,7 +108,7 @@ def _computed(run: RunRead, best: Best, kept: Embeddings, why_not: str | None) -
     training, seed = kept.train.vectors, run.recipe.train.seed
     test_numbers, test_distances, test_correct = _test(best, kept)
     sets = [
-        Distances("training", kept.train.numbers, nearest_other(training)),
+        Distances("training", kept.train.numbers, nearest(training, training, others=True)),
         Distances("test", test_numbers, test_distances, test_correct),
     ]
     pairs: list[tuple[tuple[str, str], Embedded, Embedded]] = [(("training", "test"), kept.train, kept.test)]
