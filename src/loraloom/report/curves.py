@@ -81,7 +81,7 @@ def _differences(board: Leaderboard, values: Mapping[int, tuple[str, ...]]) -> d
 def _curve(number: int, name: str, differs: str, lines: Sequence[Evaluation]) -> Curve:
     traced = _thinned(list(_trace(lines)))
     by_epoch = {
-        field: _finite((line.epoch, getattr(line, field)) for line in lines)
+        field: finite((line.epoch, getattr(line, field)) for line in lines)
         for field in (
             "train_loss",
             "validation_loss",
@@ -91,8 +91,8 @@ def _curve(number: int, name: str, differs: str, lines: Sequence[Evaluation]) ->
         )
     }
     if len(traced) > len(lines):
-        by_epoch["train_loss"] = _finite((epoch, train_loss) for epoch, train_loss, _ in traced)
-        by_epoch["learning_rate"] = _finite((epoch, rate) for epoch, _, rate in traced)
+        by_epoch["train_loss"] = finite((epoch, train_loss) for epoch, train_loss, _ in traced)
+        by_epoch["learning_rate"] = finite((epoch, rate) for epoch, _, rate in traced)
     return Curve(number, name, differs, **by_epoch)
 
 
@@ -110,7 +110,8 @@ def _thinned(points: list[tuple[float, float, float]]) -> list[tuple[float, floa
     return [(run[-1][0], sum(train_loss for _, train_loss, _ in run) / len(run), run[-1][2]) for run in runs]
 
 
-def _finite(points: Iterable[tuple[float, float]]) -> Points:
+def finite(points: Iterable[tuple[float, float]]) -> Points:
+    """Those that can be drawn."""
     return tuple((x, y) for x, y in points if math.isfinite(x) and math.isfinite(y))
 
 

@@ -6,14 +6,13 @@ validation predictions that it left (`validation.safetensors`).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loraloom.errors import RunError
 from loraloom.metrics import confusion
-from loraloom.report.curves import Points
+from loraloom.report.curves import Points, finite
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.report.row_recipes import RowRecipes
@@ -136,11 +135,7 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
 def _sketches(number: int, lines: Sequence[Evaluation]) -> Iterator[Sketch]:
     for title, field, best in ((LOSS, "loss", min), ("Accuracy", "accuracy", max)):
         train, validation = (
-            tuple(
-                (line.epoch, figure)
-                for line in lines
-                if math.isfinite(line.epoch) and math.isfinite(figure := getattr(line, f"{split}_{field}"))
-            )
+            finite((line.epoch, getattr(line, f"{split}_{field}")) for line in lines)
             for split in ("train", "validation")
         )
         if not validation:
