@@ -90,9 +90,14 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
+def one_line(text: str) -> str:
+    """A text as one line that can be shown."""
+    return " ".join(clean(text).split())
+
+
 def in_a_line(text: str, length: int) -> str:
-    """The beginning of a text, as one line that can be shown."""
-    return shortened(_line(text), length)
+    """The beginning of a text, as one line."""
+    return shortened(one_line(text), length)
 
 
 def told_apart(labels: Sequence[str], *lengths: int) -> list[tuple[str, ...]]:
@@ -100,17 +105,13 @@ def told_apart(labels: Sequence[str], *lengths: int) -> list[tuple[str, ...]]:
 
     Where some end alike too, they stand behind their numbers.
     """
-    lines = [*map(_line, labels)]
+    lines = [*map(one_line, labels)]
     for short in (shortened, _end):
         found = [tuple(short(line, length) for line in lines) for length in lengths]
         if all(len(set(names)) == len(names) for names in found):
             return found
     numbered = [f"{number} {line}" for number, line in enumerate(lines, start=1)]
     return [tuple(shortened(line, length) for line in numbered) for length in lengths]
-
-
-def _line(text: str) -> str:
-    return " ".join(clean(text).split())
 
 
 def _end(text: str, length: int) -> str:

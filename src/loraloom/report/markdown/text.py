@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from loraloom.report.wording import clean
+from loraloom.report.wording import clean, one_line
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&]|^[-+=#])")
 _TOP_LEVEL = (
@@ -29,17 +29,13 @@ _LINKED = (
 
 def text(given: str) -> str:
     """One line of prose, as it is."""
-    return _escaped(_one_line(given))
+    return _escaped(one_line(given))
 
 
 def told(given: str) -> str:
     """One line of prose of ours, in which commands stand between backticks."""
-    parts = enumerate(_one_line(given).split("`"))
+    parts = enumerate(one_line(given).split("`"))
     return "".join(code(part) if place % 2 else _escaped(part) for place, part in parts)
-
-
-def _one_line(given: str) -> str:
-    return " ".join(clean(given).split())
 
 
 def _escaped(line: str) -> str:
@@ -50,7 +46,7 @@ def _escaped(line: str) -> str:
 
 def code(given: str) -> str:
     """A code span; its fence is longer than any run of backticks in it."""
-    line = _one_line(given)
+    line = one_line(given)
     if not line:
         return ""
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
