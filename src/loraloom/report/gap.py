@@ -29,7 +29,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from statistics import fmean
+from statistics import fmean, linear_regression
 
 import numpy as np
 
@@ -246,9 +246,7 @@ def _slope(gaps: Sequence[tuple[float, float]]) -> float | None:
     late = [(epoch, each) for epoch, each in gaps if epoch > 0.999]
     if len(late) < 2:
         return None
-    epochs, heights = np.array(late).T
-    away = epochs - epochs.mean()
-    return float(away @ heights / (away @ away))
+    return linear_regression(*zip(*late, strict=True)).slope
 
 
 def _claim(title: str, slope: float, interval: tuple[float, float], count: int, step: str) -> Claim:
