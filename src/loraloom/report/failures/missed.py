@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,7 +46,25 @@ class Missed:
     of_winner: int | None
     worst: tuple[MissedRow, ...]
     configurations: int
-    verdict: str
+
+    @property
+    def verdict(self) -> str:
+        """What that means, in a sentence or two."""
+        trials = f"all {len(self.trials)} trials" if len(self.trials) > 2 else "both trials"
+        if not self.count:
+            by = "some configuration" if self.configurations > 1 else "another seed"
+            return f"No validation row is wrong in {trials}: each error can be avoided by {by}."
+        expected = "less than 0.1" if self.expected < 0.1 else f"about {self.expected:.1f}"
+        of_winner = ""
+        if self.of_winner is not None:
+            of_winner = f" That is {self.count:,} of the winner's {plural(self.of_winner, 'error')} there."
+        every = self.configurations > 1 and len(self.trials) == self.of_all
+        others = "Another configuration of this search does not mend" if every else "None of these trials mends"
+        return (
+            f"{self.count:,} of {plural(self.rows, 'validation row')} {'is' if self.count == 1 else 'are'} wrong in "
+            f"{trials}; if each erred on rows of its own, {expected} would be.{of_winner} {others} those; "
+            "other labels or another model may."
+        )
 
 
 def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
@@ -81,7 +99,7 @@ def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
                 of_given=float(of_given[place]),
             )
         )
-    found = Missed(
+    return Missed(
         trials=numbers,
         of=kept.of,
         of_all=kept.of_all,
@@ -91,24 +109,4 @@ def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
         of_winner=int(wrong[numbers.index(kept.winner.number)].sum()) if kept.winner.number in numbers else None,
         worst=tuple(worst),
         configurations=kept.configurations,
-        verdict="",
-    )
-    return replace(found, verdict=_verdict(found))
-
-
-def _verdict(found: Missed) -> str:
-    trials = f"all {len(found.trials)} trials" if len(found.trials) > 2 else "both trials"
-    if not found.count:
-        by = "some configuration" if found.configurations > 1 else "another seed"
-        return f"No validation row is wrong in {trials}: each error can be avoided by {by}."
-    expected = "less than 0.1" if found.expected < 0.1 else f"about {found.expected:.1f}"
-    of_winner = ""
-    if found.of_winner is not None:
-        of_winner = f" That is {found.count:,} of the winner's {plural(found.of_winner, 'error')} there."
-    every = found.configurations > 1 and len(found.trials) == found.of_all
-    others = "Another configuration of this search does not mend" if every else "None of these trials mends"
-    return (
-        f"{found.count:,} of {plural(found.rows, 'validation row')} {'is' if found.count == 1 else 'are'} wrong in "
-        f"{trials}; if each erred on rows of its own, {expected} would be.{of_winner} {others} those; "
-        "other labels or another model may."
     )
