@@ -185,9 +185,9 @@ def test_thresholds_are_of_the_confidence_that_answers_are_given_with() -> None:
 
 def test_the_area_lies_between_the_least_and_that_of_chance() -> None:
     found = selective(drawn_rows(3, 1500), None)
-    assert found.least < found.area < 1 - drawn_rows(3, 1500).right.mean()
+    assert found.least < found.curve.area < 1 - drawn_rows(3, 1500).right.mean()
     assert found.area_interval is not None
-    assert found.area_interval[0] <= found.area <= found.area_interval[1]
+    assert found.area_interval[0] <= found.curve.area <= found.area_interval[1]
     errors = 1 - drawn_rows(3, 1500).right.mean()
     assert found.least == pytest.approx(errors + (1 - errors) * np.log(1 - errors), abs=0.002)  # Geifman 2019, 1 - eq
 

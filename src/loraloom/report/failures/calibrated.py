@@ -72,7 +72,6 @@ class Mended:
 class Calibrated:
     """`error` is the expected calibration error, `ceiling` what 95 % of well-calibrated models stay below."""
 
-    split: str
     rows: int
     bins: tuple[Bin, ...]
     error: float
@@ -93,7 +92,6 @@ def calibrated(judged: Judged, validation: Judged | None) -> Calibrated:
         fitted = fit_temperature(validation.labels, validation.probabilities)
         mended = _mended(judged, fitted, generator) if fitted.is_needed else None
     return Calibrated(
-        split=judged.split,
         rows=int(right.size),
         bins=reliability(right, sure),
         error=error,

@@ -51,15 +51,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Selective:
-    """`area` is the mean error over all coverages (AURC), `least` that of a model that is least sure where it errs.
+    """`area_interval` is of the curve's area, None where too few rows are wrong for one.
 
-    Its interval is None where too few rows are wrong for one.
+    `least` is the area of a model that is least sure just where it errs.
     """
 
-    split: str
-    rows: int
     curve: Coverage
-    area: float
     area_interval: Interval | None
     least: float
     targets: tuple[Target, ...]
@@ -72,15 +69,11 @@ def selective(judged: Judged, validation: Judged | None) -> Selective:
     Both have the probabilities that answers are given with: divided by the temperature, where one is needed.
     """
     right, sure = judged.right, confidence_of(judged.probabilities)
-    curve = coverage_curve(right, sure)
     targets: tuple[Target, ...] = ()
     if judged.split == "test" and validation is not None:
         targets = tuple(_targets(judged, validation))
     return Selective(
-        split=judged.split,
-        rows=int(right.size),
-        curve=curve,
-        area=curve.area,
+        curve=coverage_curve(right, sure),
         area_interval=_area_interval(judged),
         least=least_area(right),
         targets=targets,

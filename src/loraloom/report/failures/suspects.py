@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from loraloom.metrics import Interval, wilson_interval
+from loraloom.metrics import wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.wording import percent
 
@@ -47,7 +47,7 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """`count` of the `rows` of `split`, the most suspicious first; `interval` is Wilson's of that share.
+    """`count` of the `rows` of `split`, the most suspicious first.
 
     `usual` is the mean probability that the judge gives the rows' own labels.
     """
@@ -55,8 +55,6 @@ class Suspects:
     split: str
     rows: int
     count: int
-    share: float
-    interval: Interval
     worst: tuple[Suspect, ...]
     usual: float
     verdict: str
@@ -117,19 +115,17 @@ def named(
         )
         for row, looks in zip(found.rows[:MOST_ROWS].tolist(), found.suggested.tolist(), strict=False)
     )
-    interval = wilson_interval(count, rows)
     wrong = int((probabilities.argmax(axis=1) != given).sum())
     usual = float(probabilities[np.arange(rows), given].mean())
-    return Suspects(
-        split, rows, count, count / rows, interval, worst, usual, _verdict(split, rows, count, interval, wrong)
-    )
+    return Suspects(split, rows, count, worst, usual, _verdict(split, rows, count, wrong))
 
 
-def _verdict(split: str, rows: int, count: int, interval: Interval, wrong: int) -> str:
+def _verdict(split: str, rows: int, count: int, wrong: int) -> str:
     if not count:
         return f"No label of the {rows:,} {split} rows looks wrong to it."
+    low, high = wilson_interval(count, rows)
     return (
         f"{count:,} of {rows:,} {split} rows {'has' if count == 1 else 'have'} a label that looks wrong "
-        f"({percent(count / rows)}, 95 % interval {percent(interval[0])} to {percent(interval[1])}), beside {wrong:,} "
+        f"({percent(count / rows)}, 95 % interval {percent(low)} to {percent(high)}), beside {wrong:,} "
         "that it gets wrong."
     )
