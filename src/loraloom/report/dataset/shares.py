@@ -66,11 +66,10 @@ class Effect:
     All are None where nothing can be tested.
     """
 
-    classes: int
-    slope: float | None
-    interval: Interval | None
-    p: float | None
     verdict: str
+    slope: float | None = None
+    interval: Interval | None = None
+    p: float | None = None
 
 
 def balance(rows: Mapping[str, int]) -> Balance | None:
@@ -167,20 +166,20 @@ def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: 
     counts = np.array([rows[line.label] for line in known], dtype=np.float64)
     recalls = np.array([line.recall for line in known], dtype=np.float64)
     if len(known) < 2:
-        return Effect(len(known), None, None, None, f"Too few classes have {split} rows to compare them.")
+        return Effect(f"Too few classes have {split} rows to compare them.")
     ratio = float(counts.max() / counts.min())
     if ratio < AS_GOOD_AS_EQUAL:
         times = f"over {math.ceil(100 * ratio) / 100:.2f} times the training rows of"
         verdict = f"Shares can't explain the errors: no class has {'more rows than' if ratio == 1 else times} another."
-        return Effect(len(known), None, None, None, verdict)
+        return Effect(verdict)
     if np.ptp(recalls) == 0:
-        return Effect(len(known), None, None, None, "All classes have the same recall: there is nothing to explain.")
+        return Effect("All classes have the same recall: there is nothing to explain.")
     if len(known) < FEWEST_CLASSES:
         verdict = (
             f"With {len(known)} classes it can't be told whether shares matter: it takes {FEWEST_CLASSES} or more. To "
             "know, train on as many rows of each class, and compare."
         )
-        return Effect(len(known), None, None, None, verdict)
+        return Effect(verdict)
     found = slope_by_class(counts, recalls, np.array([line.rows for line in known]))
     slope, low, high = np.clip([found.value, *found.interval(LEVEL)], -1, 1).tolist()  # as any difference of shares
     interval, p = (low, high), found.p_value
@@ -200,7 +199,7 @@ def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: 
         )
     else:
         verdict = f"No effect of shares was found ({p_value(p)}): {per}."
-    return Effect(len(known), slope, interval, p, verdict)
+    return Effect(verdict, slope, interval, p)
 
 
 def slope_by_class(rows: Floats, recalls: Floats, judged: NDArray[np.int64]) -> Estimate:
