@@ -14,7 +14,7 @@ from pathlib import Path
 
 from loraloom.errors import RunError
 from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
-from loraloom.report.leaderboard import as_written, leaderboard
+from loraloom.report.leaderboard import as_written, axes_of
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
 from loraloom.report.wording import LEVEL, duration, p_value, percent, value
@@ -148,14 +148,13 @@ def _shared(best: Best, other: Best) -> list[tuple[Prediction, Prediction]]:
 def _compared(
     run: RunRead, other: RunRead, best: Best, other_best: Best, pairs: Sequence[tuple[Prediction, Prediction]]
 ) -> Against:
-    right = [(one.label == one.prediction, two.label == two.prediction) for one, two in pairs]
-    tally = Counter(right)
+    right, right_there = [one.is_right for one, _ in pairs], [two.is_right for _, two in pairs]
+    tally = Counter(zip(right, right_there, strict=True))
     gained, lost, rows = tally[True, False], tally[False, True], len(pairs)
     names = _names(run, other)
-    first = _side(run, best, names[0], sum(one for one, _ in right), rows)
-    second = _side(other, other_best, names[1], sum(two for _, two in right), rows)
-    right_first, right_second = [one for one, _ in right], [two for _, two in right]
-    p, interval = mcnemar(right_first, right_second), paired_bootstrap(right_first, right_second)
+    first = _side(run, best, names[0], sum(right), rows)
+    second = _side(other, other_best, names[1], sum(right_there), rows)
+    p, interval = mcnemar(right, right_there), paired_bootstrap(right, right_there)
     difference = (gained - lost) / rows
     return Against(
         first=first,
@@ -180,12 +179,12 @@ def _names(run: RunRead, other: RunRead) -> tuple[str, str]:
 
 
 def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
-    record, axes = best.record, leaderboard(run).axes
+    record = best.record
     return Side(
         name=name,
         path=str(run.path),
         trial=record.number,
-        settings=tuple((axis, value(as_written(record, axis))) for axis in axes),
+        settings=tuple((axis, value(as_written(record, axis))) for axis in axes_of(run)),
         correct=correct,
         accuracy=correct / rows,
         interval=wilson_interval(correct, rows),
@@ -199,7 +198,7 @@ def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
 
 def _verdict(
     names: tuple[str, str], difference: float, interval: Interval | None, p: float, rows: int, changed: int
-) -> str:  # fmt: skip
+) -> str:
     if not changed:
         return (
             f"No difference was found: {names[0]} and {names[1]} are right and wrong on the same rows, all {rows:,} of "
@@ -280,9 +279,7 @@ def _data_of(run: RunRead) -> object:
     return object() if known is None else known
 
 
-def _changed(
-    best: Best, other: Best, pairs: Sequence[tuple[Prediction, Prediction]]
-) -> tuple[Changed, ...]:  # fmt: skip
+def _changed(best: Best, other: Best, pairs: Sequence[tuple[Prediction, Prediction]]) -> tuple[Changed, ...]:
     """Rows on which one alone is right, the surest errors first."""
     labels, other_labels = best.record.labels, other.record.labels
     changed = [
@@ -296,7 +293,7 @@ def _changed(
             second_confidence=two.confidence,
         )
         for one, two in pairs
-        if (one.label == one.prediction) != (two.label == two.prediction)
+        if one.is_right != two.is_right
     ]
     return tuple(
         sorted(changed, key=lambda each: (-(each.first_confidence if each.lost else each.second_confidence), each.row))

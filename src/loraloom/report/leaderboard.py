@@ -11,7 +11,6 @@ from statistics import fmean
 from typing import Any
 
 from loraloom.metrics import Interval, mean_interval, wilson_interval
-from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
@@ -173,7 +172,7 @@ class Leaderboard:
 
 def leaderboard(run: RunRead) -> Leaderboard:
     """Joins the run's records by their point, and ranks them."""
-    axes = _axes(run.recipe, run.records)
+    axes = axes_of(run)
     winner = run.best.record.number if run.best else None
     groups: dict[tuple[str, int, bool], list[TrialRecord]] = {}
     for record in run.records:  # one that came to no end belongs to those that were done on the rows it was given
@@ -217,12 +216,12 @@ def as_written(record: TrialRecord, name: str) -> Any:
     return record.point[name] if name in record.point and name != WARM_UP else field(record, name)
 
 
-def _axes(recipe: Recipe, records: Sequence[TrialRecord]) -> tuple[str, ...]:
+def axes_of(run: RunRead) -> tuple[str, ...]:
     """The recipe's axes in their order, then any that only the points name."""
-    names = dict.fromkeys(recipe.axes)
-    for record in records:
+    names = dict.fromkeys(run.recipe.axes)
+    for record in run.records:
         names.update(dict.fromkeys(record.point))
-    return (*names, ROWS) if len({record.train_rows for record in records}) > 1 else tuple(names)
+    return (*names, ROWS) if len({record.train_rows for record in run.records}) > 1 else tuple(names)
 
 
 def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: int | None) -> Row:

@@ -48,6 +48,10 @@ class Prediction(BaseModel):
     def confidence(self) -> float:
         return self.probabilities[self.prediction]
 
+    @property
+    def is_right(self) -> bool:
+        return self.prediction == self.label
+
 
 @dataclass(frozen=True, slots=True)
 class Best:

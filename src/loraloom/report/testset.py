@@ -62,7 +62,7 @@ def tested(best: Best, problems: list[str]) -> Tested | None:
         return None
     labels = best.record.labels
     counts = confusion([row.label for row in rows], [row.prediction for row in rows], len(labels))
-    wrong = sorted((row for row in rows if row.label != row.prediction), key=lambda row: (-row.confidence, row.row))
+    wrong = sorted((row for row in rows if not row.is_right), key=lambda row: (-row.confidence, row.row))
     majority, most = Counter(row.label for row in rows).most_common(1)[0]
     _compare(best, len(rows) - len(wrong), problems)
     matrix = tuple(tuple(int(count) for count in line) for line in counts)

@@ -154,7 +154,7 @@ def _computed(run: RunRead, best: Best, kept: Embeddings, why_not: str | None) -
 def _test(best: Best, kept: Embeddings) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_] | None]:
     """Distances of the test rows, and whether the winner is right about each, where it left its predictions."""
     distances = nearest(kept.test.vectors, kept.train.vectors)
-    right = {row.row: row.label == row.prediction for row in best.predictions}
+    right = {row.row: row.is_right for row in best.predictions}
     known = np.array([int(number) in right for number in kept.test.numbers], dtype=np.bool_)
     if not known.any():
         return kept.test.numbers, distances, None
