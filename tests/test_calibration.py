@@ -23,7 +23,6 @@ from loraloom.calibration import (
     fit_temperature,
     least_area,
     reliability,
-    row_losses,
     temperature_towards,
     threshold_for,
 )
@@ -32,6 +31,7 @@ from loraloom.metrics import (
     calibration_errors,
     expected_calibration_error,
     log_loss,
+    row_losses,
     softmax,
     wilson_interval,
 )

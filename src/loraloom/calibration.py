@@ -19,7 +19,6 @@ from scipy import optimize, special
 
 from loraloom.metrics import (
     CALIBRATION_BINS,
-    PROBABILITY_FLOOR,
     Floats,
     Interval,
     calibration_errors,
@@ -207,12 +206,6 @@ def _least(loss: Callable[[float], float]) -> float:
     low, high = _ENDS
     best = float(optimize.minimize_scalar(loss, bounds=_ENDS, method="bounded", options={"xatol": 1e-6}).x)
     return min((low, best, high), key=loss)
-
-
-def row_losses(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
-    """(N,) -log p(label) in nats, p clipped as `metrics.log_loss` does."""
-    shares, true = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    return np.asarray(-np.log(np.clip(shares[np.arange(true.size), true], PROBABILITY_FLOOR, 1.0)), dtype=np.float64)
 
 
 def coverage_curve(right: Flags, confidence: Floats) -> Coverage:

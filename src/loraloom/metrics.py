@@ -181,12 +181,8 @@ def score(labels: ArrayLike, probabilities: ArrayLike) -> Scores:
         ValueError: no rows, lengths differ, a label out of range, or a probability that is NaN, out of
             [0, 1] or in a row that does not sum to 1.
     """
-    shares = _probabilities(probabilities)
-    classes = shares.shape[1]
-    true = _class_numbers("labels", labels, classes)
-    _refuse_different_lengths("labels", true, "probabilities", shares)
-    predicted = shares.argmax(axis=1)
-    counts = confusion(true, predicted, classes)
+    true, shares = _labelled(labels, probabilities)
+    counts = confusion(true, shares.argmax(axis=1), shares.shape[1])
     correct, total = int(counts.trace()), int(counts.sum())
     per_class = class_scores(counts)
     return Scores(
@@ -209,11 +205,14 @@ def class_scores(counts: NDArray[np.int64]) -> tuple[ClassScore, ...]:
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean of -log p(true class) in nats, p clipped to `PROBABILITY_FLOOR`; raises as `score` does."""
-    shares = _probabilities(probabilities)
-    true = _class_numbers("labels", labels, shares.shape[1])
-    _refuse_different_lengths("labels", true, "probabilities", shares)
-    of_true = shares[np.arange(true.size), true]  # (N,)
-    return abs(float(np.log(np.clip(of_true, PROBABILITY_FLOOR, 1.0)).mean()))
+    true, shares = _labelled(labels, probabilities)
+    return abs(float(row_losses(true, shares).mean()))
+
+
+def row_losses(labels: ArrayLike, probabilities: ArrayLike) -> Floats:
+    """(N,) what each row adds to the `log_loss`; labels and probabilities are not looked at for what is wrong."""
+    shares, true = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    return np.asarray(-np.log(np.clip(shares[np.arange(true.size), true], PROBABILITY_FLOOR, 1.0)), dtype=np.float64)
 
 
 def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> float:
@@ -222,9 +221,7 @@ def expected_calibration_error(labels: ArrayLike, probabilities: ArrayLike) -> f
     Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3, M =
     `CALIBRATION_BINS`. Raises as `score` does.
     """
-    shares = _probabilities(probabilities)
-    true = _class_numbers("labels", labels, shares.shape[1])
-    _refuse_different_lengths("labels", true, "probabilities", shares)
+    true, shares = _labelled(labels, probabilities)
     return float(calibration_errors(shares.argmax(axis=1) == true, shares.max(axis=1))[0])
 
 
@@ -359,6 +356,14 @@ def _class_numbers(name: str, values: ArrayLike, classes: int) -> NDArray[np.int
         wrong = array[(array < 0) | (array >= classes)][0]
         raise ValueError(f"{name}: {wrong} is not a class; it must be 0 to {classes - 1}")
     return array.astype(np.int64)
+
+
+def _labelled(labels: ArrayLike, probabilities: ArrayLike) -> tuple[NDArray[np.int64], Floats]:
+    """Labels (N,) and probabilities (N, C) that fit together; what does not is refused."""
+    shares = _probabilities(probabilities)
+    true = _class_numbers("labels", labels, shares.shape[1])
+    _refuse_different_lengths("labels", true, "probabilities", shares)
+    return true, shares
 
 
 def _probabilities(values: ArrayLike) -> NDArray[np.float64]:

@@ -25,9 +25,8 @@ from loraloom.calibration import (
     confidence_of,
     fit_temperature,
     reliability,
-    row_losses,
 )
-from loraloom.metrics import LEAST_DISCORDANT, Floats, Interval, calibration_errors, wilson_interval
+from loraloom.metrics import LEAST_DISCORDANT, Floats, Interval, calibration_errors, row_losses, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.points import points, points_span
 from loraloom.report.wording import LEVEL, p_value
