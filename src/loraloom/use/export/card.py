@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from loraloom.backbone.cards import card_facts
@@ -40,7 +41,7 @@ print([labels[row.argmax()] for row in logits])"""
 
 def export_card(form: str, subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) -> str:
     """README.md of an export."""
-    made = FORMS[form](subject, measured, notes)
+    made = replace(FORMS[form](subject), measured=_measured(subject, measured, notes))
     run = run_of(subject.folder)
     if run is not None:
         try:
@@ -59,7 +60,7 @@ def _is_chosen(run: Path, subject: Subject) -> bool:
     return best.number == subject.record.number and not (best.is_soup and folder.parent.name == TRIALS)
 
 
-def _merged(subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) -> Form:
+def _merged(subject: Subject) -> Form:
     example = (
         "from transformers import pipeline\n\n"
         'classify = pipeline("text-classification", "this/folder", truncation=True)\n'
@@ -74,11 +75,10 @@ def _merged(subject: Subject, measured: Sequence[Measured], notes: Sequence[str]
         library="transformers",
         tags=("peft",),
         use=(fenced(example, "python"), cut),
-        measured=tuple(_measured(subject, measured, notes)),
     )
 
 
-def _onnx(subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) -> Form:
+def _onnx(subject: Subject) -> Form:
     files = (
         f"`{FP32}` is in fp32, `{INT8}` in int8. It needs onnxruntime, tokenizers and numpy alone. `{TOKENIZER}` cuts "
         f"texts at {subject.max_length} tokens."
@@ -92,19 +92,18 @@ def _onnx(subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) 
         library="onnx",
         tags=("peft", "onnxruntime"),
         use=(fenced(ONNX_EXAMPLE, "python"), files),
-        measured=tuple(_measured(subject, measured, notes)),
         limits=(limit,),
     )
 
 
-def _peft(subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) -> Form:
-    return Form(use=tuple(peft_use(subject.record)), measured=tuple(_measured(subject, measured, notes)))
+def _peft(subject: Subject) -> Form:
+    return Form(use=tuple(peft_use(subject.record)))
 
 
 FORMS = {"merged": _merged, "onnx": _onnx, "peft": _peft}
 
 
-def _measured(subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) -> list[str]:
+def _measured(subject: Subject, measured: Sequence[Measured], notes: Sequence[str]) -> tuple[str, ...]:
     machine = describe_machine()["machine"]
     adapter = measured[0]
     shown: Interval = adapter.accuracy_interval
@@ -121,13 +120,13 @@ def _measured(subject: Subject, measured: Sequence[Measured], notes: Sequence[st
         for one in measured
     ]
     head = ("Form", "Size", "Accuracy", "95 % interval", "Same label", "Logits differ by", "Texts a second")
-    return [
+    return (
         f"When it was exported, its forms were compared on {adapter.rows:,} rows ({text(subject.rows.name)}):",
         table(head, rows, numbers=range(1, 7)),
         "The first line is the adapter over its base. Logits differ by at most that share of the largest one. Texts "
         f"a second are from text to label, on {text(clean(str(machine['processor'])))}, {machine['cores']} cores.",
         *map(text, notes),
-    ]
+    )
 
 
 def size(number: int) -> str:
