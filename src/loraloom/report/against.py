@@ -14,7 +14,7 @@ from pathlib import Path
 
 from loraloom.errors import RunError
 from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
-from loraloom.report.leaderboard import as_written, axes_of
+from loraloom.report.leaderboard import as_written, axis_names
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
 from loraloom.report.wording import LEVEL, duration, p_value, percent, value
@@ -184,7 +184,7 @@ def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
         name=name,
         path=str(run.path),
         trial=record.number,
-        settings=tuple((axis, value(as_written(record, axis))) for axis in axes_of(run)),
+        settings=tuple((axis, value(as_written(record, axis))) for axis in axis_names(run)),
         correct=correct,
         accuracy=correct / rows,
         interval=wilson_interval(correct, rows),

@@ -15,7 +15,7 @@ from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import UNKNOWN, decimals
-from loraloom.study.leaderboard import Place, mean_of, metric_name, placed, reach, validation
+from loraloom.study.leaderboard import Place, axes_of, mean_of, metric_name, placed, reach, validation
 from loraloom.study.record import Ended, Score, TrialRecord
 
 ROWS = "data.max_train_samples"
@@ -172,7 +172,7 @@ class Leaderboard:
 
 def leaderboard(run: RunRead) -> Leaderboard:
     """Joins the run's records by their point, and ranks them."""
-    axes = axes_of(run)
+    axes = axis_names(run)
     winner = run.best.record.number if run.best else None
     groups: dict[tuple[str, int, bool], list[TrialRecord]] = {}
     for record in run.records:  # one that came to no end belongs to those that were done on the rows it was given
@@ -216,11 +216,9 @@ def as_written(record: TrialRecord, name: str) -> Any:
     return record.point[name] if name in record.point and name != WARM_UP else field(record, name)
 
 
-def axes_of(run: RunRead) -> tuple[str, ...]:
+def axis_names(run: RunRead) -> tuple[str, ...]:
     """The recipe's axes in their order, then any that only the points name."""
-    names = dict.fromkeys(run.recipe.axes)
-    for record in run.records:
-        names.update(dict.fromkeys(record.point))
+    names = dict.fromkeys((*run.recipe.axes, *axes_of(run.records)))
     return (*names, ROWS) if len({record.train_rows for record in run.records}) > 1 else tuple(names)
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from loraloom.report.leaderboard import field
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.search.costs import Key, cost_key
-from loraloom.study.leaderboard import evaluated, validation
+from loraloom.study.leaderboard import axes_of, evaluated, validation
 from loraloom.study.record import Evaluation, TrialRecord
 
 LEAST_IN_BLOCK = 3
@@ -179,9 +179,7 @@ def common_seeds(trials: Sequence[Sequence[tuple[int, int]]], failed: Collection
 
 
 def _table(run: RunRead, seen: Sequence[_Group], values: Mapping[int, float]) -> Table:
-    names = dict.fromkeys(run.recipe.axes)
-    for group in seen:
-        names.update(dict.fromkeys(group.trials[0].point))
+    names = dict.fromkeys((*run.recipe.axes, *axes_of(group.trials[0] for group in seen)))
     axes: dict[str, tuple[Any, ...]] = {}
     for name in names:
         if name not in _ROWS_AND_SEEDS:
