@@ -20,7 +20,6 @@ from loraloom.report.making import Making, making
 from loraloom.report.making.commands import commands_of
 from loraloom.report.next_steps import Step, next_steps
 from loraloom.report.packed_rows import packed_rows
-from loraloom.report.provenance import DataFindings, data_findings
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.report.row_recipes import RowRecipes, row_recipes
 from loraloom.report.similarity import Similarity, similarity
@@ -54,7 +53,6 @@ class Findings:
     gap: Gap | None
     test: Tested | None
     failures: Failures | None
-    data: DataFindings
     dataset: Dataset
     similarity: Similarity | str
     against: Against | None
@@ -107,7 +105,6 @@ def findings(
         gap=gap(run, seen, problems),
         test=test,
         failures=failed,
-        data=data_findings(run),
         similarity=similarity(run, problems, why_not_similar, computed=similar, second=second),
         against=compared,
         dataset=dataset(run, failed),

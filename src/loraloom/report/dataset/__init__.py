@@ -1,6 +1,6 @@
 """What the data are like, and whether it matters: class shares, lengths, and what the splits have in common.
 
-From the counts that a run's recipe keeps of its data and the winner's results by class; `shares.py` has the tests.
+From what a run's recipe keeps of its data, and the winner's results by class; `shares.py` has the tests.
 """
 
 from loraloom.report.dataset.findings import Dataset, dataset

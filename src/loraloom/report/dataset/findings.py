@@ -1,15 +1,17 @@
-"""Section 7 as one value; what the checks found stands beside it (`report/provenance.py`)."""
+"""The data as one value: a section of the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from loraloom.report.dataset.checks import Finding, found_by_checks
 from loraloom.report.dataset.counts import Counts, counts
 from loraloom.report.dataset.shares import Balance, Drift, Effect, balance, drift, share_effect
 from loraloom.report.failures import Failures
 from loraloom.report.reading import RunRead
-from loraloom.report.wording import listed, percent
+from loraloom.report.wording import listed, percent, value
+from loraloom.study.provenance import data_stated, rows_of
 from loraloom.wording import plural
 
 
@@ -24,8 +26,14 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """`splits` are those whose classes were counted; what a run did not keep is empty or None."""
+    """`facts` are names and values, `rows` those of each split; `splits` are those whose classes were counted.
 
+    What a run did not keep is empty or None.
+    """
+
+    facts: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, int], ...]
+    findings: tuple[Finding, ...]
     splits: tuple[str, ...]
     classes: tuple[ClassRow, ...]
     balance: Balance | None
@@ -37,7 +45,7 @@ class Dataset:
 
 
 def dataset(run: RunRead, failed: Failures | None) -> Dataset:
-    """The data's counts, and what they mean for the errors in `failed`."""
+    """What is known of the data, and what that means for the errors in `failed`."""
     found = counts(run)
     train = found.by_class.get("train")
     effect = None
@@ -45,6 +53,9 @@ def dataset(run: RunRead, failed: Failures | None) -> Dataset:
         effect = share_effect(train, failed.classes, failed.by_class, failed.split)
     others = [drift(split, train, rows) for split, rows in found.by_class.items() if train and split != "train"]
     return Dataset(
+        facts=_facts(run),
+        rows=tuple(rows_of(run.recipe).items()),
+        findings=found_by_checks(run),
         splits=tuple(found.by_class),
         classes=_classes(found),
         balance=balance(train) if train else None,
@@ -54,6 +65,12 @@ def dataset(run: RunRead, failed: Failures | None) -> Dataset:
         on_lengths=_on_lengths(found, failed),
         on_overlaps=_on_overlaps(found),
     )
+
+
+def _facts(run: RunRead) -> tuple[tuple[str, str], ...]:
+    given = data_stated(run.recipe)
+    named = (("Data set", "name"), ("Revision", "revision"), ("Fingerprint", "fingerprint"))
+    return tuple((title, value(given[key])) for title, key in named if given.get(key) is not None)
 
 
 def _classes(found: Counts) -> tuple[ClassRow, ...]:

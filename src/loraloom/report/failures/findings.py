@@ -1,4 +1,4 @@
-"""Section 6 as one value."""
+"""Where the winner fails, as one value: a section of the page."""
 
 from __future__ import annotations
 

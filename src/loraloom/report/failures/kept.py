@@ -1,4 +1,4 @@
-"""The rows that section 6 is about: those that the winner is judged on, and what the best trials said of validation.
+"""Rows that errors are looked for in: those that the winner is judged on, and what the best trials said of validation.
 
 Of a long search only the best few dozen trials are read, so that a report of 10,000 trials costs what one of 24 does.
 """

@@ -151,10 +151,10 @@ def tested(found: Findings) -> Iterator[str]:
 
 def data(found: Findings) -> Iterator[str]:
     """Rows and classes, and what the checks found."""
-    facts = [f"{text(title)}: {code(shortened(value, 80))}" for title, value in found.data.facts]
-    if found.data.rows:
-        facts.append("Rows: " + ", ".join(f"{text(split)} {count(rows)}" for split, rows in found.data.rows))
-    facts += [text(finding.sentence) for finding in found.data.findings]
+    facts = [f"{text(title)}: {code(shortened(value, 80))}" for title, value in found.dataset.facts]
+    if found.dataset.rows:
+        facts.append("Rows: " + ", ".join(f"{text(split)} {count(rows)}" for split, rows in found.dataset.rows))
+    facts += [text(finding.sentence) for finding in found.dataset.findings]
     if facts:
         yield bullets(facts)
 

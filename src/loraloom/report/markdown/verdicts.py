@@ -88,7 +88,7 @@ def failures(found: Findings) -> Iterator[str]:
     said += [each.verdict for each in (failed.missed, *failed.judged_labels) if each is not None]
     said = [*map(text, (*said, failed.on_judge, failed.calibrated.verdict)), told(failed.calibrated.remedy)]
     yield bullets(each for each in (*said, told(failed.training.how), text(failed.selective.verdict)) if each)
-    if conflicts := [each for each in found.data.findings if each.kind == "conflict"]:
+    if conflicts := [each for each in found.dataset.findings if each.kind == "conflict"]:
         yield "Texts with several labels; of one text, one at most is right:"
         yield bullets(text(f"{each.sentence} {'; '.join(each.examples)}") for each in conflicts)
     if failed.missed and failed.missed.worst:

@@ -1,4 +1,4 @@
-"""Section 7 in pictures: the classes' shares in each split."""
+"""The data in a picture: the classes' shares in each split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section 6 in pictures: reliability, accuracy against coverage, accuracy by length."""
+"""Where the winner fails, in pictures: reliability, accuracy against coverage, accuracy by length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's data, from its recipe's provenance; every part of that may be missing."""
+"""What the checks of a run's data found, from its recipe's provenance, of which every part may be missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
-from loraloom.study.provenance import as_list, as_mapping, data_stated, rows_of
+from loraloom.study.provenance import as_list, as_mapping, data_stated
 
 _TITLES = {
     "guessed_column": "A column was guessed",
@@ -47,27 +47,9 @@ class Finding:
         return _TITLES.get(self.kind, self.kind.replace("_", " "))
 
 
-@dataclass(frozen=True, slots=True)
-class DataFindings:
-    """The data as told; their classes, lengths and overlaps are in `dataset.Dataset`."""
-
-    facts: tuple[tuple[str, str], ...]
-    rows: tuple[tuple[str, int], ...]
-    findings: tuple[Finding, ...]
-
-
-def data_findings(run: RunRead) -> DataFindings:
-    given = data_stated(run.recipe)
-    facts = [
-        (title, wording.value(given[key]))
-        for title, key in (("Data set", "name"), ("Revision", "revision"), ("Fingerprint", "fingerprint"))
-        if given.get(key) is not None
-    ]
-    return DataFindings(
-        facts=tuple(facts),
-        rows=tuple(rows_of(run.recipe).items()),
-        findings=tuple(_finding(each) for each in as_list(given.get("findings"))),
-    )
+def found_by_checks(run: RunRead) -> tuple[Finding, ...]:
+    """All that they found, in their order."""
+    return tuple(map(_finding, as_list(data_stated(run.recipe).get("findings"))))
 
 
 def _finding(given: Any) -> Finding:
