@@ -98,11 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._plain(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
             return
         if place == "/":
-            self._send(
-                HTTPStatus.OK, "text/html; charset=utf-8", self._shell(rendered), {"Content-Security-Policy": POLICY}
-            )
+            state = self.server.report.state()
+            self._page(shell(clean(self.server.name), state, self._detail(rendered), rendered.version), POLICY)
         elif place == "/status":
-            self._send(HTTPStatus.OK, "application/json", json.dumps(self._status(rendered)).encode())
+            self._status(self.server.report.state(), self._detail(rendered), rendered.version)
         elif place.startswith("/report/") and (name := place.removeprefix("/report/")) in rendered.files:
             self._file(name, rendered)
         else:
@@ -110,11 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _wait(self, place: str, state: State, detail: str = "") -> None:
         if place == "/":
-            page = waiting(clean(self.server.name), state, detail).encode()
-            self._send(HTTPStatus.OK, "text/html; charset=utf-8", page, {"Content-Security-Policy": WAITING_POLICY})
+            self._page(waiting(clean(self.server.name), state, detail), WAITING_POLICY)
         else:
-            told = {"sentence": state.sentence, "goes_on": state.goes_on, "detail": "", "version": ""}
-            self._send(HTTPStatus.OK, "application/json", json.dumps(told).encode())
+            self._status(state)
 
     def do_HEAD(self) -> None:
         """As GET, without what it asks for."""
@@ -135,14 +132,12 @@ class _Handler(BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host") or []  # of any port, which may be forwarded to ours
         return len(hosts) == 1 and without_port(hosts[0]) in (HOST, "localhost")
 
-    def _shell(self, rendered: Rendered) -> bytes:
-        state = self.server.report.state()
-        return shell(clean(self.server.name), state, self._detail(rendered), rendered.version).encode()
+    def _page(self, page: str, policy: str) -> None:
+        self._send(HTTPStatus.OK, _TYPES[".html"], page.encode(), {"Content-Security-Policy": policy})
 
-    def _status(self, rendered: Rendered) -> dict[str, Any]:
-        state = self.server.report.state()
-        detail = self._detail(rendered)
-        return {"sentence": state.sentence, "goes_on": state.goes_on, "detail": detail, "version": rendered.version}
+    def _status(self, state: State, detail: str = "", version: str = "") -> None:
+        told = {"sentence": state.sentence, "goes_on": state.goes_on, "detail": detail, "version": version}
+        self._send(HTTPStatus.OK, "application/json", json.dumps(told).encode())
 
     def _detail(self, rendered: Rendered) -> str:
         trouble = self.server.report.trouble
