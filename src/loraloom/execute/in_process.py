@@ -130,7 +130,7 @@ def choose_engine(recipe: Recipe, *, profile: bool = False) -> Chosen:
     """
     if recipe.engine == "trainer":
         return Chosen(build_engine("trainer"), "as the recipe says: HF Trainer and PEFT")
-    refused = {model: reason for model, reason in _refusals(recipe) if reason is not None}
+    refused = _refused(recipe)
     if not refused:
         reason = "auto: loom knows the model" if recipe.engine == "auto" else "as the recipe says"
         return Chosen(build_engine("loom", profile=profile), reason)
@@ -170,12 +170,12 @@ def why_not_loom(source: Source, configuration: Configuration) -> str | None:
     return why_not(source, configuration)
 
 
-def _refusals(recipe: Recipe) -> list[tuple[str, str | None]]:
-    """Each model of the recipe, and why loom can't train it with any of the recipe's heads."""
+def _refused(recipe: Recipe) -> dict[str, str]:
+    """The models of the recipe that loom can't train with each of its heads, and why."""
     found: dict[str, str | None] = {}
     for point in recipe.narrowed(("backbone.model", "head.kind")).grid():
         configuration = recipe.configuration(point)
         backbone = configuration.backbone
         reason = why_not_loom(sources.find(backbone.model, backbone.revision), configuration)
         found[backbone.model] = found.get(backbone.model) or reason
-    return list(found.items())
+    return {model: reason for model, reason in found.items() if reason is not None}

@@ -159,9 +159,8 @@ class Parts:
         for path in self._folder.iterdir():
             if path.name not in (MANIFEST, _LOCK) and not (path.stem.isdigit() and int(path.stem) < self.number):
                 path.unlink()
-        if (
-            first := next((path for path in map(self._part, range(self.number)) if path.stat().st_size), None)
-        ) is not None:
+        kept = map(self._part, range(self.number))
+        if (first := next((path for path in kept if path.stat().st_size), None)) is not None:
             self._output.go_on(first)
 
     def _clear(self) -> None:
