@@ -33,7 +33,8 @@ from statistics import fmean, linear_regression
 
 import numpy as np
 
-from loraloom.metrics import mean_interval
+from loraloom.metrics import Interval, mean_interval
+from loraloom.report.curves import Points
 from loraloom.report.effects.analysis import MARGIN, Verdict, decided
 from loraloom.report.effects.axes import Axis, make_axis
 from loraloom.report.effects.model import ALMOST, LEAST_FREEDOM, fit, make_design
@@ -63,7 +64,7 @@ class Claim:
     title: str
     verdict: Verdict
     slope: float | None
-    interval: tuple[float, float] | None
+    interval: Interval | None
     configurations: int
     sentence: str
 
@@ -81,7 +82,7 @@ class Gap:
     """`by_rank` has (rank, gap, interval, configurations) at the last evaluation, the interval Student's over these."""
 
     series: tuple[Series, ...]
-    by_rank: tuple[tuple[float, float, tuple[float, float] | None, int], ...]
+    by_rank: tuple[tuple[float, float, Interval | None, int], ...]
     claims: tuple[Claim, ...]
     configurations: int
 
@@ -92,7 +93,7 @@ class _Curve:
 
     row: int
     rank: float
-    gaps: tuple[tuple[float, float], ...]
+    gaps: Points
     end: float
 
     @property
@@ -135,7 +136,7 @@ def _curves(
     return found
 
 
-def gaps(lines: Sequence[tuple[float, float, float]]) -> tuple[tuple[float, float], ...]:
+def gaps(lines: Sequence[tuple[float, float, float]]) -> Points:
     """A trial's gap at each epoch where it is known, from (epoch, training, validation accuracy) of its evaluations."""
     return tuple(
         (epoch, training - (before + validation) / 2)
@@ -144,7 +145,7 @@ def gaps(lines: Sequence[tuple[float, float, float]]) -> tuple[tuple[float, floa
     )
 
 
-def _mean_gaps(trials: Sequence[Sequence[Evaluation]]) -> tuple[tuple[float, float], ...]:
+def _mean_gaps(trials: Sequence[Sequence[Evaluation]]) -> Points:
     """Over seeds, at the epochs at which it is known of all of them."""
     by_epoch: dict[float, list[float]] = {}
     for lines in trials:
@@ -166,7 +167,7 @@ def _series(curves: Sequence[_Curve]) -> Iterator[Series]:
         yield Series(value(int(rank)), tuple((e, fmean(gaps), len(gaps)) for e, gaps in sorted(by_epoch.items())))
 
 
-def _by_rank(curves: Sequence[_Curve]) -> tuple[tuple[float, float, tuple[float, float] | None, int], ...]:
+def _by_rank(curves: Sequence[_Curve]) -> tuple[tuple[float, float, Interval | None, int], ...]:
     last: dict[float, list[float]] = {}
     for curve in curves:
         if curve.at_end is not None:
@@ -242,14 +243,14 @@ def _why_none(seen: Observations) -> str:
     )
 
 
-def _slope(gaps: Sequence[tuple[float, float]]) -> float | None:
+def _slope(gaps: Points) -> float | None:
     late = [(epoch, each) for epoch, each in gaps if epoch > 0.999]
     if len(late) < 2:
         return None
     return linear_regression(*zip(*late, strict=True)).slope
 
 
-def _claim(title: str, slope: float, interval: tuple[float, float], count: int, step: str) -> Claim:
+def _claim(title: str, slope: float, interval: Interval, count: int, step: str) -> Claim:
     verdict = decided(*interval)
     figures = f"{points(slope, interval)} {step}, 95 % {spread(interval)}, {plural(count, 'configuration')}"
     said = {

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from loraloom.metrics import upper_t
+from loraloom.metrics import Interval, upper_t
 from loraloom.report.effects.axes import Axis, Comparison, make_axis
 from loraloom.report.effects.interactions import LEVEL, Interactions, interactions
 from loraloom.report.effects.model import LEAST_FREEDOM, Design, Estimate, Fit, fit, make_design
@@ -50,7 +50,7 @@ class Effect:
     title: str
     verdict: Verdict
     estimate: float | None
-    interval: tuple[float, float] | None
+    interval: Interval | None
     p_value: float | None
     configurations: int
     pairs: Paired

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from loraloom.metrics import Floats, upper_t
+from loraloom.metrics import Floats, Interval, upper_t
 from loraloom.report.effects.axes import Axis
 
 LEAST_FREEDOM = 4.0
@@ -50,7 +50,7 @@ class Estimate:
     error: float
     freedom: float
 
-    def interval(self, level: float) -> tuple[float, float]:
+    def interval(self, level: float) -> Interval:
         """Student's interval that misses the truth with probability `level`."""
         reach = upper_t(level / 2, self.freedom) * self.error
         return self.value - reach, self.value + reach
