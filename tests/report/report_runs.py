@@ -171,6 +171,13 @@ def make_predictions(
     return lines
 
 
+def predicting(line: Mapping[str, Any], prediction: int) -> dict[str, Any]:
+    """A line of `make_predictions` whose winner says another class, as surely."""
+    shares, said = list(line["probabilities"]), line["prediction"]
+    shares[said], shares[prediction] = shares[prediction], shares[said]
+    return {**line, "prediction": prediction, "probabilities": shares}
+
+
 def write_run(
     run: Path,
     recipe: Recipe,

@@ -24,6 +24,7 @@ from tests.report.report_runs import (
     make_recipe,
     make_record,
     make_score,
+    predicting,
     whole_run,
     write_run,
 )
@@ -64,9 +65,7 @@ def test_a_small_difference_is_no_difference_found(tmp_path: Path) -> None:
 
 def test_runs_that_err_as_often_on_other_rows_are_level(tmp_path: Path) -> None:
     lines = make_predictions(wrong=0)
-    ways = [
-        [{**one, "prediction": (one["label"] + (n == wrong)) % 5} for n, one in enumerate(lines)] for wrong in (0, 1)
-    ]
+    ways = [[predicting(one, (one["label"] + (n == wrong)) % 5) for n, one in enumerate(lines)] for wrong in (0, 1)]
     assert two(tmp_path, *ways).verdict == (
         "No difference was found. They are level (McNemar p = 1.00, 445 shared rows of which 2 changed sides, too few "
         "for an interval)."
@@ -83,7 +82,7 @@ def test_a_copy_of_a_run_changes_no_row(tmp_path: Path) -> None:
 
 def test_what_few_of_many_rows_differ_by_is_not_written_as_nothing(tmp_path: Path) -> None:
     lines = make_predictions(rows=16_000, wrong=0, labels=("no", "yes"))
-    six = [{**line, "prediction": 1 - line["label"]} if place < 6 else line for place, line in enumerate(lines)]
+    six = [predicting(line, 1 - line["label"]) if place < 6 else line for place, line in enumerate(lines)]
     runs = [with_winner(tmp_path / name, each, ("no", "yes")) for name, each in (("one", lines), ("two", six))]
     found = against(read_run(runs[0]), runs[1])
     assert found.verdict == (

@@ -30,6 +30,7 @@ from tests.report.report_runs import (
     make_recipe,
     make_record,
     make_score,
+    predicting,
     whole_run,
     write_run,
 )
@@ -249,7 +250,7 @@ def test_the_doubts_name_seeds_noise_failures_pruning_and_marks(tmp_path: Path) 
 
 def test_a_constant_answer_that_does_as_well_is_named(tmp_path: Path) -> None:
     recipe = make_recipe(lora={}, train={})
-    lines = [line | {"label": 0, "prediction": 0} for line in make_predictions(wrong=0)]
+    lines = [predicting(line, 0) | {"label": 0} for line in make_predictions(wrong=0)]
     best = make_record(recipe, 0, {}, 0.95, test=make_score(1.0, TEST_ROWS))
     found = findings(read_run(write_run(tmp_path / "r", recipe, [best], best=best, predictions=lines)))
     assert any("constant answer" in sentence for sentence in found.cautions)

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loraloom.errors import AdapterError, RunError
+from loraloom.metrics import SUM_TOLERANCE
 from loraloom.recipe import Recipe
 from loraloom.recipe.problems import message_of
 from loraloom.report.wording import clean
@@ -26,6 +27,9 @@ from loraloom.study.record import (
     read_record,
 )
 from loraloom.study.run import BEST, Run, read_trial, trial_folders
+
+ROUNDED = 1e-5
+"""How much a probability in test_predictions.jsonl may be off, twice: it has six significant digits."""
 
 
 class Prediction(BaseModel):
@@ -157,5 +161,16 @@ def _predictions(path: Path, record: TrialRecord) -> Iterable[Prediction]:
             raise RunError(f"{path}:{number}: is damaged ({rule}); its test rows are left out") from None
         given = len(prediction.probabilities)
         if given != classes or max(prediction.label, prediction.prediction) >= classes:
-            raise RunError(f"{path}:{number}: does not fit the trial's {classes} classes; left out") from None
+            raise RunError(f"{path}:{number}: does not fit the trial's {classes} classes; left out")
+        if (problem := _problem(prediction)) is not None:
+            raise RunError(f"{path}:{number}: can't be trusted: {problem}; its test rows are left out")
         yield prediction
+
+
+def _problem(row: Prediction) -> str | None:
+    """Why no model can have given a row's prediction and probabilities."""
+    if min(row.probabilities) < 0 or abs(sum(row.probabilities) - 1) > SUM_TOLERANCE:
+        return "it holds what are not probabilities"
+    return (
+        "what it predicts is not the most probable class" if row.confidence < max(row.probabilities) - ROUNDED else None
+    )

@@ -1,4 +1,4 @@
-"""The rows that section 6 is about: read from a run, or left out with a sentence where they can't be trusted."""
+"""Rows that errors are looked for in: read from a run, or left out with a sentence where they can't be trusted."""
 
 from __future__ import annotations
 
@@ -204,13 +204,14 @@ def test_damaged_rows_leave_the_texts_out_and_nothing_else(run: Path) -> None:
         ({"probabilities": [0.2, 0.8, 0, 0, 0], "prediction": 0}, "not the most probable class"),
     ],
 )
-def test_test_predictions_that_can_not_be_are_said_and_validation_is_judged(
+def test_test_predictions_that_can_not_be_are_said_and_nothing_is_told_of_them(
     tmp_path: Path, change: dict[str, Any], sentence: str
 ) -> None:
     lines = kept_predictions()
     lines[7] |= change
     said = found(keep(whole_run(tmp_path / "r", data=FACTS, predictions=lines)))
-    assert any(f"{TEST_PREDICTIONS}: can't be trusted" in each and sentence in each for each in said.problems)
+    assert any(f"{TEST_PREDICTIONS}:8: can't be trusted" in each and sentence in each for each in said.problems)
+    assert said.test is None
     assert said.failures is not None
     assert said.failures.split == "validation"
     assert "Each class on validation" in page(said, "not drawn", ())

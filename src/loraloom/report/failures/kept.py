@@ -13,19 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.errors import RunError
-from loraloom.metrics import SUM_TOLERANCE
 from loraloom.report.leaderboard import Leaderboard, winning
 from loraloom.report.reading import RunRead
 from loraloom.study.evidence import KeptRow, Predicted, agrees, read_predicted, read_rows
 from loraloom.study.leaderboard import reach, validation
 from loraloom.study.provenance import rows_of
-from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
+from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST
 
 T = TypeVar("T")
 MOST_TRIALS = 24
-ROUNDED = 1e-5
-"""How much a probability in test_predictions.jsonl may be off, twice: it has six significant digits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +104,7 @@ def read_kept(run: RunRead, board: Leaderboard, problems: list[str]) -> Kept | N
     return Kept(
         winner=winner,
         validation=None if own is None else _of_validation(own, rows, winner, run),
-        test=_of_test(run, winner, problems),
+        test=_of_test(run, winner),
         panel={number: panel[number] for number in order},
         of=len(alike),
         of_all=sum(record.state != "failed" for record in run.records),
@@ -167,25 +164,16 @@ def _of_validation(own: Predicted, rows: Mapping[int, KeptRow], winner: TrialRec
     )
 
 
-def _of_test(run: RunRead, winner: TrialRecord, problems: list[str]) -> Judged | None:
+def _of_test(run: RunRead, winner: TrialRecord) -> Judged | None:
     rows = run.best.predictions if run.best else ()
     if not rows:
-        return None
-    probabilities = np.array([row.probabilities for row in rows], dtype=np.float64)
-    predictions = np.array([row.prediction for row in rows])
-    sums, said = probabilities.sum(axis=1), probabilities[np.arange(len(rows)), predictions]
-    if probabilities.min() < 0 or np.abs(sums - 1).max() > SUM_TOLERANCE:
-        problems.append(f"{TEST_PREDICTIONS}: can't be trusted: it holds what are not probabilities")
-        return None
-    if (said < probabilities.max(axis=1) - ROUNDED).any():
-        problems.append(f"{TEST_PREDICTIONS}: can't be trusted: a prediction is not the most probable class")
         return None
     tokens = _all(row.tokens for row in rows)
     return Judged(
         split="test",
         labels=np.array([row.label for row in rows]),
-        probabilities=summing(probabilities),
-        predictions=predictions,
+        probabilities=summing(np.array([row.probabilities for row in rows], dtype=np.float64)),
+        predictions=np.array([row.prediction for row in rows]),
         numbers=np.array([row.row for row in rows]),
         texts=tuple(row.text for row in rows),
         tokens=None if tokens is None else np.array(tokens),
