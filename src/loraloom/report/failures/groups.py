@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from loraloom.calibration import Flags
 from loraloom.metrics import Interval, difference_interval, holm, wilson_interval
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.failures.kept import Judged
@@ -26,8 +27,6 @@ FEWEST_ERRORS = 5
 MOST_SOURCES = 12
 LENGTH_GROUPS = 5
 DRAWS = 19_999
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loraloom.backbone import sources
 from loraloom.errors import AdapterError, LoraloomError
+from loraloom.report.wording import LEVEL, p_value
 from loraloom.study.durable import refuse_bytes, refuse_dangling, replacing_folder, system_errors_of, write_text
 from loraloom.study.record import CARD, TrialRecord
 from loraloom.use.adapter import adapter_folder, read_adapter_record
+from loraloom.use.export.expressible import refuse_corrected, refuse_head
 from loraloom.use.export.measuring import Measured, measure, refuse_other
 from loraloom.use.export.onnx_folder import FP32, INT8, OnnxFolder, refuse_missing, write_onnx
 from loraloom.use.export.subject import Subject, load_subject, rows_of
@@ -98,9 +101,6 @@ def export(
 
 
 def _refuse(form: str, folder: Path, record: TrialRecord) -> None:
-    from loraloom.backbone import sources
-    from loraloom.use.export.expressible import refuse_corrected, refuse_head
-
     if record.result is None:
         raise AdapterError(f"{folder}: has no result, so that a model card could not say how good it is")
     backbone = record.configuration.backbone
@@ -150,8 +150,6 @@ def _bytes(folder: Path, name: str = "") -> int:
 
 def _notes(measured: tuple[Measured, ...]) -> list[str]:
     """What a form that is not the same function costs."""
-    from loraloom.report.wording import LEVEL, p_value
-
     own, notes = measured[0], []
     for one in measured:
         if one.exact:
