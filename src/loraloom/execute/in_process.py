@@ -5,18 +5,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from loraloom.backbone import sources
+from loraloom.backbone.sources import Source
 from loraloom.engine import Engine, Job, Listener, Outcome, never, silent
 from loraloom.errors import DeviceLostError, LoraloomError, RecipeError, in_a_line
 from loraloom.execute.executor import Finished
 from loraloom.recipe import Configuration, Recipe
 from loraloom.study.durable import disk_is_full, write_text
-
-if TYPE_CHECKING:
-    from loraloom.backbone.sources import Source
-
 
 TRACEBACK = "traceback.txt"
 """In the folder of a trial that raised what no engine foresees."""

@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.backbone import sources
+from loraloom.backbone.anatomy import Anatomy, anatomy
+from loraloom.backbone.sources import Source
 from loraloom.data import Encoded
 from loraloom.errors import AdapterError
-from loraloom.recipe import Configuration, Train
+from loraloom.recipe import Configuration, Head, Train
 from loraloom.study.record import Dtype, TrialRecord
 from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_record
 from loraloom.use.adapter_checks import another_backbone, check_config, check_labels
@@ -28,8 +30,6 @@ from loraloom.use.peft_forward import PeftForward
 from loraloom.use.peft_weights import Expected, build_adapted, checked_weights
 
 if TYPE_CHECKING:
-    from loraloom.backbone.anatomy import Anatomy
-    from loraloom.backbone.sources import Source
     from loraloom.engine.loom.frozen import FrozenEncoder
 
 Logits = NDArray[np.float32]
@@ -175,8 +175,6 @@ def _forward(folder: Path, record: TrialRecord, shared: _Shared) -> Forward:
 
 def _frozen(configuration: Configuration, shared: _Shared) -> FrozenEncoder | None:
     """The shared weights under this adapter's head and pooling; None where loom does not know the architecture."""
-    from loraloom.backbone.anatomy import anatomy
-
     found = anatomy(shared.config, configuration.head)
     if isinstance(found, str):
         return None
@@ -187,11 +185,9 @@ def _frozen(configuration: Configuration, shared: _Shared) -> FrozenEncoder | No
 
 def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
     """Loads the weights, with the frozen layers that the architecture's own head reads if the checkpoint has them."""
-    from loraloom.backbone.anatomy import anatomy
     from loraloom.backbone.frozen_encoder import encoder_prefix, load_encoder
     from loraloom.engine.loom.inference import freeze_for_use
     from loraloom.engine.precision import DTYPES
-    from loraloom.recipe import Head
 
     prefix = encoder_prefix(shared.config)
     native = anatomy(shared.config, Head())

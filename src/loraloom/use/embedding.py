@@ -11,16 +11,16 @@ where neighbours are tenths apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.backbone.anatomy import anatomy
+from loraloom.backbone.sources import Source, known_tokens, load_config, load_tokenizer
 from loraloom.data import Encoded, default_cache, encode
 from loraloom.errors import BackboneError
-
-if TYPE_CHECKING:
-    from loraloom.backbone.sources import Source
+from loraloom.recipe import Head
 
 BATCH = 32
 Means = Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]
@@ -41,8 +41,6 @@ class Embedder:
         Raises:
             BackboneError: they can't be had.
         """
-        from loraloom.backbone.sources import known_tokens, load_config, load_tokenizer
-
         self._tokenizer: Any = load_tokenizer(source)
         self._known_tokens = known_tokens(load_config(source), self._tokenizer)
         self._pass = _by_loom(source, bf16=bf16) or _Transformers(source, self._tokenizer, bf16=bf16)
@@ -75,12 +73,9 @@ class Embedder:
 
 def _by_loom(source: Source, *, bf16: bool) -> _Pass | None:
     """None where loom does not know the architecture."""
-    from loraloom.backbone.anatomy import anatomy
     from loraloom.backbone.frozen_encoder import load_encoder
-    from loraloom.backbone.sources import load_config
     from loraloom.engine.loom.inference import MeanStates, freeze_for_use
     from loraloom.engine.precision import DTYPES
-    from loraloom.recipe import Head
 
     config = load_config(source)
     found = anatomy(config, Head(kind="linear", pooling="mean"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from loraloom.backbone.sources import Source
 from loraloom.errors import AdapterError
 from loraloom.study.record import TrialRecord
 from loraloom.use.adapter_checks import check_rank, read_weights
@@ -19,8 +20,6 @@ from loraloom.use.adapter_checks import check_rank, read_weights
 if TYPE_CHECKING:
     from peft import PeftModel
     from torch import Tensor, nn
-
-    from loraloom.backbone.sources import Source
 
 Expected = dict[str, tuple[str | None, tuple[int, ...]]]
 """By the name in PEFT's file: the canonical name of a parameter and its shape; no name where it is there twice."""

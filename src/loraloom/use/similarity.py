@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.backbone import sources
 from loraloom.data import Split, TextData, load_again
 from loraloom.data.sampling import stratified_order
 from loraloom.errors import LoraloomError, StoppedError, first_line
@@ -36,6 +37,7 @@ from loraloom.study.provenance import SPLITS
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run
 from loraloom.use.cross_fitting import cross_fit, is_cross_fitted
+from loraloom.use.embedding import Embedder
 from loraloom.use.second_set import SecondRows, read_second
 
 MOST = {"train": 4_000, "test": 4_000, "validation": 1_000, "second": 2_000}
@@ -222,9 +224,6 @@ class _Embedding:
     def __init__(
         self, key: Key, winner: TrialRecord, total: int, progress: Progress, seconds_left: Callable[[], float] | None
     ) -> None:
-        from loraloom.backbone import sources
-        from loraloom.use.embedding import Embedder
-
         source = sources.find(key.model, None if ":" in key.revision else key.revision)
         if source.local and sources.pin(source) != key.revision:
             raise _NotMeasuredError(f"the model {key.model!r} on this machine is not the run's")

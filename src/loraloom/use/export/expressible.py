@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from loraloom.backbone.sources import Source, corrected
 from loraloom.errors import AdapterError
 from loraloom.recipe import Head
-
-if TYPE_CHECKING:
-    from loraloom.backbone.sources import Source
 
 
 def refuse_head(form: str, head: Head, config: Any, folder: str) -> None:
@@ -37,8 +35,6 @@ def refuse_corrected(form: str, source: Source, folder: str) -> None:
 
     Comparing logits does not tell: the tokenizer is no part of a model, and BigBird changes with the texts before.
     """
-    from loraloom.backbone.sources import corrected
-
     if form == "peft" and (what := corrected(source)) is not None:
         raise AdapterError(
             f"{folder}: its base model was saved with {what}, which loraloom corrects and plain PEFT does not; "

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.backbone import sources
+from loraloom.backbone.sources import Source
 from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.evidence import LONGEST_TEXT, read_rows
 from loraloom.study.record import TrialRecord
@@ -21,8 +22,6 @@ from loraloom.use.peft_forward import PeftForward, load_peft
 
 if TYPE_CHECKING:
     from peft import PeftModel
-
-    from loraloom.backbone.sources import Source
 
 MOST_ROWS = 1_000
 """Of the run's own validation rows; a file that was given is used whole."""
