@@ -27,6 +27,11 @@ def as_option(value: Any) -> str:
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a number, and not true or false, which Python takes for 1 and 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """Holds where the field (dotted) has one of these values."""

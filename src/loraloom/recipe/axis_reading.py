@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from loraloom.recipe.axes import Axis, Choices, Condition, Range
+from loraloom.recipe.axes import Axis, Choices, Condition, Range, is_number
 from loraloom.recipe.conditions import read_when
 from loraloom.recipe.fields import SECTIONS, holds_values
 from loraloom.recipe.problems import Source, explain
@@ -83,7 +83,7 @@ def _range(
     source: Source, path: tuple[str, str], value: dict[str, Any], low: Any, high: Any, when: tuple[Condition, ...]
 ) -> Range | None:
     for end in (low, high):
-        if isinstance(end, bool) or not isinstance(end, int | float):
+        if not is_number(end):
             source.refuse(path, value, "is a range of a field that takes no numbers; list its values")
             return None
     if not low < high:

@@ -17,6 +17,7 @@ from itertools import product
 from typing import Any
 
 from loraloom.recipe import Axis, Choices, Configuration, Recipe
+from loraloom.recipe.axes import is_number
 
 FEW_ROWS = 500
 """Below this number of training rows a preset that is ours pools by the mean: the first token has no time to learn."""
@@ -244,16 +245,12 @@ def _nearest_value(axis: Axis, wanted: Any) -> Any:
     if isinstance(axis, Choices):
         if wanted in axis.values:
             return axis.values[axis.values.index(wanted)]
-        if all(map(_is_number, (*axis.values, wanted))):
+        if all(map(is_number, (*axis.values, wanted))):
             by_ratio = min(*axis.values, wanted) > 0
             return min(axis.values, key=lambda value: abs(math.log(value / wanted) if by_ratio else value - wanted))
         return axis.first
-    if not _is_number(wanted):
+    if not is_number(wanted):
         return axis.first
     within = min(max(wanted, axis.low), axis.high)
     whole = isinstance(axis.low, int) and isinstance(axis.high, int)
     return round(within) if whole else float(within)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

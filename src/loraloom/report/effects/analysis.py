@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy import optimize
 
 from loraloom.metrics import Interval, upper_t
 from loraloom.report.effects.axes import Axis, Comparison, make_axis
@@ -199,7 +200,6 @@ def needed(estimate: Estimate, configurations: int, level: float, unknowns: int,
     Each of the model's `unknowns` takes a configuration more: points that are drawn are not as balanced as a grid's,
     and N of them tell about as much as N - p balanced ones.
     """
-    from scipy.optimize import brentq
 
     def lacking(logarithm: float) -> float:
         share = math.exp(logarithm) / configurations
@@ -212,4 +212,4 @@ def needed(estimate: Estimate, configurations: int, level: float, unknowns: int,
         return 2 + unknowns
     if lacking(high) < 0:
         return int(1e9)
-    return math.ceil(math.exp(brentq(lacking, low, high, xtol=1e-3))) + unknowns
+    return math.ceil(math.exp(optimize.brentq(lacking, low, high, xtol=1e-3))) + unknowns

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from loraloom.metrics import Floats
 from loraloom.recipe import Choices, Range
+from loraloom.recipe.axes import is_number
 from loraloom.report.wording import listed, value
 
 MOST_VALUES = 6
@@ -100,7 +101,7 @@ def make_axis(name: str, values: Sequence[Any]) -> Axis | None:
     distinct = dict(zip(keys, values, strict=True))
     if len(distinct) < 2:
         return None
-    numeric = all(map(_is_number, distinct.values()))
+    numeric = all(map(is_number, distinct.values()))
     if numeric and len(distinct) > MOST_VALUES:
         return _curve(name, np.array(values, dtype=np.float64))
     order = sorted(distinct, key=lambda key: distinct[key]) if numeric else list(distinct)
@@ -120,14 +121,13 @@ def make_axis(name: str, values: Sequence[Any]) -> Axis | None:
 
 def columns_of(axis: Choices | Range) -> int:
     """The columns that an axis of a recipe takes where a few dozen configurations try what it has."""
-    if isinstance(axis, Choices):
-        return _columns(len(axis.values), numeric=all(map(_is_number, axis.values)))
-    whole = isinstance(axis.low, int) and isinstance(axis.high, int)
-    return _columns(int(axis.high - axis.low) + 1 if whole else MOST_VALUES + 1, numeric=True)
-
-
-def _is_number(given: Any) -> bool:
-    return isinstance(given, int | float) and not isinstance(given, bool)
+    match axis:
+        case Choices(values):
+            return _columns(len(values), numeric=all(map(is_number, values)))
+        case Range(int(low), int(high)):
+            return _columns(high - low + 1, numeric=True)
+        case Range():
+            return BENDS
 
 
 def _columns(values: int, *, numeric: bool) -> int:

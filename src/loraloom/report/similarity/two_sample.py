@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import optimize
 
 from loraloom.metrics import Interval, normal_quantile
 
@@ -110,8 +111,6 @@ def auc_interval(auc: float, positives: int, negatives: int) -> Interval:
     asymptotic methods and evaluation", Statistics in Medicine 25 (2006), 559–573, method 5: Hanley and McNeil's
     variance with (m + n) / 2 − 1 in place of both m − 1 and n − 1, taken at the limit and not at the estimate.
     """
-    from scipy.optimize import brentq
-
     z, size = normal_quantile(0.95), (positives + negatives) / 2 - 1
 
     def beyond(limit: float, found: float) -> float:
@@ -120,7 +119,7 @@ def auc_interval(auc: float, positives: int, negatives: int) -> Interval:
 
     def lower(found: float) -> float:
         end = min(found, 1 - 1e-12)  # at 1 itself the error is 0: the limit is the other root
-        return 0.0 if beyond(end, found) >= 0 else float(brentq(beyond, 0.0, end, args=(found,)))
+        return 0.0 if beyond(end, found) >= 0 else float(optimize.brentq(beyond, 0.0, end, args=(found,)))
 
     return lower(auc), 1 - lower(1 - auc)
 
