@@ -104,6 +104,11 @@ def message_of(detail: ErrorDetails) -> str:
     return detail["msg"].removeprefix("Value error, ")
 
 
+def reason_of(error: Exception) -> str:
+    """Why a file's content is refused: the first broken rule where pydantic says so, else the error's own words."""
+    return message_of(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
+
+
 def _choices(path: tuple[str, ...]) -> list[str]:
     annotation: Any = Recipe.model_fields[path[0]].annotation
     if len(path) > 1:

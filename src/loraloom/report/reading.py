@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from loraloom.errors import AdapterError, RunError
 from loraloom.metrics import SUM_TOLERANCE
 from loraloom.recipe import Recipe
-from loraloom.recipe.problems import message_of
+from loraloom.recipe.problems import reason_of
 from loraloom.report.wording import clean
 from loraloom.study.durable import is_whole, verify_manifest
 from loraloom.study.record import (
@@ -157,8 +157,7 @@ def _predictions(path: Path, record: TrialRecord) -> Iterable[Prediction]:
             values: Any = json.loads(line)
             prediction = Prediction.model_validate(values)
         except (ValueError, RecursionError) as error:
-            rule = message_of(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
-            raise RunError(f"{path}:{number}: is damaged ({rule}); its test rows are left out") from None
+            raise RunError(f"{path}:{number}: is damaged ({reason_of(error)}); its test rows are left out") from None
         given = len(prediction.probabilities)
         if given != classes or max(prediction.label, prediction.prediction) >= classes:
             raise RunError(f"{path}:{number}: does not fit the trial's {classes} classes; left out")

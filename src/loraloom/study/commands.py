@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from loraloom.errors import (
     OUTPUT_CLOSED,
@@ -28,7 +28,7 @@ from loraloom.errors import (
     shell_resume_command,
 )
 from loraloom.recipe import Recipe
-from loraloom.recipe.problems import message_of
+from loraloom.recipe.problems import reason_of
 from loraloom.study.integrity import RECIPE, read_sealed_recipe
 from loraloom.study.sealed import read_sealed, write_sealed
 
@@ -196,8 +196,7 @@ def read_commands(run: Path) -> tuple[Command, ...]:
     except OSError as error:
         raise RunError(f"{path}: can't be read: {error.strerror}") from None
     except (ValueError, TypeError, KeyError) as error:
-        rule = message_of(error.errors()[0]) if isinstance(error, ValidationError) else str(error)
-        raise DamagedError(f"{path}: is damaged ({rule})") from None
+        raise DamagedError(f"{path}: is damaged ({reason_of(error)})") from None
 
 
 def known_commands(run: Path) -> tuple[Command, ...]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loraloom.errors import AdapterError, RunError
-from loraloom.recipe.problems import message_of
+from loraloom.recipe.problems import reason_of
 from loraloom.study.durable import MANIFEST, is_whole, replacing_folder, verify_manifest
 from loraloom.study.record import TrialRecord
 
@@ -188,8 +188,7 @@ def rows_in(path: Path, classes: int, then: str) -> dict[int, KeptRow]:
         try:
             row = KeptRow.model_validate_json(line)
         except ValidationError as error:
-            rule = message_of(error.errors()[0])
-            raise RunError(f"{path}:{number}: is damaged ({rule}); {then}") from None
+            raise RunError(f"{path}:{number}: is damaged ({reason_of(error)}); {then}") from None
         if row.label >= classes:
             raise RunError(f"{path}:{number}: can't be trusted: label {row.label} is not one of {classes} classes")
         kept[row.row] = row

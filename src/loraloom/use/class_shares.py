@@ -24,7 +24,7 @@ from loraloom.data import shorten
 from loraloom.data.text_data import listed
 from loraloom.errors import AdapterError, OptionError, RunError
 from loraloom.metrics import Floats
-from loraloom.recipe.problems import message_of
+from loraloom.recipe.problems import reason_of
 from loraloom.study.durable import read_verified, write_json
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.record import TrialRecord
@@ -197,7 +197,7 @@ def _kept(folder: Path, classes: int) -> Floats | None:
     try:
         kept = np.array(_Kept.model_validate_json(read_verified(folder, CLASS_SHARES)).expected)
     except ValidationError as error:
-        raise AdapterError(f"{path}: can't be read: {message_of(error.errors()[0])}") from None
+        raise AdapterError(f"{path}: can't be read: {reason_of(error)}") from None
     if len(kept) != classes or kept.min() < SMALLEST or abs(kept.sum() - 1) > SUM_TOLERANCE:
         raise AdapterError(f"{path}: holds no shares of {classes} classes; take another copy")
     return kept

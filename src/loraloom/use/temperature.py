@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from loraloom.calibration import Temperature, fit_temperature
 from loraloom.errors import AdapterError, RunError
-from loraloom.recipe.problems import message_of
+from loraloom.recipe.problems import reason_of
 from loraloom.study.durable import read_verified, write_json
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.record import TrialRecord
@@ -56,7 +56,7 @@ def _kept(folder: Path) -> Temperature | None:
     try:
         kept = TypeAdapter(Temperature).validate_json(read_verified(folder, TEMPERATURE))
     except ValidationError as error:
-        raise AdapterError(f"{path}: can't be read: {message_of(error.errors()[0])}") from None
+        raise AdapterError(f"{path}: can't be read: {reason_of(error)}") from None
     low, high = kept.interval
     if not (kept.is_needed and 0 < low <= kept.value <= high < math.inf and kept.rows > 0):
         raise AdapterError(f"{path}: holds no temperature that validation rows can have shown; take another copy")
