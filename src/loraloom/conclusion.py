@@ -139,7 +139,7 @@ def _adapter(run: Run, place: Workplace, watcher: Watcher, clock: Clock, winner:
         if not clock.allows_mixing:
             if best is not None and is_soup_of_some(best, winner):
                 short = "the time left does not suffice to mix all of the winner's seeds"
-                watcher.note(f"{short}: best/ stays the mean of trials {best.soup_of}")
+                watcher.note(f"{short}: best/ stays {best.called}")
                 return run.path / BEST, best
             watcher.note("the winner's seeds are not mixed into one adapter: the time left is for the test")
         else:

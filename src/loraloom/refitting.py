@@ -109,7 +109,7 @@ def _trials(run: Run, winner: TrialRecord) -> tuple[TrialRecord, ...]:
         return (winner,)
     seeds = standing_of(run, winner)
     if not is_soup_of(winner, seeds):
-        had = f"the mean of trials {winner.soup_of}, of which the run has {numbers(to_mix(seeds))}"
+        had = f"{winner.called}, of which the run has {numbers(to_mix(seeds))}"
         raise RunError(f"{run.path / BEST}: is {had}; go on by: {go_on_command(run.path)}")
     return to_mix(seeds)
 
@@ -204,10 +204,9 @@ def _refuse_less(accuracy: float, before: TrialRecord, work: Path) -> None:
     knew = before.result.validation
     if knew.is_above(accuracy):
         discard(work)
-        what = f"the mean of trials {before.soup_of}" if before.is_soup else f"trial {before.number}"
         raise LoraloomError(
             f"the training came to an accuracy of {accuracy:.3f} on the validation rows, which it was trained on, "
-            f"where {what} has {knew.accuracy:.3f} without; it is not kept, and {BEST}/ is as it was"
+            f"where {before.called} has {knew.accuracy:.3f} without; it is not kept, and {BEST}/ is as it was"
         )
 
 

@@ -194,6 +194,11 @@ class TrialRecord(_Frozen):
         return self.soup_of is not None
 
     @property
+    def called(self) -> str:
+        """`trial 3`, or `the mean of trials 1, 2`."""
+        return f"the mean of trials {self.soup_of}" if self.is_soup else f"trial {self.number}"
+
+    @property
     def doubts(self) -> tuple[str, ...]:
         """The marks that say what may be wrong with it: all but of what it is the mean."""
         return tuple(mark for mark in self.marks if not mark.startswith(SOUP_OF))

@@ -17,9 +17,8 @@ def refitted_lines(record: TrialRecord, run: Run) -> tuple[str, ...]:
     assert winner.result is not None
     assert winner.result.test is not None
     test, before = record.result.test, with_interval(winner.result.test, metric)
-    what = f"the mean of trials {record.soup_of}" if record.is_soup else f"trial {record.number}"
     return (
-        f"refitted    {what}, on {record.train_rows or 0:,} rows",
+        f"refitted    {record.called}, on {record.train_rows or 0:,} rows",
         f"accuracy    {with_interval(test, metric)} on {plural(test.examples, 'test row')}",
         f"winner      {before} on the same, trained on {winner.train_rows or 0:,} rows",
         f"use         loraloom predict {shell_path(run.path / REFIT)} --text …",

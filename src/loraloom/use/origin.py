@@ -43,12 +43,8 @@ def earlier_winner(adapter: Path, record: TrialRecord) -> str | None:
         return None
     if kind == REFIT and (record.number, record.soup_of) == (winner.number, winner.soup_of):
         return None
-    so = f"{adapter} is of {_of(record)}, where the winner of its run is {_of(winner)} by now"
+    so = f"{adapter} is of {record.called}, where the winner of its run is {winner.called} by now"
     return f"{so}: loraloom {kind} {shell_path(run)} makes it anew"
-
-
-def _of(record: TrialRecord) -> str:
-    return f"the mean of trials {record.soup_of}" if record.is_soup else f"trial {record.number}"
 
 
 def training_rows(adapter: Path, record: TrialRecord) -> Mapping[str, int] | None:
