@@ -81,6 +81,10 @@ class Coverage:
     high: Floats
     area: float
 
+    def spread(self, most: int) -> NDArray[np.intp]:
+        """The places of at most so many points, evenly apart, both ends among them."""
+        return np.unique(np.linspace(0, len(self.coverage) - 1, most).round().astype(np.intp))
+
 
 def confidence_of(probabilities: ArrayLike) -> Floats:
     """(N,) the probability of what is predicted."""

@@ -220,7 +220,7 @@ def _failures(found: Failures) -> dict[str, str]:
         for each in bins
     )
     curve = found.selective.curve
-    kept = np.unique(np.linspace(0, len(curve.coverage) - 1, MOST_POINTS).round().astype(int))
+    kept = curve.spread(MOST_POINTS)
     coverage = np.stack([curve.threshold, curve.coverage, curve.accuracy, curve.low, curve.high], axis=1)[kept]
     targets = (
         (each.wanted, each.threshold, each.coverage, *each.coverage_interval, each.accuracy,

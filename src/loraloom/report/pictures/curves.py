@@ -19,16 +19,13 @@ MOST_MARKERS = 8
 
 
 def draw_curves(found: Curves) -> Iterator[Picture]:
-    from matplotlib.ticker import MaxNLocator
-
     def lines(train: str | None, validation: str, label: str) -> Callable[[Axes], None]:
         def draw(axes: Axes) -> None:
             for index, curve in enumerate(found.trials):
                 if train:
                     _line(axes, curve, train, index, train=True)
                 _line(axes, curve, validation, index, train=False)
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=axes.get_xlim()[1] > 2))
-            axes.set_xlabel("epoch")
+            epochs_across(axes)
             axes.set_ylabel(label)
 
         return draw
@@ -64,6 +61,14 @@ def draw_curves(found: Curves) -> Iterator[Picture]:
     )
     for name, title, text, draw in drawn:
         yield picture(name, title, text, draw, legend=names)
+
+
+def epochs_across(axes: Axes) -> None:
+    """The horizontal axis of what is drawn by epochs: in whole ones, but where there are few."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=axes.get_xlim()[1] > 2))
+    axes.set_xlabel("epoch")
 
 
 def _line(axes: Axes, curve: Curve, field: str, index: int, *, train: bool) -> None:

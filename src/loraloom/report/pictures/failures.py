@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from loraloom.calibration import Bin
 from loraloom.report.failures import Failures
 from loraloom.report.failures.calibrated import Calibrated
@@ -78,7 +76,7 @@ def _bins(axes: Axes, bins: Sequence[Bin], colour: str, marker: str, rows: int, 
 
 def _coverage(axes: Axes, found: Selective) -> None:
     curve = found.curve
-    keep = np.unique(np.linspace(0, len(curve.coverage) - 1, MOST_POINTS).round().astype(int))
+    keep = curve.spread(MOST_POINTS)
     across = curve.coverage[keep]
     axes.fill_between(across, curve.low[keep], curve.high[keep], color=SERIES[0], alpha=0.16, linewidth=0)
     axes.plot(across, curve.accuracy[keep], color=SERIES[0], linewidth=1.6)

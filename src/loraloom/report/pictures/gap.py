@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from loraloom.report.gap import Gap
-from loraloom.report.pictures.curves import MARKERS
+from loraloom.report.pictures.curves import MARKERS, epochs_across
 from loraloom.report.pictures.drawing import Picture, picture
 from loraloom.report.svg import MUTED, SERIES
 
@@ -32,8 +32,6 @@ def draw_gap(found: Gap) -> Iterator[Picture]:
 
 
 def _epochs(axes: Axes, found: Gap) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     for index, series in enumerate(found.series):
         axes.plot(
             [epoch for epoch, _, _ in series.points],
@@ -45,8 +43,7 @@ def _epochs(axes: Axes, found: Gap) -> None:
             label=f"rank {series.rank}",
         )
     axes.axhline(0, color=MUTED, linewidth=1)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=axes.get_xlim()[1] > 2))
-    axes.set_xlabel("epoch")
+    epochs_across(axes)
     axes.set_ylabel("gap, percentage points")
     axes.legend(frameon=False, fontsize=8.5)
 
