@@ -144,6 +144,40 @@ def test_a_winner_of_a_part_of_the_rows_is_trained_on_all_of_them(tiny_recipe: d
     assert loraloom.refit(run).train_rows == data["train"] + data["validation"]
 
 
+def test_validation_rows_that_test_has_too_or_nearly_are_not_trained_on(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = make_rows(130, seed=1)
+    train, own, test = rows[:80], rows[80:100], rows[100:]
+    long = " ".join(f"word{number}" for number in range(60))
+    test[-1] = (long, test[-1][1])
+    near = (f"{long} more", test[-1][1])
+    for split, of_split in (("train", train), ("validation", [*own, *test[:8], near]), ("test", test)):
+        tiny_recipe["data"][f"{split}_file"] = str(write_csv(tmp_path / f"{split}.csv", of_split))
+    loraloom.search(tiny_recipe, tmp_path / "run", report=False)
+    said = list[str]()
+
+    class Heard(Watcher):
+        def note(self, sentence: str) -> None:
+            said.append(sentence)
+
+    assert refitting.refit(tmp_path / "run", watcher=Heard()).train_rows == 100
+    assert "leaving out 9 validation rows without a text, or in test too, or nearly" in said
+    assert "on 100 rows, 20 of them of validation" in "\n".join(said)
+    scored = evaluate(tmp_path / "run" / "refit", tmp_path / "test.csv")
+    assert (scored.trained_on, scored.chosen_on, scored.tested_on) == (0, 8, 30)
+
+
+def test_where_all_validation_rows_are_test_rows_there_is_no_refit(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    rows = make_rows(110, seed=1)
+    tiny_recipe["data"]["train_file"] = str(write_csv(tmp_path / "train.csv", rows[:80]))
+    for split in ("validation", "test"):
+        tiny_recipe["data"][f"{split}_file"] = str(write_csv(tmp_path / f"{split}.csv", rows[80:]))
+    loraloom.search(tiny_recipe, tmp_path / "run", report=False)
+    with pytest.raises(RunError, match="there is nothing more to train on"):
+        loraloom.refit(tmp_path / "run")
+
+
 @pytest.mark.parametrize("engine", ["loom", "trainer"])
 def test_one_that_was_stopped_is_gone_on_with_to_the_same_bytes(
     tiny_recipe: dict[str, Any], tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch

@@ -1,10 +1,10 @@
 """The winner trained once more, on the rows that were held out to choose it too: RUN/refit.
 
 What a search holds out to choose by is lost to its trainings. Here the winner's configuration, with its seed and its
-passes, is trained on training and validation rows together. The test rows stay held out: the refitted adapter is tested
-on them as the winner was. Its validation result is the winner's, as `best_score_` is beside the refitted
-`best_estimator_` of scikit-learn's GridSearchCV; so is its temperature. Where the winner is the mean of several seeds,
-each of them is trained again, and the refit is their mean.
+passes, is trained on training and validation rows together. The test rows stay held out, with validation rows that are
+among them, or nearly: the refitted adapter is tested on them as the winner was. Its validation result is the winner's,
+as `best_score_` is beside the refitted `best_estimator_` of scikit-learn's GridSearchCV; so is its temperature. Where
+the winner is the mean of several seeds, each of them is trained again, and the refit is their mean.
 
 Costs one training, or one of each seed. The adapter appears whole or not at all; a training that was broken off is gone
 on with.
@@ -19,10 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from loraloom import metrics
-from loraloom.data import Split, TextData
+from loraloom.data import TextData
+from loraloom.data.checks import with_validation
 from loraloom.data.text_data import fingerprint
 from loraloom.engine import Job, Outcome
 from loraloom.errors import AdapterError, LoraloomError, RunError
@@ -63,6 +62,7 @@ from loraloom.study.run import BEST, REFIT, REFITTING, Run, folder_to_begin
 from loraloom.use.backbones import Backbones
 from loraloom.use.copies import keep_fitted
 from loraloom.use.evaluate import test_winner
+from loraloom.wording import plural
 
 
 def refit(
@@ -77,7 +77,7 @@ def refit(
     `in_memory` are rows that were given to the search from Python, which are given again.
 
     Raises:
-        RunError: there is no run or no winner, or its rows or models have changed.
+        RunError: there is no run or no winner, its rows or models have changed, or all validation rows are in test too.
         LoraloomError: the training failed, or came to less than the winner.
         StoppedError: it was stopped; the same command goes on with it.
     """
@@ -86,13 +86,14 @@ def refit(
         with run.locked():
             winner = run.winner()
             place = prepare_again(run, watcher, in_memory, command_on("refit", run.path, run.recipe))
-            place, work = place.over(data=_with_held_out(place.data)), run.path / REFITTING
+            before, work = len(place.data.train), run.path / REFITTING
+            place = place.over(data=_with_held_out(place.data, watcher))
             if work.is_symlink() or work.is_file():
                 work.unlink()  # what lies behind a link is not the run's to write into
             trials = _trials(run, winner)
             folders = [work / f"{trial.number:04d}" for trial in trials]
             for trial, folder in zip(trials, folders, strict=True):
-                _train_again(place, trial, folder, watcher, stop)
+                _train_again(place, trial, folder, watcher, stop, before)
             watcher.note("testing it")
             refitted = _publish(run, winner, folders, place, watcher.note)
             discard(work)
@@ -114,8 +115,12 @@ def _trials(run: Run, winner: TrialRecord) -> tuple[TrialRecord, ...]:
     return to_mix(seeds)
 
 
-def _train_again(place: Workplace, trial: TrialRecord, folder: Path, watcher: Watcher, stop: Stop) -> None:
+def _train_again(
+    place: Workplace, trial: TrialRecord, folder: Path, watcher: Watcher, stop: Stop, before: int
+) -> None:  # fmt: skip
     """Trains a trial on all rows of `place` in `folder`, or goes on with that, unless it was done before.
+
+    The first `before` of the rows are those of training.
 
     Raises:
         LoraloomError: it failed, or came to less than it was.
@@ -124,7 +129,7 @@ def _train_again(place: Workplace, trial: TrialRecord, folder: Path, watcher: Wa
     configuration = _configuration(trial)
     if _is_trained(folder, trial, configuration):
         return
-    watcher.note(_foreseen(trial, place.data))
+    watcher.note(_foreseen(trial, place.data, before))
     job = place.job(trial.number, configuration, folder_to_begin(folder), noted=False)
     outcome = _train(place, job, stop, watcher.note)
     if outcome.state == "stopped":
@@ -136,10 +141,18 @@ def _train_again(place: Workplace, trial: TrialRecord, folder: Path, watcher: Wa
     stop.raise_if_asked()
 
 
-def _with_held_out(data: TextData) -> TextData:
-    """The rows with those of validation among those of training too, which then tell a training that collapsed."""
-    texts, labels = data.train.texts + data.validation.texts, (data.train.labels, data.validation.labels)
-    train = Split(texts, np.concatenate(labels))
+def _with_held_out(data: TextData, watcher: Watcher) -> TextData:
+    """The rows with those of validation among those of training too, which then tell a training that collapsed.
+
+    Raises:
+        RunError: all of these are in test too.
+    """
+    train = with_validation(data)
+    added = len(train) - len(data.train)
+    if added == 0:
+        raise RunError("validation has no row that test has not, or nearly: there is nothing more to train on")
+    if left_out := len(data.validation) - added:
+        watcher.note(f"leaving out {plural(left_out, 'validation row')} without a text, or in test too, or nearly")
     return replace(data, train=train, fingerprint=fingerprint(data.labels, (train, data.validation, data.test)))
 
 
@@ -159,10 +172,10 @@ def _is_trained(folder: Path, trial: TrialRecord, configuration: Configuration) 
     return record.is_refitted and (record.number, record.configuration) == (trial.number, configuration)
 
 
-def _foreseen(trial: TrialRecord, data: TextData) -> str:
+def _foreseen(trial: TrialRecord, data: TextData, before: int) -> str:
     """What is trained, and how long that takes, by the trial's own training."""
-    rows, held_out = len(data.train), len(data.validation)
-    said = f"training trial {trial.number} again on {rows:,} rows, {held_out:,} of them of validation"
+    rows = len(data.train)
+    said = f"training trial {trial.number} again on {rows:,} rows, {rows - before:,} of them of validation"
     if trial.timings is None or not trial.train_rows:
         return said
     return f"{said}, in about {duration(trial.timings.train_seconds * rows / trial.train_rows)}"

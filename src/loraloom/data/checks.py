@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loraloom.data.overlap import Keys, near_copies
-from loraloom.data.text_data import MAX_EXAMPLES, Finding, Split, examples_of, listed, shorten
+from loraloom.data.text_data import MAX_EXAMPLES, Finding, Split, TextData, examples_of, listed, shorten
 from loraloom.errors import DataError
 from loraloom.wording import percent, plural
 
@@ -258,3 +258,16 @@ def find_shared(validation: Split, test: Split, keys: Keys) -> tuple[Finding, ..
             splits = ("validation", "test")
             findings.append(Finding(kind, "warning", len(shared.train), sentence, examples, splits))
     return tuple(findings)
+
+
+def with_validation(data: TextData) -> Split:
+    """Training and validation rows together, without what training may not have: no text, or one that test has too.
+
+    Training rows that are in test, or nearly, were dropped; those of validation were kept, and must not come back here.
+    """
+    held, _ = drop_empty(data.validation)
+    keys = Keys()
+    equal = _equal_rows(held, data.test, keys)
+    near = _near_rows(held, {"test": data.test}, {"test": equal}, keys)["test"]
+    added = held.take(row for row in range(len(held)) if row not in equal.train | near.train)
+    return Split(data.train.texts + added.texts, np.concatenate((data.train.labels, added.labels)))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from loraloom import metrics
 from loraloom.calibration import Temperature, at_temperature
 from loraloom.data import Split, read_labelled
+from loraloom.data.checks import with_validation
 from loraloom.data.overlap import text_key
 from loraloom.data.telling import Telling
 from loraloom.errors import RunError
@@ -200,7 +201,8 @@ def _of_run(folder: Path, record: TrialRecord, texts: Sequence[str]) -> tuple[di
         return {}, None
     trained, chosen, tested = (set(map(text_key, split.texts)) for split in (data.train, data.validation, data.test))
     if record.is_refitted:
-        trained, chosen = trained | chosen, set()
+        trained = set(map(text_key, with_validation(data).texts))
+        chosen -= trained
     keys = [text_key(text) for text in texts]
     sets = {"trained_on": trained, "chosen_on": chosen, "tested_on": tested}
     return {name: sum(key in own for key in keys) for name, own in sets.items()}, None
