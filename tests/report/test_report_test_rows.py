@@ -15,6 +15,7 @@ from loraloom.study.record import LEAKED
 from tests.report.report_runs import (
     PROVENANCE,
     TEST_ROWS,
+    VALIDATION_ROWS,
     make_recipe,
     make_record,
     make_score,
@@ -114,6 +115,22 @@ def test_what_validation_and_test_share_is_not_said_to_be_kept_on_request(tmp_pa
     said = doubts(write_run(tmp_path / "r", recipe, [best], best=best))
     assert ("in: 2 training rows are near copies: kept." in said) == ("--allow_leak" in said) == leaking
     assert "5 validation rows" not in said
+
+
+@pytest.mark.parametrize(("configurations", "shared"), [(2, 40), (2, 6), (1, 40)])
+def test_a_choice_by_rows_of_the_test_is_a_doubt_where_they_are_many(
+    tmp_path: Path, configurations: int, shared: int
+) -> None:
+    of_kind = {"leak": shared - 1, "near_copy": 1}
+    kept = [{"kind": kind, "splits": ["validation", "test"], "count": count} for kind, count in of_kind.items()]
+    data = {**PROVENANCE["data"], "findings": kept}
+    recipe = make_recipe({**PROVENANCE, "data": data}, lora={"r": [4, 8][:configurations]}, train={})
+    records = [make_record(recipe, n, point, 0.95 + n / 100) for n, point in enumerate(recipe.grid())]
+    tested = make_record(recipe, 0, {}, test=make_score(0.96, TEST_ROWS)).result
+    best = records[-1].model_copy(update={"result": tested})
+    said = doubts(write_run(tmp_path / "r", recipe, records, best=best))
+    line = f"{shared} of {VALIDATION_ROWS} validation rows are in test too, or nearly: it was chosen by rows"
+    assert (line in said) == (configurations == 2 and shared == 40)
 
 
 def test_configurations_compared_on_fewer_rows_alone_are_survivors_not_taken(tmp_path: Path) -> None:

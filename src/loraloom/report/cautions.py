@@ -8,7 +8,7 @@ from loraloom.report.answer import Answer, Winner
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded_span
-from loraloom.report.test_rows import of_few, of_leaks, of_looks
+from loraloom.report.test_rows import of_few, of_leaks, of_looks, of_shared
 from loraloom.report.testset import Tested
 from loraloom.report.wording import listed, share, shortened
 from loraloom.study.choice import chosen
@@ -45,6 +45,8 @@ def _of_winner(
     yield from of_looks(run, commands)
     leaks = list(of_leaks(run))
     yield from leaks
+    if found.had_choice and winner.split == "test":
+        yield from of_shared(run)
     yield from of_few(winner.interval, winner.score.examples, winner.split)
     yield from _of_rows(run)
     for mark in winner.record.doubts:

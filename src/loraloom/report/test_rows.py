@@ -10,12 +10,14 @@ from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded
 from loraloom.report.wording import listed
 from loraloom.study.commands import Command
-from loraloom.study.provenance import as_list, as_mapping, data_stated
+from loraloom.study.provenance import as_list, as_mapping, data_stated, rows_of
 from loraloom.study.record import TrialRecord
 from loraloom.wording import plural
 
 WIDE = 0.05
 """An interval of this width, in shares, hides what most choices of a recipe are worth."""
+MANY_SHARED = 0.05
+"""Of the validation rows. Of splits that are made by chance a row or two are near copies, which choose nothing."""
 
 
 def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str]:
@@ -83,4 +85,17 @@ def of_leaks(run: RunRead) -> Iterator[str]:
         yield (
             "Leaked rows were kept on request (--allow_leak), and flatter the accuracies of the splits that they are "
             f"in: {'; '.join(found)}."
+        )
+
+
+def of_shared(run: RunRead) -> Iterator[str]:
+    """Whether the winner was chosen by rows that it was tested on."""
+    findings = map(as_mapping, as_list(data_stated(run.recipe).get("findings")))
+    kept = [each for each in findings if as_list(each.get("splits")) == ["validation", "test"]]
+    shared = sum(count for each in kept if isinstance(count := each.get("count"), int))
+    rows = rows_of(run.recipe).get("validation")
+    if rows and shared > MANY_SHARED * rows:
+        yield (
+            f"{shared:,} of {plural(rows, 'validation row')} are in test too, or nearly: it was chosen by rows that it "
+            "is tested on, which flatters its test accuracy."
         )
