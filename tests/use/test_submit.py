@@ -186,6 +186,25 @@ def test_an_index_that_numbers_no_rows_is_asked_about_where_no_template_says_tha
     assert "row numbers from 0" in result.notes[0]
 
 
+@pytest.mark.parametrize("head", ["Ticket ID", "tweet_id", "PassengerId", "user.id"])
+def test_a_column_that_is_called_after_ids_is_asked_about_where_no_template_says_what_they_are(
+    best: Path, tmp_path: Path, head: str
+) -> None:
+    ids = [f"t{n}" for n in range(len(TEXTS))]
+    test = write(tmp_path / "test.csv", [head, "text"], list(zip(ids, TEXTS, strict=True)))
+    with pytest.raises(DataError, match=f"column '{head}' may hold them; name the column of the ids by --id_column"):
+        submitting.submit(best, test, tmp_path / "s.csv")
+    submitting.submit(best, test, tmp_path / "s.csv", id_column=head)
+    assert [row[0] for row in read(tmp_path / "s.csv")[1:]] == ids
+
+
+@pytest.mark.parametrize(("head", "same"), [("author_id", True), ("covid", False), ("Paid", False)])
+def test_a_column_that_holds_no_ids_is_not_asked_about(best: Path, tmp_path: Path, head: str, same: bool) -> None:
+    cells = [f"t{0 if same else n}" for n in range(len(TEXTS))]
+    test = write(tmp_path / "test.csv", [head, "text"], list(zip(cells, TEXTS, strict=True)))
+    assert "row numbers from 0" in submitting.submit(best, test, tmp_path / "s.csv").notes[0]
+
+
 @pytest.mark.parametrize("cell", [lambda n: n, lambda n: ""])
 def test_a_column_that_numbers_rows_as_they_stand_or_is_empty_stands_in_no_way(
     best: Path, tmp_path: Path, cell: Callable[[int], Any]

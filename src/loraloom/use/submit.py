@@ -44,6 +44,8 @@ from loraloom.wording import plural
 
 _INDEX = re.compile(r"(__index_level_\d+__|Unnamed: 0)?")
 """What pandas calls an index without a name: in Parquet, in a CSV that was read and written again, and in CSV."""
+_OF_IDS = re.compile(r"(?i:.*[\W_]ids?)|.*[a-z0-9]I[Dd]s?")
+"""Names like 'Ticket ID', tweet_id and PassengerId."""
 
 _TELL = "If you know how common the classes are in these rows, tell it by --class_shares."
 
@@ -208,7 +210,8 @@ def _first_row(rows: int, template: Submission | None, source: str) -> int:
 def _refuse_numbered(table: Table, text: Sequence[str], numbers: Sequence[str], template: Submission | None) -> None:
     """Raises DataError where rows are numbered for want of ids, and one of their columns may hold others.
 
-    That is a column that numbers them in another order and, without a template that asks for row numbers, an index.
+    That is a column that numbers them in another order and, without a template that asks for row numbers, an index, or
+    one that is called so and has another value in each row.
     """
     orders = [[str(number) for number in range(first, first + len(numbers))] for first in (0, 1)]
     for column in table.columns:
@@ -219,6 +222,8 @@ def _refuse_numbered(table: Table, text: Sequence[str], numbers: Sequence[str], 
             why = f"column {column!r} numbers them in another order"
         elif template is None and _INDEX.fullmatch(column) and None not in cells and cells != numbers:
             why = f"column {column!r} is an index that pandas wrote"
+        elif template is None and _OF_IDS.fullmatch(column) and len({*cells, None}) > len(cells) and cells != numbers:
+            why = f"column {column!r} may hold them"
         else:
             continue
         raise DataError(
