@@ -30,6 +30,20 @@ def test_customary_names_are_guessed_and_said(tmp_path: Path, text: str, label: 
     assert f"text from '{text}' and labels from '{label}'" in guess
 
 
+def test_a_guess_that_leaves_longer_texts_out_is_a_warning(tmp_path: Path) -> None:
+    content = [(f"about {number}", text, label) for number, (text, label) in enumerate(rows(30))]
+    subject = write_csv(tmp_path / "subject.csv", content, header=("Subject", "body of it", "class"))
+    body = write_csv(tmp_path / "body.csv", content, header=("subject of it", "Body", "class"))
+    (warned,), (said,) = (
+        [each for each in _load(path).findings if each.kind == "guessed_column"] for path in (subject, body)
+    )
+    assert (warned.severity, said.severity) == ("warning", "note")
+    assert "text from 'Subject' and labels from 'class'" in warned.sentence
+    assert warned.sentence.endswith(
+        "'body of it' holds longer texts and is not read: name all that are to be by data.text_column."
+    )
+
+
 def test_named_columns_are_no_guess(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", rows(30), header=("a", "b"))
     data = _load(path, text_column=("a",), label_column="b")

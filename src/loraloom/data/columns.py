@@ -1,7 +1,8 @@
 """Which columns hold the text and the label, and the texts that they hold.
 
 Columns are guessed only where that is beyond doubt: one column has a customary name, or there are two columns
-and one of them clearly holds labels. Every guess is said; else the columns are listed and the user is asked.
+and one of them clearly holds labels. Every guess is said, with a column of longer texts that it leaves out; else the
+columns are listed and the user is asked.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ SOURCE_NAME = "source"
 """A column of this name says where rows come from, unless it holds the text or the label."""
 LONGEST_SOURCE = 200
 _LONGEST_NAME = 100  # characters; a longer cell in a header is a text
+_LOOKED_AT = 1_000  # rows, to see which columns hold texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,10 @@ def choose_columns(
     guessed = [f"text from {_quoted(text)}"] if not text_column else []
     guessed += [f"labels from {label!r}"] if not label_column else []
     sentence = f"{table.source}: {' and '.join(guessed)}, guessed since no column was named."
-    return Columns(text, label), (Finding("guessed_column", "note", len(guessed), sentence),)
+    longer = None if text_column else _longer(table, text[0], label)
+    if longer is not None:
+        sentence += f" {longer!r} holds longer texts and is not read: name all that are to be by {before}text_column."
+    return Columns(text, label), (Finding("guessed_column", "warning" if longer else "note", len(guessed), sentence),)
 
 
 def guessed_text(names: Sequence[str]) -> str | None:
@@ -96,6 +101,19 @@ def choose_text(table: Table, text_column: tuple[str, ...] | None, but: str | No
 def _only(names: Sequence[str], known: set[str]) -> str | None:
     found = [name for name in names if name.strip().lower() in known]
     return found[0] if len(found) == 1 else None
+
+
+def _longer(table: Table, text: str, label: str) -> str | None:
+    """The column of the longest texts, where that is not `text`: of subject and body, one has a customary name."""
+    words = {name: _words(table.columns[name][:_LOOKED_AT]) for name in table.columns if name != label}
+    longest = max(words, key=words.__getitem__)
+    return longest if words[longest] > words[text] else None
+
+
+def _words(cells: Sequence[Any]) -> float:
+    """Of a text, in the mean."""
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    return sum(len(text.split()) for text in texts) / max(1, len(texts))
 
 
 def _tupled(name: str | None) -> tuple[str, ...] | None:
