@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import signal
 import subprocess
@@ -215,15 +217,24 @@ def test_memory_that_does_not_suffice_is_a_sentence(
     assert re.fullmatch(r"loraloom: memory does not suffice: .+; end what else uses it.*\n", capsys.readouterr().err)
 
 
-def test_a_full_disk_is_a_sentence_in_whatever_words_a_library_says_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), ""),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), ""),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out.csv"), "out.csv: "),
+    ],
+)
+def test_a_full_disk_is_a_sentence_in_whatever_words_it_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, place: str
 ) -> None:
     def fail(**_: object) -> None:
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise error
 
     monkeypatch.setattr(entry, "app", fail)
     assert cli.run() == 2
-    assert capsys.readouterr().err == "loraloom: no space is left on the disk; free some, and give the command again\n"
+    full = "no space is left on the disk; free some, and give the command again"
+    assert capsys.readouterr().err == f"loraloom: {place}{full}\n"
 
 
 @pytest.mark.parametrize(("options", "after"), [((), "\x1b[?25l"), ((), ""), (("--quiet",), "")])

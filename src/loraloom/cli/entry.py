@@ -26,6 +26,7 @@ from loraloom.terminal.hang_up import let_go
 from loraloom.wording import OBEYED
 
 _AGAIN_SECONDS = 0.1
+_FULL = "no space is left on the disk; free some, and give the command again"
 _ESCAPED = re.compile(rf"(?!\n){OBEYED}")
 """What a terminal obeys, but for the ends of lines: a file's name may hold it, and a sentence the name."""
 
@@ -94,10 +95,12 @@ def _exit_code() -> int:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
+        if disk_is_full(error):  # a write names no file
+            return _fail(f"{f'{error.filename}: ' if error.filename else ''}{_FULL}", 2)
         return _fail(f"{error.filename or 'a file'}: {error.strerror}", 2)
     except Exception as error:
         if disk_is_full(error):  # which safetensors and onnxruntime say by errors of their own
-            return _fail("no space is left on the disk; free some, and give the command again", 2)
+            return _fail(_FULL, 2)
         if not _is_out_of_memory(error):
             raise
         why = first_line(error).rstrip(".")
