@@ -163,6 +163,15 @@ def test_rows_that_look_wrong_are_said_and_the_recipe_written(here: Path, tiny_m
     assert "mend these rows first" in " ".join(done.output.split())
 
 
+def test_a_guessed_text_that_leaves_longer_ones_out_is_said(here: Path, tiny_model: Path) -> None:
+    rows = [f"mail {number},{text},{label}\n" for number, (text, label) in enumerate(make_rows(60, seed=1))]
+    (here / "train.csv").write_text("Subject,Body text,class\n" + "".join(rows), encoding="utf-8")
+    done = new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model))
+    assert read_recipe(here / "mine.yaml").data.text_column == ("Subject",)
+    said = "'Body text' holds longer texts and is not read: name all that are to be by --text_column."
+    assert said in " ".join(done.output.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -15,6 +15,7 @@ from loraloom.cli.asking import ask_columns, ask_model, ask_number, ask_rows
 from loraloom.errors import BackboneError, DataError, OptionError
 
 if TYPE_CHECKING:
+    from loraloom.data import Finding
     from loraloom.data.columns import Columns
     from loraloom.data.tables import Table
     from loraloom.recipe import Recipe
@@ -129,6 +130,8 @@ def _table(rows: dict[str, Any], needed: bool) -> Table | None:
 def _columns(table: Table | None, text: tuple[str, ...], label: str | None, ask: bool) -> dict[str, Any]:
     """The fields of `data` that name the columns; none where the kind of the rows says which they are."""
     from loraloom.data.columns import choose_columns
+    from loraloom.terminal.console import make_console
+    from loraloom.terminal.new_recipe import print_warning
 
     if table is None:
         return {"text_column": list(text), "label_column": label}
@@ -136,15 +139,17 @@ def _columns(table: Table | None, text: tuple[str, ...], label: str | None, ask:
         return {}
     named = [*text, *([label] if label else [])]
     columns: Columns | None = None
-    guessed = False
+    guesses: tuple[Finding, ...] = ()
     try:
-        columns, findings = choose_columns(table, text or None, label, before="--")
-        guessed = bool(findings)
+        columns, guesses = choose_columns(table, text or None, label, before="--")
     except DataError:
         if not ask or len(table.columns) == 1 or not set(named) <= set(table.columns):
             raise
-    if columns is None or (ask and guessed):
+    if columns is None or (ask and guesses):
         columns = ask_columns(table, text, label, columns)
+    else:
+        for doubt in (guess for guess in guesses if guess.severity == "warning"):
+            print_warning(make_console(), doubt.sentence)
     return {"text_column": list(columns.text), "label_column": columns.label}
 
 
