@@ -118,7 +118,9 @@ def test_what_would_change_the_study_is_refused(trained: Path, method: str, plac
 )
 def test_a_name_that_was_made_to_lead_here_is_refused(trained: Path, name: str, code: int) -> None:
     with served(trained) as root:
-        assert get(f"{root}/api/studies", headers={"Host": name})[0] == code
+        answered, answer = get(f"{root}/api/studies", headers={"Host": name})
+        assert answered == code
+        assert (json.loads(answer) == {"reason": "ask for this by 127.0.0.1 or localhost"}) == (code == 421)
 
 
 @needs_dashboard

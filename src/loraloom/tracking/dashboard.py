@@ -70,7 +70,7 @@ def asked_as(names: Collection[str], app: App) -> App:
         if without_port(environ.get("HTTP_HOST", "")) in names:
             return app(environ, start_response)
         start_response("421 Misdirected Request", [("Content-Type", "application/json")])
-        return [json.dumps({"reason": f"ask for this by {' or '.join(names)}"}).encode()]
+        return [json.dumps({"reason": f"ask for this by {' or '.join(dict.fromkeys(names))}"}).encode()]
 
     return guarded
 
