@@ -174,7 +174,9 @@ def test_where_all_validation_rows_are_test_rows_there_is_no_refit(tiny_recipe: 
     for split in ("validation", "test"):
         tiny_recipe["data"][f"{split}_file"] = str(write_csv(tmp_path / f"{split}.csv", rows[80:]))
     loraloom.search(tiny_recipe, tmp_path / "run", report=False)
-    with pytest.raises(RunError, match="there is nothing more to train on"):
+    with pytest.raises(
+        RunError, match="run: validation has no row that test has not, or nearly: there is nothing more"
+    ):
         loraloom.refit(tmp_path / "run")
 
 

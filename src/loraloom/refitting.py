@@ -87,7 +87,7 @@ def refit(
             winner = run.winner()
             place = prepare_again(run, watcher, in_memory, command_on("refit", run.path, run.recipe))
             before, work = len(place.data.train), run.path / REFITTING
-            place = place.over(data=_with_held_out(place.data, watcher))
+            place = place.over(data=_with_held_out(run, place.data, watcher))
             if work.is_symlink() or work.is_file():
                 work.unlink()  # what lies behind a link is not the run's to write into
             trials = _trials(run, winner)
@@ -141,7 +141,7 @@ def _train_again(
     stop.raise_if_asked()
 
 
-def _with_held_out(data: TextData, watcher: Watcher) -> TextData:
+def _with_held_out(run: Run, data: TextData, watcher: Watcher) -> TextData:
     """The rows with those of validation among those of training too, which then tell a training that collapsed.
 
     Raises:
@@ -150,7 +150,8 @@ def _with_held_out(data: TextData, watcher: Watcher) -> TextData:
     train = with_validation(data)
     added = len(train) - len(data.train)
     if added == 0:
-        raise RunError("validation has no row that test has not, or nearly: there is nothing more to train on")
+        why = "validation has no row that test has not, or nearly: there is nothing more to train on"
+        raise RunError(f"{run.path}: {why}")
     if left_out := len(data.validation) - added:
         watcher.note(f"leaving out {plural(left_out, 'validation row')} without a text, or in test too, or nearly")
     return replace(data, train=train, fingerprint=fingerprint(data.labels, (train, data.validation, data.test)))
