@@ -262,6 +262,14 @@ def test_without_finals_all_seeds_are_to_come_but_those_that_have_ended() -> Non
     assert (outlook.rungs, outlook.finals.trials, outlook.leading) == ((), 7, None)
 
 
+@pytest.mark.parametrize("ended", [70, 72])
+def test_where_the_time_is_over_no_trial_is_to_come(ended: int) -> None:
+    found = _Simulated(_recipe(), 300, 100_000)
+    pace = found.run()
+    found.at = 100_100
+    assert look_ahead(pace, 36, tried=36, ended=ended, finals_begun=0).trials == 0
+
+
 @pytest.mark.parametrize("configurations", [1, 2])
 def test_there_are_no_more_finalists_to_come_than_configurations(configurations: int) -> None:
     task = Task(_recipe(pruner="halving"), 2_000, EVAL_ROWS, 4, configurations)

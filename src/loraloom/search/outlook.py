@@ -69,7 +69,7 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
     if plan.finalists is None:
         trials = MOST_TRIALS if configurations is None else max(0, configurations * plan.seeds - ended)
         if left is not None and seconds[-1] > 0:
-            trials = min(trials, int(pace.slots * left / seconds[-1]))
+            trials = min(trials, max(0, int(pace.slots * left / seconds[-1])))
         finals = Step(trials, rows[-1])
     else:
         # On one rung a finalist has its first seed already.
