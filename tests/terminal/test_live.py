@@ -248,6 +248,16 @@ def test_a_single_test_row_is_one_row() -> None:
     assert any(line.endswith(" on 1 test row") for line in closing_lines(winner, Path("x"), _recipe(), [winner]))
 
 
+def test_a_report_is_named_once_it_is_there(tmp_path: Path) -> None:
+    winner = record(0).model_copy(update={"result": Result(validation=score(0.9), test=score(0.9))})
+    page = tmp_path / "report" / "index.html"
+    without = closing_lines(winner, tmp_path, _recipe(), [winner])
+    page.parent.mkdir()
+    page.touch()
+    assert f"report      loraloom report {tmp_path}   (there is none yet)" in without
+    assert f"report      {page}" in closing_lines(winner, tmp_path, _recipe(), [winner])
+
+
 @pytest.mark.parametrize(("cap", "said"), [(1_000_400, ">99.9%"), (1_000_000, "100.0%")])
 def test_all_of_the_cap_is_used_only_where_nothing_is_left_of_it(cap: int, said: str) -> None:
     tested = Result(validation=score(0.9), test=score(0.9))

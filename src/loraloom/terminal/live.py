@@ -247,7 +247,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
     against = "" if cap is None else f", {percent(winner.counts.trainable / cap)} of the cap of {cap:,}"
     marked = f" ({'; '.join(winner.doubts)})" if winner.doubts else ""
     what = point_in_words(trained_point(winner)) or "the recipe's one configuration"
-    every = rows_of(recipe).get("train")
+    every, page = rows_of(recipe).get("train"), run / "report" / "index.html"
     on_part = every is not None and (winner.train_rows or every) < every
     return (
         f"winner      trial {winner.number}: {what}",
@@ -256,7 +256,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
         *_why(chosen(records, recipe.search.metric)),
         f"accuracy    {with_interval(test, recipe.search.metric)} on {plural(test.examples, 'test row')}{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
-        f"report      {run / 'report' / 'index.html'}",
+        f"report      {page if page.is_file() else f'loraloom report {shell_path(run)}   (there is none yet)'}",
         f"use         loraloom predict {shell_path(run / BEST)} --text …",
         *(f"next        {command}" for command in _next(winner, run, recipe, records)),
     )
