@@ -102,11 +102,12 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         "is_available": lambda: True,
         "get_device_name": lambda *_: "a pretended GPU",
         "synchronize": lambda *_: None,
+        "is_current_stream_capturing": lambda: False,  # as an optimizer of a build for CUDA asks
     }
     with pytest.MonkeyPatch.context() as patch, PretendedGpu() as gpu:
         for name, answer in seen.items():
             patch.setattr(torch.cuda, name, answer)
-        # Of a build for CUDA, an optimizer would ask for its stream.
+        # Of such a build, an optimizer would ask for its stream.
         patch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
         patch.setattr("loraloom.engine.device._check_gpu", lambda: None)
         patch.setattr("loraloom.engine.gemm_rates._measured", lambda *_: GemmRates(1e12, 1e12, 1e12, 1e12))

@@ -63,7 +63,7 @@ def test_a_pass_launches_as_many_products_for_four_trials_as_for_one(base: Base)
     launched = []
     for trials in (1, 4):
         found = pack(base, *[{}] * trials)
-        with profile(activities=[ProfilerActivity.CPU]) as seen:
+        with profile(activities=[ProfilerActivity.CPU], acc_events=True) as seen:
             accumulate(found)
         # By what name a product goes depends on the processor and on the shape: addmm, mm, oneDNN's.
         launched.append(sum(one.count for one in seen.key_averages() if re.search(r"mm_?$|linear", one.key)))
