@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test browser alltests docs pages package torture hostile simulations torchless lint screenshots bench study robustness comparison clean
+.PHONY: help setup demo test browser alltests docs pages package torture hostile simulations oldest torchless lint screenshots bench study robustness comparison clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ screenshots: setup browser ## the page of runs/demo, every section, both modes, 
 	test -d runs/demo-rank-1 || $(BIN)/loraloom search demo --set lora.r=1 --out runs/demo-rank-1
 	$(BIN)/python -m bench.screenshots --against runs/demo-rank-1
 	$(BIN)/python -m bench.screenshots --terminal
+
+oldest: ## the tests with the oldest versions that pyproject.toml allows, in build/oldest
+	scripts/oldest
 
 torchless: setup ## an ONNX export in a fresh environment of onnxruntime, tokenizers and numpy alone
 	$(BIN)/python -m tests.use.torchless
