@@ -35,7 +35,7 @@ from loraloom.terminal.live import Terminal, closing_lines
 
 OUT = ROOT / "docs" / "report"
 SCREEN = ROOT / "docs" / "terminal.svg"
-COLUMNS = 126
+COLUMNS = 127
 STYLE = ROOT / "src" / "loraloom" / "report" / "templates" / "page.css"
 COLOURS = 256
 OURS = sorted({bytes.fromhex(colour) for colour in re.findall(r"#([0-9a-f]{6})", STYLE.read_text(encoding="utf-8"))})
