@@ -10,7 +10,7 @@ from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded
 from loraloom.report.wording import listed
 from loraloom.study.commands import Command
-from loraloom.study.provenance import as_list, as_mapping, data_stated, rows_of
+from loraloom.study.provenance import as_count, as_list, findings_stated, rows_of
 from loraloom.study.record import TrialRecord
 from loraloom.wording import plural
 
@@ -78,7 +78,7 @@ def of_leaks(run: RunRead) -> Iterator[str]:
         return
     found = [
         str(finding.get("sentence", "")).rstrip(".")
-        for finding in map(as_mapping, as_list(data_stated(run.recipe).get("findings")))
+        for finding in findings_stated(run.recipe)
         if finding.get("kind") in ("leak", "near_copy") and "train" in (as_list(finding.get("splits")) or ("train",))
     ]
     if found:
@@ -90,9 +90,8 @@ def of_leaks(run: RunRead) -> Iterator[str]:
 
 def of_shared(run: RunRead) -> Iterator[str]:
     """Whether the winner was chosen by rows that it was tested on."""
-    findings = map(as_mapping, as_list(data_stated(run.recipe).get("findings")))
-    kept = [each for each in findings if as_list(each.get("splits")) == ["validation", "test"]]
-    shared = sum(count for each in kept if isinstance(count := each.get("count"), int))
+    kept = (each for each in findings_stated(run.recipe) if as_list(each.get("splits")) == ["validation", "test"])
+    shared = sum(as_count(each.get("count")) or 0 for each in kept)
     rows = rows_of(run.recipe).get("validation")
     if rows and shared > MANY_SHARED * rows:
         yield (

@@ -103,6 +103,11 @@ def data_stated(recipe: Recipe) -> Mapping[str, Any]:
     return as_mapping(recipe.provenance.get("data"))
 
 
+def findings_stated(recipe: Recipe) -> list[Mapping[str, Any]]:
+    """What the data's checks found."""
+    return [*map(as_mapping, as_list(data_stated(recipe).get("findings")))]
+
+
 def fingerprint_of(recipe: Recipe) -> str | None:
     """The SHA-256 of the rows of all splits."""
     found = data_stated(recipe).get("fingerprint")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.report.reading import RunRead
-from loraloom.study.provenance import SPLITS, as_count, as_list, as_mapping, class_rows, data_stated
+from loraloom.study.provenance import SPLITS, as_count, as_list, as_mapping, class_rows, data_stated, findings_stated
 from loraloom.study.record import LEAKED
 
 
@@ -51,7 +51,7 @@ def counts(run: RunRead) -> Counts:
     tokens = as_mapping(given.get("tokens"))
     at = tuple(each for each in map(as_count, as_list(tokens.get("at"))) if each is not None)
     rows = class_rows(run.recipe)
-    findings = [as_mapping(each) for each in as_list(given.get("findings"))]
+    findings = findings_stated(run.recipe)
     return Counts(
         by_class={split: rows[split] for split in SPLITS if sum(rows.get(split, {}).values())},
         at=at,
