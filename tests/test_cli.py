@@ -84,6 +84,7 @@ def test_the_options_of_every_command_are_known() -> None:
         "resume": {"run", "--max_seconds", "--deadline", "--grace", "--quiet", "--json"} | where,
         "refit": {"run", "--quiet", "--json"},
         "soup": {"run", "--quiet", "--json"},
+        "blend": {"run", "--quiet", "--json"},
         "evaluate": {"adapter", "--test_file", "--text_column", "--label_column", "--class_shares", "--out", "--json"},
         "predict": {
             *("adapters", "--file", "--text", "--out", "--text_column"),
@@ -504,6 +505,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["resume", "{tmp}/nothing"], "no such run folder"),
         (["refit", "{tmp}/nothing"], "no such run folder"),
         (["soup", "{tmp}/nothing"], "no such run folder"),
+        (["blend", "{tmp}/nothing"], "no such run folder"),
         (["report", "{tmp}/nothing"], "no such run folder"),
         (["report", "{trained}", "--against", "{trained}"], "is the run itself"),
         (["report", "{trained}", "--against", "{tmp}"], "has no recipe.yaml"),

@@ -40,6 +40,7 @@ ORDER = (
     "conclusion",
     "pipeline",
     "refitting",
+    "blending",
     "terminal",
     "estimator",
     "cli",
@@ -69,6 +70,7 @@ TORCH_FREE = (
     "conclusion",
     "pipeline",
     "refitting",
+    "blending",
     "cli",
 )
 """Parts of which no module imports torch, nor does what it imports."""

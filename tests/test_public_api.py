@@ -21,7 +21,7 @@ ROWS = {"train", "validation", "test"}
 
 
 def test_names() -> None:
-    assert set(loraloom.__all__) == {*ERRORS, "LoraClassifier", "load", "refit", "resume", "search", "soup"}
+    assert set(loraloom.__all__) == {*ERRORS, "LoraClassifier", "blend", "load", "refit", "resume", "search", "soup"}
     assert all(issubclass(getattr(loraloom, name), loraloom.LoraloomError) for name in ERRORS)
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "RecipeError",
     "RunError",
     "StoppedError",
+    "blend",
     "load",
     "refit",
     "resume",
@@ -181,6 +182,20 @@ def soup(out: Path | str, *, train: Any = None, validation: Any = None, test: An
     from loraloom import souping
 
     return souping.soup(out, train=train, validation=validation, test=test).record
+
+
+def blend(out: Path | str, *, train: Any = None, validation: Any = None, test: Any = None) -> TrialRecord:
+    """Blends the scores of TF-IDF into a run's winner, as RUN/blend; returns its record.
+
+    It is tested on the test rows. No cap of trainable parameters counts TF-IDF's weights. Rows that the search was
+    given from Python are given again.
+
+    Raises:
+        LoraloomError: there is no winner, its data or models have changed, or its rows hold no words.
+    """
+    from loraloom import blending
+
+    return blending.blend(out, train=train, validation=validation, test=test).record
 
 
 def load(

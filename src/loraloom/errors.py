@@ -67,6 +67,10 @@ class UnmixableError(AdapterError):
     """Adapters whose weights have no mean, or one that knows less than each of them."""
 
 
+class UnblendableError(AdapterError):
+    """Rows of which TF-IDF can learn nothing."""
+
+
 class RunError(LoraloomError):
     """A run folder that is missing, taken, damaged or in use."""
 

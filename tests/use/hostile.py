@@ -17,7 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from loraloom.errors import AdapterError, BackboneError
+from loraloom.study.durable import write_json, write_manifest
+from loraloom.study.record import BLENDED, RECORD, read_record
 from loraloom.use.adapter import load
+from loraloom.use.tfidf import fit
 from tests.use.mutations import mutated
 
 
@@ -39,6 +42,16 @@ def outcome_of(adapter: Path, folder: Path, seed: int) -> str | None:
     return problem
 
 
+def blend_of(adapter: Path, out: Path) -> Path:
+    """The folder `out`, made a copy of an adapter of three classes with TF-IDF of three rows beside it."""
+    shutil.copytree(adapter, out)
+    fit(["the cat", "some bread", "old saw"], np.arange(3), 3).write(out)
+    record = read_record(out)
+    write_json(out / RECORD, record.model_copy(update={"marks": (BLENDED,)}).model_dump(mode="json"))
+    write_manifest(out)
+    return out
+
+
 def torture_folders(count: int, first: int) -> tuple[str, list[str]]:
     """What was done, and problems: `count` changed folders."""
     from bench.random_adapters import save_random_adapter
@@ -47,10 +60,11 @@ def torture_folders(count: int, first: int) -> tuple[str, list[str]]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         adapter = save_random_adapter(folder / "adapter", write_model(folder / "model"), {"lora": {"r": 2}})
+        kinds = adapter, blend_of(adapter, folder / "blend")
         problems = [
             f"folder, seed {seed}: {problem}"
             for seed in range(first, first + count)
-            if (problem := outcome_of(adapter, folder, seed)) is not None
+            if (problem := outcome_of(kinds[seed % 2], folder, seed)) is not None
         ]
         return f"{count:,} changed folders", problems
 

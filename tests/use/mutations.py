@@ -22,7 +22,9 @@ from safetensors.numpy import load_file, save_file
 from loraloom.study.durable import write_manifest
 
 WEIGHTS, CONFIG, RECORD, MANIFEST = "adapter_model.safetensors", "adapter_config.json", "trial.json", "manifest.json"
-FILES = (WEIGHTS, CONFIG, RECORD, MANIFEST)
+TERMS, SCORES = "tfidf.json", "tfidf.safetensors"
+"""Of a blend alone."""
+FILES = WEIGHTS, CONFIG, RECORD, MANIFEST, TERMS, SCORES
 VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 1, 2**31, 2**63, 10**30, 0.5, 1e308, "", "x", "../..", "/etc/passwd", "a" * 10_000, [], {}, [[]],
     {"a": 1}, ["query"], "all-linear", "__import__('os').system('x')", "http://evil.example/x", "\u0000", "\u202e",
@@ -64,9 +66,14 @@ def mutated(adapter: Path, out: Path, seed: int, canary: Path) -> str:
     return " ".join(done)
 
 
+def _of(out: Path, *names: str) -> list[str]:
+    """Those of these files that are there, and such as every adapter has."""
+    return [name for name in names if name not in (TERMS, SCORES) or (out / name).is_file()]
+
+
 def _bytes(out: Path, generator: random.Random, canary: Path) -> None:
     del canary
-    path = out / generator.choice(FILES)
+    path = out / generator.choice(_of(out, *FILES))
     data = bytearray(path.read_bytes())
     for _ in range(generator.choice((1, 3, 40))):
         data[generator.randrange(len(data))] = generator.randrange(256)
@@ -74,28 +81,28 @@ def _bytes(out: Path, generator: random.Random, canary: Path) -> None:
 
 
 def _cut(out: Path, generator: random.Random, _: Path) -> None:
-    path = out / generator.choice(FILES)
+    path = out / generator.choice(_of(out, *FILES))
     data = path.read_bytes()
     path.write_bytes(data[: generator.randrange(len(data))])
 
 
 def _grown(out: Path, generator: random.Random, _: Path) -> None:
-    path = out / generator.choice(FILES)
+    path = out / generator.choice(_of(out, *FILES))
     path.write_bytes(path.read_bytes() + generator.randbytes(generator.choice((1, 100, 10_000))))
 
 
 def _lost(out: Path, generator: random.Random, _: Path) -> None:
-    (out / generator.choice(FILES)).unlink()
+    (out / generator.choice(_of(out, *FILES))).unlink()
 
 
 def _folder_for_file(out: Path, generator: random.Random, _: Path) -> None:
-    path = out / generator.choice(FILES)
+    path = out / generator.choice(_of(out, *FILES))
     path.unlink()
     path.mkdir()
 
 
 def _value(out: Path, generator: random.Random, _: Path) -> None:
-    path = out / generator.choice((CONFIG, RECORD, MANIFEST))
+    path = out / generator.choice(_of(out, CONFIG, RECORD, MANIFEST, TERMS))
     value = json.loads(path.read_text())
     _change(value, generator)
     path.write_text(json.dumps(value))
@@ -120,7 +127,7 @@ def _deep(out: Path, generator: random.Random, _: Path) -> None:
     depth = generator.choice((500, 2_000, 100_000))
     kind = generator.choice(("[]", "{}"))
     opened = "[" * depth + "]" * depth if kind == "[]" else '{"a":' * depth + "1" + "}" * depth
-    (out / generator.choice((CONFIG, RECORD, MANIFEST))).write_text(opened)
+    (out / generator.choice(_of(out, CONFIG, RECORD, MANIFEST, TERMS))).write_text(opened)
 
 
 def _config_code(out: Path, generator: random.Random, _: Path) -> None:
@@ -137,11 +144,11 @@ def _code_file(out: Path, generator: random.Random, canary: Path) -> None:
 
 
 def _pickled_weights(out: Path, generator: random.Random, canary: Path) -> None:
-    (out / generator.choice(FILES)).write_bytes(pickle.dumps(Canary(canary)))
+    (out / generator.choice(_of(out, *FILES))).write_bytes(pickle.dumps(Canary(canary)))
 
 
 def _link(out: Path, generator: random.Random, _: Path) -> None:
-    path = out / generator.choice((*FILES, "extra"))
+    path = out / generator.choice(_of(out, *FILES, "extra"))
     path.unlink(missing_ok=True)
     outside = out.with_name("outside")
     outside.write_text("{}")
@@ -149,14 +156,15 @@ def _link(out: Path, generator: random.Random, _: Path) -> None:
 
 
 def _pipe(out: Path, generator: random.Random, _: Path) -> None:
-    path = out / generator.choice(FILES)
+    path = out / generator.choice(_of(out, *FILES))
     path.unlink()
     os.mkfifo(path)
 
 
 def _weights(out: Path, generator: random.Random, _: Path) -> None:
     """Other names, shapes, types and values in a file that is well formed."""
-    weights = load_file(out / WEIGHTS)
+    path = out / generator.choice(_of(out, WEIGHTS, SCORES))
+    weights = load_file(path)
     name = generator.choice(sorted(weights))
     kind = generator.choice(("drop", "more", "rename", "shape", "nan", "inf", "huge", "int", "float64", "empty"))
     value = weights[name]
@@ -172,18 +180,19 @@ def _weights(out: Path, generator: random.Random, _: Path) -> None:
         weights[name] = value.astype({"int": np.int64, "float64": np.float64}[kind])
     if kind == "empty":
         weights = {}
-    save_file(weights, out / WEIGHTS)
+    save_file(weights, path)
 
 
 def _header(out: Path, generator: random.Random, _: Path) -> None:
     """A header of safetensors that promises what is not there."""
-    data = (out / WEIGHTS).read_bytes()
+    path = out / generator.choice(_of(out, WEIGHTS, SCORES))
+    data = path.read_bytes()
     size = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + size])
     _change(header, generator)
     written = json.dumps(header).encode()
     length = generator.choice((len(written), len(written), 2**40, 2**63, 0))
-    (out / WEIGHTS).write_bytes(struct.pack("<Q", length) + written + data[8 + size :])
+    path.write_bytes(struct.pack("<Q", length) + written + data[8 + size :])
 
 
 def _change(value: Any, generator: random.Random) -> None:

@@ -17,10 +17,10 @@ import loraloom
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError
 from loraloom.study.durable import write_manifest
-from tests.use.hostile import outcome_of
+from tests.use.hostile import blend_of, outcome_of
 from tests.use.mutations import CONFIG, MANIFEST, RECORD, WEIGHTS
 
-MUTATED, BLOCKS = 150, 5
+MUTATED, BLOCKS = 120, 4
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +28,19 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     return save_random_adapter(tmp_path_factory.mktemp("hostile") / "adapter", tiny_model, {"lora": {"r": 2}})
 
 
+@pytest.fixture(scope="module")
+def blend(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return blend_of(adapter, tmp_path_factory.mktemp("hostile") / "blend")
+
+
 @pytest.mark.parametrize("block", range(BLOCKS))
-def test_mutated_folders_are_refused_in_a_sentence_or_computed(adapter: Path, tmp_path: Path, block: int) -> None:
-    share = MUTATED // BLOCKS
+@pytest.mark.parametrize("kind", ["adapter", "blend"])
+def test_mutated_folders_are_refused_in_a_sentence_or_computed(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, block: int
+) -> None:
+    folder, share = request.getfixturevalue(kind), MUTATED // BLOCKS
     for seed in range(block * share, (block + 1) * share):
-        problem = outcome_of(adapter, tmp_path, seed)
+        problem = outcome_of(folder, tmp_path, seed)
         assert problem is None, f"seed {seed}: {problem}"
 
 

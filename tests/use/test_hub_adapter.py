@@ -18,6 +18,7 @@ from loraloom.data import default_cache
 from loraloom.errors import AdapterError
 from loraloom.use.serve import server
 from tests.commands import Commands
+from tests.use.hostile import blend_of
 from tests.use.hub_server import Hub, Repository, hub_server, speak_to
 from tests.use.tested_adapters import add_test_result
 
@@ -50,6 +51,18 @@ def test_what_is_pushed_is_loaded_as_the_same_classifier(best: Path, hub: Hub) -
     fetched = loraloom.load(NAME)
     assert (fetched.labels, fetched.card) == (own.labels, own.card)
     assert fetched.predict_proba(TEXTS).tolist() == own.predict_proba(TEXTS).tolist()
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_a_blend_is_pushed_whole_and_an_adapter_after_it_leaves_nothing_of_tfidf(
+    best: Path, hub: Hub, tmp_path: Path
+) -> None:
+    blend = blend_of(best, tmp_path / "blend")
+    loraloom.load(blend).push_to_hub(NAME)
+    assert loraloom.load(NAME).predict_proba(TEXTS).tolist() == loraloom.load(blend).predict_proba(TEXTS).tolist()
+    loraloom.load(best).push_to_hub(NAME)
+    assert not any("tfidf" in name for name in files_of(hub))
+    assert loraloom.load(NAME).predict_proba(TEXTS).tolist() == loraloom.load(best).predict_proba(TEXTS).tolist()
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)

@@ -11,7 +11,7 @@ import pytest
 import loraloom
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "run-folder.md"
-NOT_ALWAYS = {"similarity/", "cross_fitted/", "refit/", "refitting/", "soup/", "tracking/", "checkpoint/"}
+NOT_ALWAYS = {"similarity/", "cross_fitted/", "refit/", "refitting/", "soup/", "blend/", "tracking/", "checkpoint/"}
 NOT_ALWAYS |= {"profile.json", "study.db.damaged", "commands.json.damaged", "traceback.txt"}
 """What this small run does not leave; the page says when they are there."""
 

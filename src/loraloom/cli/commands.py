@@ -14,7 +14,7 @@ import typer
 from loraloom.cli.adapters import evaluate, export, predict, submit
 from loraloom.cli.new import new
 from loraloom.cli.recipes import budget, doctor, recipes, schema
-from loraloom.cli.runs import dashboard, refit, report, resume, search, soup, train, watch
+from loraloom.cli.runs import blend, dashboard, refit, report, resume, search, soup, train, watch
 from loraloom.cli.serving import serve
 
 COMMANDS = (
@@ -25,6 +25,7 @@ COMMANDS = (
     resume,
     refit,
     soup,
+    blend,
     evaluate,
     predict,
     export,

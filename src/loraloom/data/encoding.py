@@ -39,6 +39,7 @@ class Encoded:
     offsets: NDArray[np.int64]  # (rows + 1,)
     cut: int  # rows that were longer than max_length
     whole: NDArray[np.int32] | None = None  # (rows,) tokens of each text before it was cut; None: as it is now
+    by_tfidf: NDArray[np.float32] | None = None  # (rows, C) what TF-IDF says of each text, where an adapter asks it
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -47,6 +48,12 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def part(self, start: int, stop: int) -> Encoded:
+        """The rows from `start` to before `stop`, over the same memory, as if they were not cut."""
+        offsets = self.offsets[start : stop + 1]
+        by_tfidf = None if self.by_tfidf is None else self.by_tfidf[start:stop]
+        return Encoded(self.input_ids[offsets[0] : offsets[-1]], offsets - offsets[0], 0, by_tfidf=by_tfidf)
 
     def beyond(self, known: int) -> dict[int, int]:
         """By row, the first token that a model has no embedding of whose embeddings are of `known` tokens."""

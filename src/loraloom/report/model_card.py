@@ -261,6 +261,9 @@ def _use(record: TrialRecord) -> Iterator[str]:
     yield fenced(
         'import loraloom\n\nclassifier = loraloom.load("this/folder")\nprint(classifier.predict(["…"]))', "python"
     )
+    if record.is_blend:
+        yield "TF-IDF's part in its answers is loraloom's own: PEFT, where it can load this, has the adapter alone."
+        return
     head = record.configuration.head
     if (head.kind, head.pooling) != ("native", "native"):
         yield "Its head is loraloom's own, so PEFT alone can't load it."

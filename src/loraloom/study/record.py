@@ -43,6 +43,9 @@ REFITTED = (
 SOUP_OF = "its weights are the mean of those of trials "
 """How the mark begins of several seeds in one adapter: of RUN/soup, and of a best/ that is its copy."""
 
+BLENDED = "one part in three of its answers is TF-IDF's, whose weights count in no cap of trainable parameters"
+"""The mark of RUN/blend, the winner with TF-IDF's scores blended in (`use/tfidf.py`)."""
+
 Dtype = Literal["fp32", "bf16"]
 """What frozen weights are computed in."""
 Ended = Literal["complete", "pruned", "failed"]
@@ -194,14 +197,19 @@ class TrialRecord(_Frozen):
         return self.soup_of is not None
 
     @property
+    def is_blend(self) -> bool:
+        """Whether TF-IDF has a part in its answers, by files beside its weights."""
+        return BLENDED in self.marks
+
+    @property
     def called(self) -> str:
         """`trial 3`, or `the mean of trials 1, 2`."""
         return f"the mean of trials {self.soup_of}" if self.is_soup else f"trial {self.number}"
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """The marks that say what may be wrong with it: all but of what it is the mean."""
-        return tuple(mark for mark in self.marks if not mark.startswith(SOUP_OF))
+        """The marks that say what may be wrong with it: all but of what it is made."""
+        return tuple(mark for mark in self.marks if not mark.startswith((SOUP_OF, BLENDED)))
 
     @property
     def point_key(self) -> str:

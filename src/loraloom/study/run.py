@@ -1,7 +1,7 @@
 """A run folder: made whole or not at all, opened by one process at a time.
 
     RUN/recipe.yaml, study.db, plan.json, commands.json, rows/, trials/0007/, leaderboard.csv,
-    best/, refit/, soup/, similarity/, cross_fitted/, report/
+    best/, refit/, soup/, blend/, similarity/, cross_fitted/, report/
 
 A trial's folder is finished when its manifest stands; whatever else is in trials/ is a trial that was broken off.
 """
@@ -34,7 +34,8 @@ from loraloom.study.durable import (
 from loraloom.study.integrity import RECIPE, read_sealed_recipe, write_recipe
 from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
 
-LEDGER, PLAN, TRIALS, BEST, REFIT, SOUP, LOCK = "study.db", "plan.json", "trials", "best", "refit", "soup", ".lock"
+LEDGER, PLAN, TRIALS, LOCK = "study.db", "plan.json", "trials", ".lock"
+BEST, REFIT, SOUP, BLEND = "best", "refit", "soup", "blend"
 REFITTING = "refitting"
 """In a run, what becomes its refit/."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import filterfalse, islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from loraloom.use import hub_adapter
 from loraloom.use.adapter_checks import check_files, refuse_code
 from loraloom.use.class_shares import ClassShares, Shift, as_predicted, asked_shares, expected_shares
 from loraloom.use.temperature import fitted_temperature
+from loraloom.use.tfidf import Tfidf, blended
 from loraloom.wording import is_utf8
 
 _TOKENIZING = Lock()
@@ -58,10 +59,16 @@ class Classifier:
     """A trained classifier: backbone, adapter and head in one; made by `load`."""
 
     def __init__(
-        self, forward: Forward, tokenizer: Any, record: TrialRecord, known_tokens: int, folder: Path | None = None
+        self,
+        forward: Forward,
+        tokenizer: Any,
+        record: TrialRecord,
+        known_tokens: int,
+        folder: Path | None = None,
+        tfidf: Tfidf | None = None,
     ) -> None:
         self.forward, self._tokenizer, self.record, self._folder = forward, tokenizer, record, folder
-        self._known_tokens = known_tokens
+        self._known_tokens, self.tfidf = known_tokens, tfidf
         self._card = _card_in(folder)
         self.temperature: Temperature | None = None
         """What its logits are divided by, where it was told (`load_ensemble`, `for_class_shares`)."""
@@ -178,9 +185,11 @@ class Classifier:
         return self.logits_of(self.encoded(texts))
 
     def encoded(self, texts: Sequence[str]) -> Encoded:
-        """Token ids of texts, cut as in training."""
+        """Token ids of texts, cut as in training; of a blend with what TF-IDF says of them, whole."""
         with _TOKENIZING:
-            return encode(self._tokenizer, texts, max_length=self.record.configuration.data.max_length, cache=None)
+            most = self.record.configuration.data.max_length
+            encoded = encode(self._tokenizer, texts, max_length=most, cache=None)
+        return encoded if self.tfidf is None else replace(encoded, by_tfidf=self.tfidf.log_probabilities(texts))
 
     def unreadable(self, encoded: Encoded) -> dict[int, str]:
         """What the tokenizer makes of the texts that the model can't read, by their rows."""
@@ -199,10 +208,17 @@ class Classifier:
         refuse_unreadable(self.unreadable(encoded), len(encoded))
         if not len(encoded):
             return np.zeros((0, len(self.labels)), dtype=np.float32)
-        logits = self.forward.logits(encoded, len(self.labels), done)
+        logits = self.answers(self.forward.logits(encoded, len(self.labels), done), encoded)
         if not np.isfinite(logits).all():
             raise not_finite()
         return logits
+
+    def answers(self, logits: NDArray[np.float32], encoded: Encoded) -> NDArray[np.float32]:
+        """Its logits (N, C) of what `encoded` gives, from those of its forward pass: of a blend, TF-IDF's part too."""
+        if self.tfidf is None:
+            return logits
+        assert encoded.by_tfidf is not None
+        return blended(logits, encoded.by_tfidf)
 
 
 def refuse_unreadable(unreadable: Mapping[int, str], texts: int) -> None:

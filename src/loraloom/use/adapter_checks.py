@@ -33,18 +33,20 @@ TEMPERATURE = "temperature.json"
 CLASS_SHARES = "class_shares.json"
 """What a copy of an adapter that goes without its validation predictions keeps of them."""
 _UNSAFE = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py", ".so"}
-_READ_AS_JSON = (RECORD, MANIFEST, CONFIG, CLASSES, TEMPERATURE, CLASS_SHARES)
+TERMS, SCORES = "tfidf.json", "tfidf.safetensors"
+"""Of a blend (`tfidf.py`): words and pairs of words; what each says of each class."""
+_READ_AS_JSON = (RECORD, MANIFEST, CONFIG, CLASSES, TEMPERATURE, CLASS_SHARES, TERMS)
 
 
 def identity(folder: Path) -> list[str | None]:
-    """SHA-256 of what makes an adapter: weights, configuration, record; None for a file that is not there.
+    """SHA-256 of what makes an adapter: weights, configuration, TF-IDF's part, record; None for a file it has not.
 
     Of the record without results, which a run adds to when it tests the adapter; the card says more as a run goes on.
 
     Raises:
         AdapterError: the record is not one, or a file is too large for an adapter's folder.
     """
-    digests = [_digest(folder / name) for name in (WEIGHTS, CONFIG)]
+    digests = [_digest(folder / name) for name in (WEIGHTS, CONFIG, TERMS, SCORES)]
     if not (folder / RECORD).is_file():
         return [*digests, None]
     record = {name: value for name, value in read_json(folder / RECORD).items() if name != "result"}

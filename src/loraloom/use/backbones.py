@@ -28,6 +28,7 @@ from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_r
 from loraloom.use.adapter_checks import another_backbone, check_config, check_labels
 from loraloom.use.peft_forward import PeftForward
 from loraloom.use.peft_weights import Expected, build_adapted, checked_weights
+from loraloom.use.tfidf import read as read_tfidf
 
 if TYPE_CHECKING:
     from loraloom.engine.loom.frozen import FrozenEncoder
@@ -101,7 +102,9 @@ class Backbones:
             if most is not None and wanted > most:
                 raise AdapterError(f"{folder}: data.max_length is {wanted:,}, and its backbone reads {most:,} tokens")
             known_tokens = sources.known_tokens(shared.config, shared.tokenizer)
-            classifier = Classifier(_forward(folder, record, shared), shared.tokenizer, record, known_tokens, folder)
+            tfidf = read_tfidf(folder, len(record.labels)) if record.is_blend else None
+            forward = _forward(folder, record, shared)
+            classifier = Classifier(forward, shared.tokenizer, record, known_tokens, folder, tfidf)
             self._shared[key] = shared
         return classifier
 
@@ -215,12 +218,13 @@ def _together(classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> 
         owners = np.repeat([places[id(own.forward)] for own in classifiers], counts)
         found = mixed_logits(cast(list[Inference], adapters), joined, owners)
     return [
-        _checked(found[end - count : end], len(own.labels))
-        for own, count, end in zip(classifiers, counts, np.cumsum(counts).tolist(), strict=True)
+        _checked(own, rows, found[end - len(rows) : end])
+        for own, rows, end in zip(classifiers, encoded, np.cumsum(counts).tolist(), strict=True)
     ]
 
 
-def _checked(rows: Sequence[Logits], classes: int) -> Logits | AdapterError:
-    """Logits (N, C) of rows, unless one is not finite."""
-    logits = np.stack(rows) if rows else np.zeros((0, classes), dtype=np.float32)
+def _checked(classifier: Classifier, encoded: Encoded, rows: Sequence[Logits]) -> Logits | AdapterError:
+    """Logits (N, C) of what `encoded` gives, whose forward pass gave `rows`, unless one is not finite."""
+    logits = np.stack(rows) if rows else np.zeros((0, len(classifier.labels)), dtype=np.float32)
+    logits = classifier.answers(logits, encoded)
     return logits if np.isfinite(logits).all() else not_finite()

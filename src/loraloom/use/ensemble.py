@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +134,7 @@ def column_names(folders: Sequence[Path]) -> list[str]:
     return [f"{name}_{number}" for number, name in enumerate(names, start=1)]
 
 
-def _tokenisation(classifier: Classifier) -> tuple[str, str | None, int]:
-    record = classifier.record
-    return record.configuration.backbone.model, record.backbone_revision, record.configuration.data.max_length
+def _tokenisation(classifier: Classifier) -> tuple[Any, ...]:
+    """What tells whether two read a text alike; of a blend, TF-IDF's part is its own."""
+    record, own = classifier.record, classifier.tfidf and id(classifier.tfidf)
+    return record.configuration.backbone.model, record.backbone_revision, record.configuration.data.max_length, own

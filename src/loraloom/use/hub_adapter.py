@@ -2,8 +2,8 @@
 
 Only kinds of files that hold no code are asked for, and a repository that has others beside them is refused, as a
 folder is. What comes is then checked as any folder (`adapter.py: read_adapter_record`). Pushed are the adapter, its
-record, its temperature and its card: the predictions beside them hold texts and labels of the rows, and the record's
-paths are this machine's.
+record, TF-IDF's part, its temperature and its card: the predictions beside them hold texts and labels of the rows, and
+the record's paths are this machine's.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from loraloom.machine import with_home
 from loraloom.study.durable import disk_is_full, verify_manifest, write_json, write_manifest
 from loraloom.study.integrity import RECIPE
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
-from loraloom.use.adapter_checks import CLASSES, refuse_code
+from loraloom.use.adapter_checks import CLASSES, SCORES, TERMS, refuse_code
 from loraloom.use.copies import KEPT, keep_fitted
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
-OPTIONAL = (CARD, CLASSES)
+OPTIONAL = (CARD, CLASSES, TERMS, SCORES)
 _SECONDS = 10
 _COMMITS = "commits.json"
 

@@ -12,28 +12,29 @@ from loraloom.study.integrity import RECIPE
 from loraloom.study.leaderboard import configuration_key
 from loraloom.study.provenance import class_rows, fingerprint_of
 from loraloom.study.record import TrialRecord, read_record
-from loraloom.study.run import BEST, REFIT, SOUP, TRIALS, Run
+from loraloom.study.run import BEST, BLEND, REFIT, SOUP, TRIALS, Run
 
 MOST_BYTES = 50_000_000
 """Of a run's training file that is read again: to check more takes longer than what asks for it."""
 
 
 def run_of(adapter: Path) -> Path | None:
-    """RUN, for RUN/best, RUN/refit, RUN/soup and RUN/trials/0007; None for a folder that was taken elsewhere."""
+    """RUN, for RUN/best and its like and RUN/trials/0007; None for a folder that was taken elsewhere."""
     place = adapter.resolve()
     run = place.parent.parent if place.parent.name == TRIALS else None
-    if place.name in (BEST, REFIT, SOUP):
+    if place.name in (BEST, REFIT, SOUP, BLEND):
         run = place.parent
     return run if run is not None and (run / RECIPE).is_file() else None
 
 
 def earlier_winner(adapter: Path, record: TrialRecord) -> str | None:
-    """What is said of a RUN/refit or RUN/soup of a winner that the run had before; None of another folder.
+    """What is said of a RUN/refit, RUN/soup or RUN/blend of a winner that the run had before; None of another.
 
-    A refit is of one training, or one mean; a soup is of all seeds of a configuration, whichever of them leads.
+    A refit and a blend are of one training, or one mean; a soup is of all seeds of a configuration,
+    whichever of them leads.
     """
     run, kind = run_of(adapter), adapter.resolve().name
-    if run is None or kind not in (REFIT, SOUP) or not is_whole(run / BEST):
+    if run is None or kind not in (REFIT, SOUP, BLEND) or not is_whole(run / BEST):
         return None
     try:
         winner = read_record(run / BEST)
@@ -41,7 +42,7 @@ def earlier_winner(adapter: Path, record: TrialRecord) -> str | None:
         return None
     if kind == SOUP and configuration_key(record) == configuration_key(winner):
         return None
-    if kind == REFIT and (record.number, record.soup_of) == (winner.number, winner.soup_of):
+    if kind != SOUP and (record.number, record.soup_of) == (winner.number, winner.soup_of):
         return None
     so = f"{adapter} is of {record.called}, where the winner of its run is {winner.called} by now"
     return f"{so}: loraloom {kind} {shell_path(run)} makes it anew"

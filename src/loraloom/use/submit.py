@@ -20,7 +20,7 @@ from loraloom.errors import DataError
 from loraloom.report.dataset.shares import drift
 from loraloom.report.wording import LEVEL
 from loraloom.study.durable import refuse_over, refuse_place
-from loraloom.study.record import TrialRecord
+from loraloom.study.record import BLENDED, TrialRecord
 from loraloom.use.adapter import adapter_folder, read_adapter_record
 from loraloom.use.class_shares import ClassShares
 from loraloom.use.ensemble import load_ensemble
@@ -120,6 +120,8 @@ def submit(
     notes = [id_note, f"texts from {listed(columns)}", f"labels are {written.why}: {listed(written.labels)}"]
     if said := earlier_winner(folder, record):
         notes.append(said)
+    if record.is_blend:
+        notes.append(BLENDED)
     if (shift := ensemble.members[0].classifier.shift) is not None:
         notes.append(f"class shares: {shift}")
     if empty:

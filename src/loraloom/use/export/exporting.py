@@ -103,6 +103,9 @@ def export(
 def _refuse(form: str, folder: Path, record: TrialRecord) -> None:
     if record.result is None:
         raise AdapterError(f"{folder}: has no result, so that a model card could not say how good it is")
+    if record.is_blend:
+        alone = "TF-IDF has a part in its answers, which no export holds"
+        raise AdapterError(f"{folder}: {alone}; export the adapter alone, RUN/best, or predict by loraloom")
     backbone = record.configuration.backbone
     source = sources.find(backbone.model, record.backbone_revision)
     refuse_head(form, record.configuration.head, sources.load_config(source), str(folder))

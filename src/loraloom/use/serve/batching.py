@@ -88,7 +88,7 @@ class _Piece:
 
     @property
     def rows(self) -> Encoded:
-        return _part(self.work.encoded, self.start, self.stop)
+        return self.work.encoded.part(self.start, self.stop)
 
 
 @dataclass(slots=True)
@@ -215,7 +215,7 @@ class Batcher:
             return
         start = 0
         for work in works:
-            work.encoded = _part(encoded, start, start := start + len(work.texts))
+            work.encoded = encoded.part(start, start := start + len(work.texts))
             if work.served.classifier.unreadable(work.encoded):
                 self._tell(_fail, work, UnreadableTextError(_UNREADABLE))
             else:
@@ -296,8 +296,3 @@ class Batcher:
 def _fail(work: _Work, error: LoraloomError) -> None:
     if not work.done.done():
         work.done.set_exception(error)
-
-
-def _part(encoded: Encoded, start: int, stop: int) -> Encoded:
-    offsets = encoded.offsets[start : stop + 1]
-    return Encoded(encoded.input_ids[offsets[0] : offsets[-1]], offsets - offsets[0], 0)

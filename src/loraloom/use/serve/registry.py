@@ -138,11 +138,11 @@ def named_adapters(arguments: Sequence[str]) -> list[tuple[str, Path]]:
 
 
 def _name_of(folder: Path) -> str:
-    """A name after the run for RUN/best, RUN/refit, RUN/soup and RUN/trials/7, after the folder itself for others."""
+    """A name after the run for RUN/best and its like and RUN/trials/7, after the folder itself for others."""
     match folder.resolve().parts:
         case (_, *_, run, "best"):
             name = run
-        case (_, *_, run, ("refit" | "soup") as made):
+        case (_, *_, run, ("refit" | "soup" | "blend") as made):
             name = f"{run}-{made}"
         case (_, *_, run, "trials", trial):
             name = f"{run}-{trial}"

@@ -1,0 +1,152 @@
+"""The winner with TF-IDF's scores blended in: RUN/blend.
+
+An adapter's folder like best/, with a linear classifier of words and pairs of words beside the weights
+(`use/tfidf.py`). It is asked of the validation rows, by which its temperature is fitted, and is tested as the winner
+was, beside which it is told; best/ stays the run's answer, since no cap counts TF-IDF's weights.
+
+Costs reading the validation and test rows once more, and seconds of fitting; nothing is trained of the adapter. It
+appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loraloom import metrics
+from loraloom.data import Split
+from loraloom.data.sampling import part_of
+from loraloom.execute.alone import alone, left_as_found
+from loraloom.metrics import Interval, mcnemar, paired_bootstrap
+from loraloom.preparation import prepare_again
+from loraloom.report.model_card import Form, model_card
+from loraloom.report.reading import read_run
+from loraloom.search.watcher import Watcher
+from loraloom.study.commands import command_on
+from loraloom.study.durable import replacing_folder, system_errors_of, write_json, write_manifest, write_text
+from loraloom.study.evidence import write_predicted
+from loraloom.study.record import (
+    BLENDED,
+    CARD,
+    CONFIG,
+    RECORD,
+    TEST_PREDICTIONS,
+    WEIGHTS,
+    Result,
+    Score,
+    TrialRecord,
+)
+from loraloom.study.run import BEST, BLEND, Run
+from loraloom.use.adapter import Classifier
+from loraloom.use.backbones import Backbones
+from loraloom.use.evaluate import test_winner
+from loraloom.use.tfidf import Tfidf, fit
+from loraloom.wording import plural
+
+MOST_ROWS = 200_000
+"""Of training, a stratified part: words of more rows take gigabytes to count, and tell little that is new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Accuracy of the blend less that of the winner, on the same test rows.
+
+    `interval` is the paired bootstrap's at 95 %, None where too few rows changed sides; `p` is McNemar's.
+    """
+
+    difference: float
+    interval: Interval | None
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """What became of one: its record, what TF-IDF has apart from it, and what it gained; None if that can't be told."""
+
+    record: TrialRecord
+    tfidf: Tfidf
+    train_rows: int
+    apart: Result
+    gain: Gain | None
+
+
+def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -> Blend:
+    """Blends TF-IDF's scores into the winner of the run in `out`, as RUN/blend, and tests it.
+
+    `in_memory` are rows that were given to the search from Python, which are given again.
+
+    Raises:
+        RunError: there is no run or no winner, or its rows or models have changed.
+        AdapterError: best/ is damaged, or can't be used.
+        UnblendableError: the training rows hold nothing that TF-IDF goes by.
+    """
+    with alone(), left_as_found():
+        run, watcher = Run(Path(out)), watcher or Watcher()
+        with run.locked():
+            winner = run.winner()
+            place = prepare_again(run, watcher, in_memory, command_on("blend", run.path, run.recipe))
+            data, asked = place.data, place.rows(winner.configuration, noted=False)
+            train = part_of(data.train, MOST_ROWS, run.recipe.train.seed)
+            watcher.note(f"fitting TF-IDF to {plural(len(train), 'training row')}")
+            tfidf = fit(train.texts, train.labels, len(data.labels))
+            with replacing_folder(run.path / BLEND) as new, system_errors_of(run.path / BLEND):
+                classifier = _begun(run, winner, tfidf, new)
+                watcher.note(f"asking it of {plural(len(asked.data.validation), 'validation row')}")
+                probabilities = classifier.predict_proba(asked.data.validation.texts)
+                write_predicted(new, asked.predicted(probabilities))
+                watcher.note("testing it")
+                tested, predictions = test_winner(classifier, data.test, watcher.note)
+                validation = Score.of(metrics.score(asked.data.validation.labels, probabilities))
+                record = _with_validation(tested, validation)
+                written = {RECORD: record.model_dump_json(indent=2) + "\n", TEST_PREDICTIONS: predictions}
+                for name, text in {**written, CARD: model_card(run.path, record, _form(tfidf))}.items():
+                    write_text(new / name, text)
+            apart = Result(validation=_alone(tfidf, asked.data.validation), test=_alone(tfidf, data.test))
+            return Blend(record, tfidf, len(train), apart, _gain(run, data.test, predictions))
+
+
+def _begun(run: Run, winner: TrialRecord, tfidf: Tfidf, new: Path) -> Classifier:
+    """Makes `new` an adapter's folder that can be loaded, and loads it, as a user would."""
+    for name in (WEIGHTS, CONFIG):
+        shutil.copyfile(run.path / BEST / name, new / name)
+    tfidf.write(new)
+    record = winner.model_copy(update={"marks": (*winner.marks, BLENDED)})
+    write_json(new / RECORD, record.model_dump(mode="json"))
+    write_manifest(new)
+    return Backbones().add(new)
+
+
+def _with_validation(tested: TrialRecord, validation: Score) -> TrialRecord:
+    assert tested.result is not None
+    return tested.model_copy(update={"result": Result(validation=validation, test=tested.result.test)})
+
+
+def _alone(tfidf: Tfidf, rows: Split) -> Score:
+    return Score.of(metrics.score(rows.labels, np.exp(tfidf.log_probabilities(rows.texts).astype(np.float64))))
+
+
+def _gain(run: Run, test: Split, predictions: str) -> Gain | None:
+    """Against what best/ kept of its own test; None where that can't be read, or is of other rows."""
+    best = read_run(run.path).best
+    if best is None or [row.text for row in best.predictions] != list(test.texts):
+        return None
+    before = np.array([row.is_right for row in best.predictions])
+    after = np.array([json.loads(line)["prediction"] for line in predictions.rstrip("\n").split("\n")]) == test.labels
+    return Gain(float(after.mean() - before.mean()), paired_bootstrap(after, before), mcnemar(after, before))
+
+
+def _form(tfidf: Tfidf) -> Form:
+    """What its card says that an adapter's does not."""
+    return Form(
+        opening="A LoRA adapter and its head, with TF-IDF's scores blended in, which sort texts into",
+        limits=(
+            f"One part in three of its answers is TF-IDF's, a linear classifier's of {len(tfidf.terms):,} words and "
+            f"pairs of words. Its {tfidf.parameters:,} weights are not among the trainable parameters above: no cap "
+            "counts them.",
+        ),
+    )

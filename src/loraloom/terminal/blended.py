@@ -1,0 +1,36 @@
+"""What `loraloom blend` came to, for people: beside the winner, and TF-IDF alone, on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from loraloom.blending import Blend
+from loraloom.errors import shell_path
+from loraloom.report.points import points, spread
+from loraloom.report.wording import p_value
+from loraloom.study.leaderboard import metric_name, validation
+from loraloom.study.run import BLEND, Run
+from loraloom.terminal.wording import with_interval
+from loraloom.wording import plural
+
+
+def blended_lines(made: Blend, run: Run) -> Iterator[str]:
+    """What TF-IDF goes by, the figures of the blend, of the winner and of TF-IDF alone, and what is gained."""
+    metric, winner = run.recipe.search.metric, run.winner()
+    each = made.record, winner, made.record.model_copy(update={"result": made.apart})
+    own, before, apart = (validation(one, metric) for one in each)
+    yield (
+        f"TF-IDF      {plural(len(made.tfidf.terms), 'word')} and pairs of words of "
+        f"{plural(made.train_rows, 'training row')}; {plural(made.tfidf.parameters, 'weight')}, which no cap counts"
+    )
+    yield f"validation  {metric_name(metric)} {own:.3f}, the winner's {before:.3f}, TF-IDF's alone {apart:.3f}"
+    for name, one in zip(("test", "winner", "TF-IDF"), each, strict=True):
+        assert one.result is not None
+        assert one.result.test is not None
+        rows = f" on {plural(one.result.test.examples, 'test row')}" if name == "test" else " on the same"
+        yield f"{name:<11} {with_interval(one.result.test, metric)}{rows}"
+    if (gain := made.gain) is not None:
+        interval = "" if gain.interval is None else f" (95 % interval {spread(gain.interval)})"
+        difference = points(gain.difference, gain.interval)
+        yield f"gain        {difference} of accuracy over the winner{interval}; {p_value(gain.p)} by McNemar's test"
+    yield f"use         loraloom predict {shell_path(run.path / BLEND)} --text …"

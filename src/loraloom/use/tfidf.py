@@ -1,0 +1,160 @@
+"""A linear classifier of a text's words and pairs of words, whose answers are blended into an adapter's.
+
+What an encoder reads as alike, words may tell apart, and the other way round: the two are wrong on other rows. Blended
+are logarithms of probabilities, of which an adapter has two parts and TF-IDF one (a logarithmic opinion pool: Genest
+and Zidek 1986, section 3). Fitting it takes seconds, and answering is quick beside the encoder; neither is part of
+what is trained of the adapter, so that no cap of trainable parameters counts it.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.special import log_softmax
+
+from loraloom.errors import AdapterError, UnblendableError, first_line
+from loraloom.recipe.problems import reason_of
+from loraloom.study.durable import write_json
+from loraloom.use.adapter_checks import SCORES, TERMS
+
+PART = 1 / 3
+"""Of TF-IDF in what is blended."""
+MOST_TERMS = 2**17
+LONGEST_TERM = 64
+"""Characters; longer ones are addresses and the like, and of no use to other texts."""
+STRENGTH = 30.0
+"""C of the logistic regression: the inverse of its regularisation."""
+_STEPS = 300
+
+Floats = NDArray[np.float32]
+
+
+class _Kept(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    terms: tuple[str, ...]
+
+
+class Tfidf:
+    """V terms, with what each says of C classes."""
+
+    def __init__(self, terms: Sequence[str], idf: Floats, weights: Floats, bias: Floats) -> None:
+        """`idf` (V,) are inverse document frequencies, `weights` (V, C) and `bias` (C,) the regression's."""
+        from sklearn.feature_extraction.text import TfidfTransformer
+
+        self.terms, self._idf, self._weights, self._bias = tuple(terms), idf, weights, bias
+        self._counter = _counter(vocabulary=self.terms)
+        self._weigher = TfidfTransformer(sublinear_tf=True)
+        self._weigher.idf_ = idf
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the regression has."""
+        return self._weights.size + self._bias.size
+
+    def log_probabilities(self, texts: Sequence[str]) -> Floats:
+        """Natural logarithms (N, C) of the classes' probabilities; a text of no known term has what its bias says."""
+        features = self._weigher.transform(self._counter.transform(texts), copy=False)
+        return np.asarray(log_softmax(features @ self._weights + self._bias, axis=1), dtype=np.float32)
+
+    def write(self, folder: Path) -> None:
+        """Writes its two files into an adapter's folder."""
+        from safetensors.numpy import save_file
+
+        write_json(folder / TERMS, _Kept(terms=self.terms).model_dump())
+        save_file({"idf": self._idf, "weights": self._weights, "bias": self._bias}, folder / SCORES)
+
+
+def blended(logits: ArrayLike, log_probabilities: Floats) -> Floats:
+    """An adapter's logits (N, C) with what TF-IDF says of the same rows."""
+    own = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
+    return np.asarray((1 - PART) * own + PART * log_probabilities, dtype=np.float32)
+
+
+def fit(texts: Sequence[str], labels: NDArray[np.int64], classes: int) -> Tfidf:
+    """Fits it to N texts and their `labels` (N,), each of 0 to `classes` - 1.
+
+    Raises:
+        UnblendableError: the texts hold no word of two letters, or a class has none of them.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.feature_extraction.text import TfidfTransformer
+    from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(labels)) < classes:
+        raise UnblendableError("a class has no training row, of which TF-IDF could learn nothing")
+    counter = _counter(max_features=MOST_TERMS)
+    try:
+        counts = counter.fit_transform(texts)
+    except ValueError:  # an empty vocabulary
+        raise UnblendableError("no training text holds a word of two letters, which TF-IDF goes by") from None
+    terms = counter.get_feature_names_out()
+    short = np.array([len(term) <= LONGEST_TERM for term in terms])
+    weigher = TfidfTransformer(sublinear_tf=True)
+    features = weigher.fit_transform(counts[:, short])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        regression = LogisticRegression(C=STRENGTH, max_iter=_STEPS).fit(features, labels)
+    weights, bias = regression.coef_.T, regression.intercept_
+    if classes == 2:  # scikit-learn keeps the second class's alone
+        weights, bias = np.hstack([0 * weights, weights]), np.append(0, bias)
+    of_32 = [np.ascontiguousarray(values, dtype=np.float32) for values in (weigher.idf_, weights, bias)]
+    return Tfidf(terms[short].tolist(), *of_32)
+
+
+def read(folder: Path, classes: int) -> Tfidf:
+    """What `Tfidf.write` wrote into an adapter's folder, whose JSON was found to be of a sane size.
+
+    Raises:
+        AdapterError: it is missing, can't be read, or is none of `classes` classes.
+    """
+    path = folder / SCORES
+    try:
+        terms = _Kept.model_validate(json.loads((folder / TERMS).read_bytes())).terms
+    except ValidationError as error:
+        raise AdapterError(f"{folder / TERMS}: can't be read: {reason_of(error)}") from None
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{folder / TERMS}: can't be read: {getattr(error, 'strerror', None) or error}") from None
+    if not terms or len(set(terms)) < len(terms):
+        raise AdapterError(f"{folder / TERMS}: holds no terms, or one of them twice")
+    count = len(terms)
+    found = _arrays(path, {"idf": (count,), "weights": (count, classes), "bias": (classes,)})
+    if not (found["idf"] > 0).all():
+        raise AdapterError(f"{path}: idf holds what is no inverse document frequency")
+    return Tfidf(terms, **found)
+
+
+def _arrays(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, Floats]:
+    """The arrays of a file, of these shapes, finite; shapes are compared before a number is read."""
+    from safetensors import SafetensorError, safe_open
+
+    found = {}
+    try:
+        with safe_open(path, framework="np") as file:
+            if set(file.keys()) != set(expected):
+                raise AdapterError(f"{path}: holds not what TF-IDF is kept by: {', '.join(expected)}")
+            for name, shape in expected.items():
+                part = file.get_slice(name)
+                if (tuple(part.get_shape()), part.get_dtype()) != (shape, "F32"):
+                    raise AdapterError(f"{path}: {name} is not of type F32 and shape {list(shape)}")
+                found[name] = file.get_tensor(name)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AdapterError(f"{path}: can't be read: {first_line(error)}") from None
+    for name, values in found.items():
+        if not np.isfinite(values).all():
+            raise AdapterError(f"{path}: {name} is not finite")
+    return found
+
+
+def _counter(**options: Any) -> Any:
+    """Counts words of two letters and more, and pairs of neighbours."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    return CountVectorizer(ngram_range=(1, 2), strip_accents="unicode", **options)

@@ -1,0 +1,213 @@
+"""The winner with TF-IDF's scores blended in: what it answers, wherever it is used, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+import loraloom
+from loraloom import blending
+from loraloom.errors import AdapterError, RunError
+from loraloom.metrics import softmax
+from loraloom.study.durable import write_manifest
+from loraloom.study.evidence import agrees, read_predicted
+from loraloom.study.record import read_record
+from loraloom.study.run import Run
+from loraloom.use.adapter_checks import identity
+from loraloom.use.backbones import Backbones
+from loraloom.use.ensemble import load_ensemble
+from loraloom.use.evaluate import evaluate
+from loraloom.use.export.exporting import export
+from loraloom.use.origin import earlier_winner, run_of
+from loraloom.use.serve.registry import named_adapters
+from loraloom.use.submit import submit
+from loraloom.use.tfidf import PART, read
+from tests.commands import Commands
+from tests.conftest import make_recipe, make_rows
+
+TEXTS = ["the cat near a hammer", "some old cheese", "", "a drill and a saw with bread"]
+
+
+@pytest.fixture(scope="module")
+def run_blended(tiny_model: Path, rows_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("blended") / "run"
+    recipe = make_recipe(tiny_model, rows_file)
+    loraloom.search(recipe, run, overrides=["train.num_train_epochs=4"], report=False)
+    loraloom.blend(run)
+    return run
+
+
+@pytest.fixture
+def blended(run_blended: Path, tmp_path: Path) -> Path:
+    """The same, for a test to change."""
+    return shutil.copytree(run_blended, tmp_path / "run")
+
+
+def expected(run: Path, texts: list[str]) -> Any:
+    own = log_softmax(loraloom.load(run / "best").logits(texts), axis=1)
+    return softmax((1 - PART) * own + PART * read(run / "blend", 3).log_probabilities(texts))
+
+
+def test_its_answers_are_the_winners_and_tfidfs_in_their_parts(run_blended: Path) -> None:
+    classifier = loraloom.load(run_blended / "blend")
+    np.testing.assert_allclose(classifier.predict_proba(TEXTS), expected(run_blended, TEXTS), atol=1e-6)
+    best = loraloom.load(run_blended / "best").predict_proba(TEXTS)
+    assert np.abs(best - classifier.predict_proba(TEXTS)).max() > 0.01
+
+
+def test_all_ways_to_ask_it_answer_alike(run_blended: Path) -> None:
+    folders = [run_blended / "best", run_blended / "blend"]
+    own = [loraloom.load(folder).predict_proba(TEXTS) for folder in folders]
+    ensemble = load_ensemble(folders, temperature=False)
+    np.testing.assert_allclose(ensemble.probabilities(ensemble.encoded(TEXTS)), own, atol=1e-5)
+    backbones = Backbones()
+    best, blend = (backbones.add(folder) for folder in folders)
+    encoded = blend.encoded(TEXTS)
+    parts = [encoded.part(0, 1), encoded.part(1, 4), best.encoded(TEXTS)]  # as a server asks
+    first, rest, other = backbones.logits([blend, blend, best], parts)
+    np.testing.assert_allclose(softmax(np.concatenate([first, rest])), own[1], atol=1e-5)
+    np.testing.assert_allclose(softmax(other), own[0], atol=1e-5)
+    streamed = [one.probabilities for one in blend.stream(iter(TEXTS))]
+    np.testing.assert_allclose(streamed, own[1], atol=1e-5)
+
+
+def test_it_is_asked_of_the_validation_rows_and_tested_as_loaded(run_blended: Path, rows_file: Path) -> None:
+    folder = run_blended / "blend"
+    record, before = read_record(folder), read_record(run_blended / "best")
+    assert record.is_blend
+    assert not before.is_blend
+    assert not record.doubts
+    predicted = read_predicted(folder, 3)
+    assert predicted is not None
+    assert agrees(predicted, record)
+    assert (record.number, record.counts) == (before.number, before.counts)
+    lines = [json.loads(line) for line in (folder / "test_predictions.jsonl").read_text().splitlines()]
+    np.testing.assert_allclose(
+        [line["probabilities"] for line in lines], expected(run_blended, [line["text"] for line in lines]), atol=1e-5
+    )
+    assert record.result is not None
+    assert record.result.test is not None
+    assert record.result.test.accuracy == np.mean([line["prediction"] == line["label"] for line in lines])
+    found = evaluate(folder, rows_file)
+    assert (found.trained_on, found.chosen_on, found.tested_on) != (None, None, None)
+
+
+def test_what_it_gains_is_of_the_same_rows(blended: Path) -> None:
+    made = blending.blend(blended)
+    best, own = read_record(blended / "best").result, made.record.result
+    assert best is not None
+    assert best.test is not None
+    assert own is not None
+    assert own.test is not None
+    assert made.gain is not None
+    assert made.gain.difference == pytest.approx(own.test.accuracy - best.test.accuracy)
+    assert made.apart.test is not None
+    assert made.apart.test.accuracy > 0.9  # a word tells these classes
+    (blended / "best" / "test_predictions.jsonl").unlink()
+    write_manifest(blended / "best")
+    assert blending.blend(blended).gain is None
+
+
+def test_the_winner_and_the_runs_answer_stay_as_they_were(blended: Path) -> None:
+    before = {path: path.read_bytes() for path in (blended / "best").rglob("*") if path.is_file()}
+    loraloom.blend(blended)
+    assert {path: path.read_bytes() for path in (blended / "best").rglob("*") if path.is_file()} == before
+    assert Run(blended).winner() == read_record(blended / "best")
+
+
+def test_its_card_says_what_no_cap_counts_and_what_peft_has(run_blended: Path) -> None:
+    card = loraloom.load(run_blended / "blend").card
+    count = read(run_blended / "blend", 3).parameters
+    assert "with TF-IDF's scores blended in" in card
+    assert f"Its {count:,} weights are not among the trainable parameters above" in card
+    assert "has the adapter alone" in card
+
+
+def test_no_export_holds_it(run_blended: Path, tmp_path: Path) -> None:
+    for form in ("merged", "onnx", "peft"):
+        with pytest.raises(AdapterError, match="which no export holds; export the adapter alone"):
+            export(run_blended / "blend", form, tmp_path / form)
+
+
+def test_without_its_files_it_is_not_loaded_as_the_adapter_alone(blended: Path) -> None:
+    for name in ("tfidf.json", "tfidf.safetensors"):
+        copy = shutil.copytree(blended / "blend", blended / f"without-{name}")
+        (copy / name).unlink()
+        with pytest.raises(AdapterError, match=re.escape(name)):
+            loraloom.load(copy)  # by its manifest
+        write_manifest(copy)
+        with pytest.raises(AdapterError, match=re.escape(name)):
+            loraloom.load(copy)
+
+
+def test_a_prediction_goes_on_by_no_other_tfidf(blended: Path) -> None:
+    before = identity(blended / "blend")
+    path = blended / "blend" / "tfidf.json"
+    path.write_text(path.read_text().replace('"hammer"', '"hammers"'))
+    assert identity(blended / "blend") != before
+
+
+def test_one_of_an_earlier_winner_is_named(blended: Path) -> None:
+    record = read_record(blended / "blend")
+    assert run_of(blended / "blend") == blended
+    assert earlier_winner(blended / "blend", record) is None
+    other = record.model_copy(update={"number": record.number + 1})
+    assert f"loraloom blend {blended} makes it anew" in str(earlier_winner(blended / "blend", other))
+
+
+def test_a_server_names_it_after_its_run(run_blended: Path) -> None:
+    assert [name for name, _ in named_adapters([str(run_blended / one) for one in ("best", "blend")])] == [
+        "run",
+        "run-blend",
+    ]
+
+
+def test_rows_from_python_are_given_again(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    del tiny_recipe["data"]["train_file"]
+    rows = make_rows(90, seed=7)
+    train = [text for text, _ in rows], [label for _, label in rows]
+    loraloom.search(tiny_recipe, tmp_path / "run", train=train, report=False)
+    with pytest.raises(RunError, match=r"go on by: loraloom\.blend\('.*run', train=…\)"):
+        loraloom.blend(tmp_path / "run")
+    assert loraloom.blend(tmp_path / "run", train=train).is_blend
+
+
+def test_the_command_prints_all_three_on_the_same_rows(commands: Commands, blended: Path, tmp_path: Path) -> None:
+    ended = commands.run("blend", blended)
+    assert ended.code == 0
+    of_tfidf = r"^TF-IDF +\d+ words and pairs of words of \d+ training rows; [\d,]+ weights, which no cap counts$"
+    assert re.search(of_tfidf, ended.out, re.MULTILINE)
+    figures = r"^validation  accuracy \d\.\d+, the winner's \d\.\d+, TF-IDF's alone \d\.\d+$"
+    assert re.search(figures, ended.out, re.MULTILINE)
+    for line in (r"test        [01]\.\d+ \(.*\) on 30 test rows", r"winner      [01]\.\d+ \(.*\) on the same"):
+        assert re.search(f"^{line}$", ended.out, re.MULTILINE)
+    assert re.search(r"^gain        [+−]?\d.* pp of accuracy over the winner", ended.out, re.MULTILINE)
+    assert f"loraloom predict {blended / 'blend'} --text" in ended.out
+    told = json.loads(commands.run("blend", blended, "--json").out)
+    assert told["blend"]["result"]["test"]["examples"] == told["tfidf"]["test"]["examples"] == 30
+    assert told["gain"]["p"] <= 1
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\n" + "\n".join(TEXTS[:2]) + "\n")
+    assert commands.run("predict", blended / "blend", "--file", texts, "--out", tmp_path / "out.jsonl").code == 0
+    found = [json.loads(line)["prediction"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert found == loraloom.load(blended / "blend").predict(TEXTS[:2])
+
+
+def test_of_very_many_rows_a_part_is_read(blended: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blending, "MOST_ROWS", 40)
+    assert blending.blend(blended).train_rows == 40
+
+
+def test_a_submission_by_it_says_what_no_cap_counts(run_blended: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test.csv"
+    test.write_text("id,text\n" + "".join(f"{row},{text}\n" for row, (text, _) in enumerate(make_rows(20, seed=9))))
+    for folder, said in (("best", False), ("blend", True)):
+        made = submit(run_blended / folder, test, tmp_path / f"{folder}.csv")
+        assert any("count in no cap" in note for note in made.notes) is said

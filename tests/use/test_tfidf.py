@@ -1,0 +1,126 @@
+"""TF-IDF's part of a blend: what it says, how it is blended, and what of its files is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from loraloom.errors import AdapterError, UnblendableError
+from loraloom.metrics import softmax
+from loraloom.use import tfidf
+from loraloom.use.tfidf import PART, Tfidf, blended, fit, read
+from tests.conftest import WORDS, make_rows
+
+
+def rows_of(classes: int) -> tuple[list[str], np.ndarray]:
+    labels = sorted(WORDS)[:classes]
+    rows = [(text, labels.index(label)) for text, label in make_rows(120, seed=3) if label in labels]
+    return [text for text, _ in rows], np.array([label for _, label in rows])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of a classifier of three classes."""
+    fit(*rows_of(3), 3).write(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_it_is_scikit_learns_tfidf_under_logistic_regression(classes: int) -> None:
+    texts, labels = rows_of(classes)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode")
+    regression = LogisticRegression(C=tfidf.STRENGTH, max_iter=300).fit(vectorizer.fit_transform(texts), labels)
+    asked = [*texts[:9], "Càt NEAR a hammer hammer", "", "?!"]
+    own = fit(texts, labels, classes)
+    np.testing.assert_allclose(
+        own.log_probabilities(asked), regression.predict_log_proba(vectorizer.transform(asked)), atol=1e-4
+    )
+    assert own.terms == tuple(vectorizer.get_feature_names_out())
+    assert own.parameters == (len(own.terms) + 1) * classes
+
+
+def test_it_comes_back_from_its_files_as_it_was(folder: Path) -> None:
+    texts, labels = rows_of(3)
+    assert np.array_equal(read(folder, 3).log_probabilities(texts), fit(texts, labels, 3).log_probabilities(texts))
+
+
+def test_what_is_blended_are_logarithms_in_their_parts() -> None:
+    logits, said = np.array([[2.0, 0.0, -1.0]]), np.log(np.array([[0.2, 0.7, 0.1]], dtype=np.float32))
+    product = softmax(logits) ** (1 - PART) * np.exp(said) ** PART
+    np.testing.assert_allclose(softmax(blended(logits, said)), product / product.sum(), rtol=1e-6)
+    assert np.array_equal(blended(logits + 100, said), blended(logits, said))
+
+
+def test_long_words_and_rare_ones_beyond_the_most_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, labels = rows_of(2)
+    texts[0] += " " + 80 * "x"
+    assert 80 * "x" not in fit(texts, labels, 2).terms
+    monkeypatch.setattr(tfidf, "MOST_TERMS", 7)
+    assert len(fit(texts, labels, 2).terms) <= 7
+
+
+def test_rows_without_words_or_without_a_class_are_refused() -> None:
+    with pytest.raises(UnblendableError, match="no training text holds a word of two letters"):
+        fit(["?", "a b"], np.array([0, 1]), 2)
+    with pytest.raises(UnblendableError, match="a class has no training row"):
+        fit(*rows_of(2), 3)
+
+
+@pytest.mark.parametrize(
+    ("terms", "why"),
+    [
+        (None, "can't be read: No such file"),
+        ("{", "can't be read"),
+        ({"terms": "cat"}, "can't be read"),
+        ({"terms": ["cat"], "code": 1}, "can't be read"),
+        ({"terms": []}, "holds no terms"),
+        ({"terms": ["cat", "cat"]}, "or one of them twice"),
+    ],
+)
+def test_terms_that_are_none_are_refused(folder: Path, terms: object, why: str) -> None:
+    path = folder / "tfidf.json"
+    if terms is None:
+        path.unlink()
+    else:
+        path.write_text(terms if isinstance(terms, str) else json.dumps(terms))
+    with pytest.raises(AdapterError, match=rf"tfidf\.json: .*{why}"):
+        read(folder, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("weights", np.zeros((2, 3), np.float32), r"weights is not of type F32 and shape \[\d+, 3\]"),
+        ("bias", np.zeros(3, np.float64), "bias is not of type F32"),
+        ("bias", np.array([0, np.nan, 0], np.float32), "bias is not finite"),
+        ("more", np.zeros(1, np.float32), "holds not what TF-IDF is kept by"),
+    ],
+)
+def test_arrays_that_are_none_are_refused(folder: Path, name: str, value: np.ndarray, why: str) -> None:
+    path = folder / "tfidf.safetensors"
+    save_file(load_file(path) | {name: value}, path)
+    with pytest.raises(AdapterError, match=why):
+        read(folder, 3)
+
+
+def test_frequencies_that_are_none_and_a_file_cut_short_are_refused(folder: Path) -> None:
+    path = folder / "tfidf.safetensors"
+    held = load_file(path)
+    save_file(held | {"idf": -held["idf"]}, path)
+    with pytest.raises(AdapterError, match="no inverse document frequency"):
+        read(folder, 3)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(AdapterError, match="can't be read"):
+        read(folder, 3)
+
+
+def test_it_is_of_as_many_classes_as_its_adapter(folder: Path) -> None:
+    assert isinstance(read(folder, 3), Tfidf)
+    with pytest.raises(AdapterError, match="weights is not of type"):
+        read(folder, 4)
