@@ -63,6 +63,8 @@ def test_long_words_and_rare_ones_beyond_the_most_are_left_out(monkeypatch: pyte
     assert 80 * "x" not in fit(texts, labels, 2).terms
     monkeypatch.setattr(tfidf, "MOST_TERMS", 7)
     assert len(fit(texts, labels, 2).terms) <= 7
+    monkeypatch.setattr(tfidf, "MOST_WEIGHTS", 11)
+    assert len(fit(texts, labels, 2).terms) <= 5
 
 
 def test_rows_without_words_or_without_a_class_are_refused() -> None:

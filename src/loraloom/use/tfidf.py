@@ -27,6 +27,8 @@ from loraloom.use.adapter_checks import SCORES, TERMS
 PART = 1 / 3
 """Of TF-IDF in what is blended."""
 MOST_TERMS = 2**17
+MOST_WEIGHTS = 2**23
+"""Of many classes there are fewer terms: fitting takes some 300 bytes for a weight."""
 LONGEST_TERM = 64
 """Characters; longer ones are addresses and the like, and of no use to other texts."""
 STRENGTH = 30.0
@@ -90,7 +92,7 @@ def fit(texts: Sequence[str], labels: NDArray[np.int64], classes: int) -> Tfidf:
 
     if len(np.unique(labels)) < classes:
         raise UnblendableError("a class has no training row, of which TF-IDF could learn nothing")
-    counter = _counter(max_features=MOST_TERMS)
+    counter = _counter(max_features=max(1, min(MOST_TERMS, MOST_WEIGHTS // classes)))
     try:
         counts = counter.fit_transform(texts)
     except ValueError:  # an empty vocabulary
