@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -15,7 +16,13 @@ from scipy.special import log_softmax
 import loraloom
 from loraloom import blending
 from loraloom.errors import AdapterError, RunError
-from loraloom.metrics import softmax
+from loraloom.metrics import softmax, wilson_interval
+from loraloom.report.beside import beside
+from loraloom.report.findings import findings
+from loraloom.report.markdown import markdown
+from loraloom.report.page import page
+from loraloom.report.reading import read_run
+from loraloom.report.rounding import rounded, rounded_span
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.record import read_record
@@ -211,3 +218,47 @@ def test_a_submission_by_it_says_what_no_cap_counts(run_blended: Path, tmp_path:
     for folder, said in (("best", False), ("blend", True)):
         made = submit(run_blended / folder, test, tmp_path / f"{folder}.csv")
         assert any("count in no cap" in note for note in made.notes) is said
+
+
+def test_the_report_says_how_tfidf_and_the_blend_stand_to_the_winner(blended: Path) -> None:
+    best = read_run(blended).best
+    assert best is not None
+    problems: list[str] = []
+    alone, together = beside(read_run(blended), problems)
+    right = sum(read(blended / "blend", 3).log_probabilities([row.text for row in best.predictions]).argmax(axis=1)
+                == [row.label for row in best.predictions])  # fmt: skip
+    interval = wilson_interval(int(right), len(best.predictions))
+    assert f"has {rounded(right / len(best.predictions), interval)} ({rounded_span(interval)})" in alone
+    assert "RUN/best" in alone
+    assert "which counts in no cap, has" in together
+    assert problems == []
+    made = findings(read_run(blended))
+    assert made.beside == (alone, together)
+    assert "TF-IDF alone, a linear classifier" in markdown(made)
+    assert alone.split(".")[0] in html.unescape(page(made, "none", ()))
+
+
+def test_the_report_advises_it_once(blended: Path) -> None:
+    assert not any("blend" in step.command for step in findings(read_run(blended)).next_steps)
+    shutil.rmtree(blended / "blend")
+    assert findings(read_run(blended)).next_steps[-1].command == f"loraloom blend {blended}"
+
+
+def test_the_report_says_nothing_of_a_blend_of_another_winner_and_names_what_it_can_not_read(blended: Path) -> None:
+    folder = blended / "blend"
+    record = read_record(folder)
+    other = record.model_copy(update={"number": record.number + 1})
+    for written, said in ((other.model_dump_json(), 0), (record.model_dump_json(), 2)):
+        (folder / "trial.json").write_text(written)
+        write_manifest(folder)
+        assert len(beside(read_run(blended), [])) == said
+    for content, why in (("[0, 1]", "is of 2 rows, where 30 were tested"), ('["a"]', "can't be read")):
+        (folder / "test_by_tfidf.json").write_text(content)
+        write_manifest(folder)
+        problems: list[str] = []
+        assert beside(read_run(blended), problems) == ()
+        assert why in problems[0]
+    (folder / "test_by_tfidf.json").write_text("[0]")
+    problems = []
+    assert beside(read_run(blended), problems) == ()
+    assert "test_by_tfidf.json" in problems[0]

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from loraloom import metrics
 from loraloom.data import Split
 from loraloom.data.sampling import part_of
 from loraloom.execute.alone import alone, left_as_found
-from loraloom.metrics import Interval, mcnemar, paired_bootstrap
+from loraloom.metrics import Interval, mcnemar, paired_bootstrap, score, softmax
 from loraloom.preparation import prepare_again
 from loraloom.report.model_card import Form, model_card
 from loraloom.report.reading import read_run
@@ -32,6 +32,7 @@ from loraloom.study.durable import replacing_folder, system_errors_of, write_jso
 from loraloom.study.evidence import write_predicted
 from loraloom.study.record import (
     BLENDED,
+    BY_TFIDF,
     CARD,
     CONFIG,
     RECORD,
@@ -91,22 +92,27 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
             winner = run.winner()
             place = prepare_again(run, watcher, in_memory, command_on("blend", run.path, run.recipe))
             data, asked = place.data, place.rows(winner.configuration, noted=False)
+            validation = asked.data.validation
             train = part_of(data.train, MOST_ROWS, run.recipe.train.seed)
             watcher.note(f"fitting TF-IDF to {plural(len(train), 'training row')}")
             tfidf = fit(train.texts, train.labels, len(data.labels))
             with replacing_folder(run.path / BLEND) as new, system_errors_of(run.path / BLEND):
                 classifier = _begun(run, winner, tfidf, new)
-                watcher.note(f"asking it of {plural(len(asked.data.validation), 'validation row')}")
-                probabilities = classifier.predict_proba(asked.data.validation.texts)
+                watcher.note(f"asking it of {plural(len(validation), 'validation row')}")
+                probabilities = classifier.predict_proba(validation.texts)
                 write_predicted(new, asked.predicted(probabilities))
                 watcher.note("testing it")
                 tested, predictions = test_winner(classifier, data.test, watcher.note)
-                validation = Score.of(metrics.score(asked.data.validation.labels, probabilities))
-                record = _with_validation(tested, validation)
-                written = {RECORD: record.model_dump_json(indent=2) + "\n", TEST_PREDICTIONS: predictions}
-                for name, text in {**written, CARD: model_card(run.path, record, _form(tfidf))}.items():
+                record = _with_validation(tested, _scored(validation, probabilities))
+                by_tfidf = [softmax(tfidf.log_probabilities(split.texts)) for split in (validation, data.test)]
+                for name, text in {
+                    RECORD: record.model_dump_json(indent=2) + "\n",
+                    TEST_PREDICTIONS: predictions,
+                    BY_TFIDF: json.dumps(by_tfidf[1].argmax(axis=1).tolist()),
+                    CARD: model_card(run.path, record, _form(tfidf)),
+                }.items():
                     write_text(new / name, text)
-            apart = Result(validation=_alone(tfidf, asked.data.validation), test=_alone(tfidf, data.test))
+            apart = Result(validation=_scored(validation, by_tfidf[0]), test=_scored(data.test, by_tfidf[1]))
             return Blend(record, tfidf, len(train), apart, _gain(run, data.test, predictions))
 
 
@@ -126,8 +132,8 @@ def _with_validation(tested: TrialRecord, validation: Score) -> TrialRecord:
     return tested.model_copy(update={"result": Result(validation=validation, test=tested.result.test)})
 
 
-def _alone(tfidf: Tfidf, rows: Split) -> Score:
-    return Score.of(metrics.score(rows.labels, np.exp(tfidf.log_probabilities(rows.texts).astype(np.float64))))
+def _scored(rows: Split, probabilities: NDArray[np.float64]) -> Score:
+    return Score.of(score(rows.labels, probabilities))
 
 
 def _gain(run: Run, test: Split, predictions: str) -> Gain | None:

@@ -165,7 +165,7 @@ def _compared(
         difference=difference,
         interval=interval,
         p=p,
-        verdict=_verdict(names, difference, interval, p, rows, gained + lost),
+        verdict=verdict_of(names, right, right_there),
         on_cost=_on_cost(first, second),
         cautions=(*_cautions(first, second, rows), *_on_training(run, other, best, other_best, names)),
         changed=_changed(best, other_best, pairs),
@@ -196,14 +196,17 @@ def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
     )
 
 
-def _verdict(
-    names: tuple[str, str], difference: float, interval: Interval | None, p: float, rows: int, changed: int
-) -> str:
+def verdict_of(names: tuple[str, str], right: Sequence[bool], right_there: Sequence[bool]) -> str:
+    """Which of two, by their names, has more of the same rows right, by how much, and whether that may be chance."""
+    rows, gained = len(right), sum(one and not two for one, two in zip(right, right_there, strict=True))
+    changed = sum(one != two for one, two in zip(right, right_there, strict=True))
     if not changed:
         return (
             f"No difference was found: {names[0]} and {names[1]} are right and wrong on the same rows, all {rows:,} of "
             f"them. Of rows like these {percent(min(1.0, 3 / rows))} at most can be expected to change sides (95 %)."
         )
+    difference = (2 * gained - changed) / rows
+    p, interval = mcnemar(right, right_there), paired_bootstrap(right, right_there)
     better, worse = names if difference > 0 else names[::-1]
     counts = f"McNemar {p_value(p)}, {rows:,} shared rows of which {changed:,} changed sides"
     low, high = 0.0, 0.0

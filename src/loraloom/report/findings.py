@@ -7,6 +7,7 @@ from pathlib import Path
 
 from loraloom.report.against import Against, against
 from loraloom.report.answer import Answer, answer, quoted
+from loraloom.report.beside import beside
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
 from loraloom.report.dataset import Dataset, dataset
@@ -42,6 +43,7 @@ class Findings:
     rewrite: str
     answer: Answer
     cautions: tuple[str, ...]
+    beside: tuple[str, ...]
     next_steps: tuple[Step, ...]
     board: Leaderboard
     effects: Effects
@@ -95,6 +97,7 @@ def findings(
         answer=found,
         cautions=cautions(run, board, found, test, commands),
         board=board,
+        beside=beside(run, problems),
         next_steps=next_steps(run, board, found, on_effects.advice),
         effects=on_effects,
         recipes=recipes,

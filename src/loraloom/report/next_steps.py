@@ -2,8 +2,8 @@
 
 The order is that of what they promise: the seeds of few rows in one adapter, all rows where the winner saw a part, more
 configurations where the time was the limit, a higher rank where the highest beat a lower one by more than noise, more
-seeds where rows are few or one alone decides between equals, and the experiment that would tell effects. A higher cap
-is never advised: who sets one has to keep it.
+seeds where rows are few or one alone decides between equals, the experiment that would tell effects, and TF-IDF beside
+the winner. A higher cap is never advised: who sets one has to keep it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from loraloom.recipe import Choices
 from loraloom.report.answer import Answer
 from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
-from loraloom.report.reading import RunRead
+from loraloom.report.reading import Best, RunRead
 from loraloom.report.wording import count, duration, percent
 from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
+from loraloom.study.durable import is_whole
 from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.study.record import TrialRecord
+from loraloom.study.run import BLEND
 from loraloom.wording import plural
 
 MOST = 3
@@ -47,6 +49,7 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
         _higher_rank(run, board, found),
         _more_seeds(run, board, found),
         _effects(to_tell_effects),
+        _blend(run, run.best),
     )
     return tuple(itertools.islice(steps, MOST))
 
@@ -116,6 +119,15 @@ def _more_seeds(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[Ste
 def _effects(to_tell: Advice | None) -> Iterator[Step]:
     if to_tell and to_tell.command:
         yield Step(f"What each field does: {to_tell.sentence}", to_tell.command)
+
+
+def _blend(run: RunRead, best: Best) -> Iterator[Step]:
+    if best.predictions and not is_whole(run.path / BLEND):
+        yield Step(
+            "The figure to beat: what TF-IDF alone has on these test rows, and what it brings as a part of the "
+            "answers, which counts in no cap. It takes seconds, and nothing is trained of the adapter.",
+            command_on("blend", run.place, run.recipe),
+        )
 
 
 def _search(run: RunRead, name: str, setting: str) -> str:

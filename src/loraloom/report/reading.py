@@ -136,13 +136,18 @@ def _read_best(folder: Path, problems: list[str]) -> Best | None:
         problems.append(str(error))
         return None
     try:
-        return Best(record, tuple(_predictions(folder / TEST_PREDICTIONS, record)))
+        return Best(record, tuple(read_predictions(folder / TEST_PREDICTIONS, record)))
     except RunError as error:
         problems.append(str(error))
         return Best(record, ())
 
 
-def _predictions(path: Path, record: TrialRecord) -> Iterable[Prediction]:
+def read_predictions(path: Path, record: TrialRecord) -> Iterable[Prediction]:
+    """The predictions of test rows in a finished folder; none where it keeps none.
+
+    Raises:
+        RunError: they are damaged, or such as no model can have given.
+    """
     if not path.exists():
         return
     try:

@@ -43,6 +43,8 @@ REFITTED = (
 SOUP_OF = "its weights are the mean of those of trials "
 """How the mark begins of several seeds in one adapter: of RUN/soup, and of a best/ that is its copy."""
 
+BY_TFIDF = "test_by_tfidf.json"
+"""In RUN/blend: the class of each test row by TF-IDF alone."""
 BLENDED = "one part in three of its answers is TF-IDF's, whose weights count in no cap of trainable parameters"
 """The mark of RUN/blend, the winner with TF-IDF's scores blended in (`use/tfidf.py`)."""
 

@@ -66,6 +66,7 @@ def answer(found: Findings) -> Iterator[str]:
     trained = "Its trials" if record.is_soup else "This trial"
     facts.append(f"{trained}: {duration(seconds)}, engine {text(record.engine)}, {record.dtype}.")
     yield bullets(facts)
+    yield from map(text, found.beside)
 
 
 def _settings(settings: Iterable[tuple[str, str]]) -> str:

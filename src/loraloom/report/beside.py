@@ -1,0 +1,67 @@
+"""What stands beside the winner where `loraloom blend` was asked for: TF-IDF alone, and blended in, on its test rows.
+
+Sentences of paired comparisons, each of one training, by what RUN/blend keeps of single rows; costs reading them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from loraloom.errors import AdapterError, RunError
+from loraloom.metrics import wilson_interval
+from loraloom.recipe.problems import reason_of
+from loraloom.report.against import verdict_of
+from loraloom.report.reading import Best, Prediction, RunRead, read_predictions
+from loraloom.report.rounding import rounded, rounded_span
+from loraloom.study.durable import is_whole, read_verified
+from loraloom.study.record import BY_TFIDF, TEST_PREDICTIONS, read_record
+from loraloom.study.run import BLEND
+
+_Classes = TypeAdapter(tuple[int, ...])
+
+
+def beside(run: RunRead, problems: list[str]) -> tuple[str, ...]:
+    """A sentence or two for TF-IDF alone, and for the blend; none where RUN/blend is of another winner, or not there.
+
+    What of it can't be read is named in `problems`.
+    """
+    folder = run.path / BLEND
+    if run.best is None or not is_whole(folder):
+        return ()
+    try:
+        return _compared(folder, run.best)
+    except (RunError, AdapterError) as error:
+        problems.append(str(error))
+        return ()
+
+
+def _compared(folder: Path, best: Best) -> tuple[str, ...]:
+    record = read_record(folder)
+    if (record.number, record.soup_of) != (best.record.number, best.record.soup_of):
+        return ()
+    rows = tuple(read_predictions(folder / TEST_PREDICTIONS, record))
+    if not rows or [row.text for row in rows] != [row.text for row in best.predictions]:
+        return ()
+    try:
+        given = _Classes.validate_json(read_verified(folder, BY_TFIDF))
+    except ValidationError as error:
+        raise RunError(f"{folder / BY_TFIDF}: can't be read: {reason_of(error)}") from None
+    if len(given) != len(rows):
+        raise RunError(f"{folder / BY_TFIDF}: is of {len(given):,} rows, where {len(rows):,} were tested")
+    of_alone = [one == row.label for one, row in zip(given, rows, strict=True)]
+    pairs = (("TF-IDF alone", of_alone), ("RUN/blend", [row.is_right for row in rows]))
+    alone, blend = (_stands(name, right, best.predictions) for name, right in pairs)
+    return (
+        f"TF-IDF alone, a linear classifier of words and pairs of words, {alone}",
+        f"RUN/blend, the winner with one part in three of its answers TF-IDF's, which counts in no cap, {blend}",
+    )
+
+
+def _stands(name: str, right: Sequence[bool], before: Sequence[Prediction]) -> str:
+    """Its accuracy on the winner's test rows, and how it stands to the winner."""
+    interval = wilson_interval(sum(right), len(right))
+    accuracy = f"has {rounded(sum(right) / len(right), interval)} ({rounded_span(interval)}) on the same test rows."
+    return f"{accuracy} {verdict_of((name, 'RUN/best'), right, [row.is_right for row in before])}"
