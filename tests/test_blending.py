@@ -14,7 +14,7 @@ import pytest
 from scipy.special import log_softmax
 
 import loraloom
-from loraloom import blending
+from loraloom import LoraClassifier, blending
 from loraloom.errors import AdapterError, RunError
 from loraloom.metrics import softmax, wilson_interval
 from loraloom.report.beside import beside
@@ -262,3 +262,12 @@ def test_the_report_says_nothing_of_a_blend_of_another_winner_and_names_what_it_
     problems = []
     assert beside(read_run(blended), problems) == ()
     assert "test_by_tfidf.json" in problems[0]
+
+
+def test_an_estimator_keeps_it(run_blended: Path, tmp_path: Path) -> None:
+    estimator = LoraClassifier.load(run_blended / "blend")
+    for _ in range(2):
+        estimator.save(tmp_path / "saved")
+    saved = loraloom.load(tmp_path / "saved")
+    np.testing.assert_array_equal(saved.predict_proba(TEXTS), estimator.predict_proba(TEXTS))
+    assert not any(path.name.startswith("test_") for path in (tmp_path / "saved").iterdir())

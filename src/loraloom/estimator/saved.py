@@ -25,7 +25,7 @@ from loraloom.estimator.settings import only_written, plain
 from loraloom.recipe import read_recipe
 from loraloom.study.durable import MANIFEST, files_beside, is_whole, read_verified, replacing_folder
 from loraloom.study.evidence import VALIDATION
-from loraloom.study.record import METRICS, PROFILE, TEST_PREDICTIONS, TrialRecord, read_record
+from loraloom.study.record import BY_TFIDF, METRICS, PROFILE, TEST_PREDICTIONS, TrialRecord, read_record
 from loraloom.use.adapter_checks import CLASSES, identity
 from loraloom.use.copies import KEPT, keep_fitted
 
@@ -36,7 +36,7 @@ FORMAT = 1
 _TYPE = re.compile(r"[<>|=]?(U\d{1,6}|[iu][1248]|b1|f[248])|object")
 MOST_CHARACTERS = 16_000_000
 """Of all classes, each as wide as the widest: an array of texts has them so."""
-_TRIAL_ONLY = METRICS, VALIDATION, PROFILE, TEST_PREDICTIONS
+_TRIAL_ONLY = METRICS, VALIDATION, PROFILE, TEST_PREDICTIONS, BY_TFIDF
 """Files of a trial that using its adapter does not need; some hold texts of the rows, or their labels."""
 
 
