@@ -166,6 +166,9 @@ def test_validation_rows_that_test_has_too_or_nearly_are_not_trained_on(
     assert "on 100 rows, 20 of them of validation" in "\n".join(said)
     scored = evaluate(tmp_path / "run" / "refit", tmp_path / "test.csv")
     assert (scored.trained_on, scored.chosen_on, scored.tested_on) == (0, 8, 30)
+    shares = training_rows(tmp_path / "run" / "refit", read_record(tmp_path / "run" / "refit"))
+    assert shares is not None
+    assert sum(shares.values()) == 100
 
 
 def test_where_all_validation_rows_are_test_rows_there_is_no_refit(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

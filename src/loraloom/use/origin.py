@@ -49,7 +49,10 @@ def earlier_winner(adapter: Path, record: TrialRecord) -> str | None:
 
 
 def training_rows(adapter: Path, record: TrialRecord) -> Mapping[str, int] | None:
-    """Training rows by class, as the adapter's run told them, for a refit with those of validation.
+    """Training rows by class, as the adapter's run told them, for a refit with those of validation that it was given.
+
+    A refit leaves out validation rows that test has too: its record says how many, not of which classes. They are taken
+    to have validation's shares.
 
     None for an adapter that was taken from its run, and where the run does not tell.
     """
@@ -60,8 +63,11 @@ def training_rows(adapter: Path, record: TrialRecord) -> Mapping[str, int] | Non
         rows = class_rows(Run(run).recipe)
     except LoraloomError:
         return None
-    train, also = rows.get("train", {}), rows.get("validation", {}) if record.is_refitted else {}
-    return {name: number + also.get(name, 0) for name, number in train.items()} or None
+    train, held_out = rows.get("train", {}), rows.get("validation", {})
+    if not record.is_refitted:
+        return train or None
+    given = max(0, (record.train_rows or 0) - sum(train.values())) / max(1, sum(held_out.values()))
+    return {name: number + round(given * held_out.get(name, 0)) for name, number in train.items()} or None
 
 
 def rows_of(adapter: Path) -> TextData | None:
