@@ -66,6 +66,16 @@ def test_of_a_search_without_test_rows_none_is_spoken_of_in_the_results(tmp_path
     assert "rows by which this configuration was chosen, and flatters it." in card
 
 
+def test_of_test_rows_that_are_validation_rows_too_it_is_not_said_that_they_had_no_part_in_the_choice(
+    tmp_path: Path,
+) -> None:
+    kept = [{"kind": kind, "splits": ["validation", "test"], "count": 20} for kind in ("leak", "near_copy")]
+    card = model_card(*run_of(tmp_path / "run", {"data": {**PROVENANCE["data"], "findings": kept}}))
+    shared = "40 validation rows that are in test too, or nearly"
+    assert f"; the test rows had no part in the choice, but for {shared}." in card
+    assert f"40 of {VALIDATION_ROWS} validation rows are in test too, or nearly: it was chosen by rows" in card
+
+
 def test_a_result_names_the_file_that_its_rows_are_from(tmp_path: Path) -> None:
     files = {"train_file": "/home/me/train.csv", "test_file": "/home/me/test.csv"}
     about = {"data": {**PROVENANCE["data"], "name": "train.csv"}}

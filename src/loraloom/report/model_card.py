@@ -21,6 +21,7 @@ from loraloom.report.making.sources import NOT_STATED, model_facts, source_card,
 from loraloom.report.markdown.text import bullets, code, fenced, table, text
 from loraloom.report.reading import Best, read_run
 from loraloom.report.rounding import rounded, rounded_span
+from loraloom.report.test_rows import shared_rows
 from loraloom.report.wording import clean, count, value
 from loraloom.study.commands import known_commands
 from loraloom.study.leaderboard import metric_name
@@ -57,11 +58,15 @@ ADAPTER = Form()
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """What the card is of; `chosen` among other trials by `metric`, or None where that is not known."""
+    """What the card is of; `chosen` among other trials by `metric`, or None where that is not known.
+
+    `shared` are validation rows that are in test too, or nearly.
+    """
 
     record: TrialRecord
     chosen: bool | None
     metric: str
+    shared: int
     cautions: tuple[str, ...]
     base: str
     hub_base: str | None
@@ -102,6 +107,7 @@ def card_without_run(record: TrialRecord, base: Mapping[str, Any], form: Form = 
             record=record,
             chosen=None,
             metric="",
+            shared=0,
             cautions=(
                 "The run that it comes from was not at hand, or had not ended, when this was written: its report may "
                 "have doubts.",
@@ -139,6 +145,7 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
         record=tested,
         chosen=chosen and found.had_choice,
         metric=metric_name(run.recipe.search.metric),
+        shared=shared_rows(run),
         cautions=doubts,
         **_base(tested, model_facts(run, model)),
         data=value(given.get("name") or "unnamed data"),
@@ -296,7 +303,11 @@ def _measured(subject: _Subject) -> Iterator[str]:
         what = "The trials that it is the mean of were" if subject.record.is_soup else "It was"
         whose = "their" if subject.record.is_soup else "its"
         flattered = f"{what} chosen by {whose} validation {subject.metric}, which flatters it there"
-        yield f"{flattered}; the test rows had no part in the choice." if result.test else f"{flattered}."
+        tested = "; the test rows had no part in the choice" if result.test else ""
+        if tested and subject.shared:
+            are = "is" if subject.shared == 1 else "are"
+            tested += f", but for {plural(subject.shared, 'validation row')} that {are} in test too, or nearly"
+        yield f"{flattered}{tested}."
 
 
 def _training(subject: _Subject) -> Iterator[str]:

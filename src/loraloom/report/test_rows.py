@@ -88,11 +88,15 @@ def of_leaks(run: RunRead) -> Iterator[str]:
         )
 
 
+def shared_rows(run: RunRead) -> int:
+    """How many validation rows are in test too, or nearly."""
+    kept = (each for each in findings_stated(run.recipe) if as_list(each.get("splits")) == ["validation", "test"])
+    return sum(as_count(each.get("count")) or 0 for each in kept)
+
+
 def of_shared(run: RunRead) -> Iterator[str]:
     """Whether the winner was chosen by rows that it was tested on."""
-    kept = (each for each in findings_stated(run.recipe) if as_list(each.get("splits")) == ["validation", "test"])
-    shared = sum(as_count(each.get("count")) or 0 for each in kept)
-    rows = rows_of(run.recipe).get("validation")
+    shared, rows = shared_rows(run), rows_of(run.recipe).get("validation")
     if rows and shared > MANY_SHARED * rows:
         yield (
             f"{shared:,} of {plural(rows, 'validation row')} are in test too, or nearly: it was chosen by rows that it "
