@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from loraloom import cli
+from loraloom.data import telling
 from loraloom.errors import OptionError
 from loraloom.shipped import shipped_recipes
 
@@ -378,6 +379,19 @@ def test_a_file_whose_name_is_not_utf_8_is_scored(
     assert scored["test_file"] == str(file)
     assert 0 < scored["trained_on"] < scored["examples"]  # the file that the run held rows out of
     assert f"{scored['trained_on']} of these rows were for training in its run" in said.replace("\n", " ")
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_evaluate_says_before_a_terminal_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, rows_file: Path, seen: bool
+) -> None:
+    monkeypatch.setattr(telling, "SECONDS", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: seen)
+    arguments = ["evaluate", str(trained / "best"), "--test_file", str(rows_file), "--json"]
+    code, out, said = call(capsys, monkeypatch, *arguments)
+    rows = json.loads(out)["examples"]
+    assert code == 0
+    assert said == (f"loading the model\ntesting: {rows} of {rows} rows so far\n" if seen else "")
 
 
 def test_evaluate_does_not_write_over_the_rows_that_it_reads(

@@ -14,7 +14,7 @@ import typer
 
 from loraloom.cli.completion import complete_adapter
 from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, ClassShares, LabelColumn, TextColumns
-from loraloom.cli.running import print_json, run_prediction, say_loading
+from loraloom.cli.running import print_json, run_prediction, say_doing, say_loading
 from loraloom.errors import OptionError
 
 FILES = "CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst (extra 'zstd')"
@@ -67,6 +67,7 @@ def evaluate(
         text_column=tuple(text_column) or None,
         label_column=label_column,
         class_shares=class_shares or None,
+        note=say_doing,
     )
     values = result.as_json()
     if out is not None:

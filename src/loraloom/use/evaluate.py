@@ -16,6 +16,7 @@ from loraloom import metrics
 from loraloom.calibration import Temperature, at_temperature
 from loraloom.data import Split, read_labelled
 from loraloom.data.checks import with_validation
+from loraloom.data.encoding import Encoded
 from loraloom.data.overlap import text_key
 from loraloom.data.telling import Telling
 from loraloom.errors import RunError
@@ -31,9 +32,7 @@ def test_winner(classifier: Classifier, test: Split, note: Callable[[str], None]
 
     `note` hears in some seconds how far it is.
     """
-    encoded, telling = classifier.encoded(test.texts), Telling(note)
-    logits = classifier.logits_of(encoded, lambda done: telling.far("testing", done, len(encoded)))
-    probabilities = metrics.softmax(logits)
+    encoded, probabilities = _predicted(classifier, test, note)
     scores = metrics.score(test.labels, probabilities)
     record = classifier.record
     assert record.result is not None
@@ -41,6 +40,15 @@ def test_winner(classifier: Classifier, test: Split, note: Callable[[str], None]
     lengths = encoded.lengths
     lines = [_line(row, test, probabilities, int(lengths[row])) for row in range(len(test.texts))]
     return record.model_copy(update={"result": result}), "".join(lines)
+
+
+def _predicted(
+    classifier: Classifier, split: Split, note: Callable[[str], None]
+) -> tuple[Encoded, NDArray[np.float64]]:
+    """The rows as the classifier reads them, and what it gives for them (N, C)."""
+    encoded, telling = classifier.encoded(split.texts), Telling(note)
+    logits = classifier.logits_of(encoded, lambda done: telling.far("testing", done, len(encoded)))
+    return encoded, classifier.probabilities_of(logits)
 
 
 def rehearse_test(folder: Path, texts: Sequence[str]) -> tuple[float, float]:
@@ -155,10 +163,12 @@ def evaluate(
     text_column: tuple[str, ...] | None = None,
     label_column: str | None = None,
     class_shares: ClassShares | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Evaluated:
     """Scores the adapter on a labelled file; columns are the recipe's unless they are named.
 
     With `class_shares` (`asked_shares`) scores are of what `predict` gives with them, at the adapter's temperature.
+    `note` hears in some seconds how far it is.
 
     Raises:
         OptionError: `class_shares` are none.
@@ -170,16 +180,16 @@ def evaluate(
     fitted = fitted_temperature(folder, record)
     if class_shares is not None:
         asked_shares(class_shares, record.labels)  # refused before rows are read
-    split, note = labelled_rows(record, test_file, text_column, label_column)
+    split, read_as = labelled_rows(record, test_file, text_column, label_column)
     classifier = load(folder, class_shares=class_shares)
-    probabilities = classifier.predict_proba(split.texts)
+    _, probabilities = _predicted(classifier, split, note)
     scores = metrics.score(split.labels, probabilities)
     of_run, unknown = _of_run(folder, record, split.texts)
-    note = "; ".join(filter(None, (note, unknown, earlier_winner(folder, record)))) or None
+    said = "; ".join(filter(None, (read_as, unknown, earlier_winner(folder, record)))) or None
     shift = classifier.shift
     predicted = _divided(fitted, split, probabilities) if shift is None else None
     return Evaluated(
-        str(adapter), str(test_file), record.labels, scores, note, **of_run, predicted=predicted, shift=shift
+        str(adapter), str(test_file), record.labels, scores, said, **of_run, predicted=predicted, shift=shift
     )
 
 
