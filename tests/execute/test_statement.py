@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from loraloom.engine import gemm_rates
+from loraloom.errors import BackboneError
 from loraloom.execute.demands import Demands
 from loraloom.execute.statement import state_budget
 from loraloom.recipe import read_recipe
@@ -42,6 +43,15 @@ def test_a_length_counts_with_the_models_alone_that_read_it(tiny_recipe: dict[st
     of_the_small = {"values": [16, 64], "when": {"backbone.model": str(tiny_model)}, "otherwise": 16}
     assert seconds(of_the_small) == seconds(16)  # of the demo's encoder, which is the dearer
     assert seconds([16, 64]) == seconds(64)
+
+
+def test_a_length_that_a_model_does_not_read_is_refused_as_a_search_refuses_it(tiny_recipe: dict[str, Any]) -> None:
+    state_budget(read_recipe(tiny_recipe, ["data.max_length=64"]))
+    with pytest.raises(BackboneError, match=r"data\.max_length: 65 is too long for .*, which reads 64 tokens"):
+        state_budget(read_recipe(tiny_recipe, ["data.max_length=16,65"]))
+    of_table = read_recipe({"backbone": {"model": "roberta-base"}, "data": {"max_length": 513}})
+    with pytest.raises(BackboneError, match="513 is too long for 'roberta-base', which reads 512 tokens"):
+        state_budget(of_table, num_labels=4)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from loraloom.backbone import sources
 from loraloom.backbone.sources import Source
 from loraloom.budget import Adaptation, ParameterCount
 from loraloom.engine import in_type
-from loraloom.errors import BudgetError
+from loraloom.errors import BackboneError, BudgetError
 from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
 from loraloom.recipe.axes import Point, as_option
 from loraloom.study.record import Dtype
@@ -123,6 +123,24 @@ class Demands:
             if key not in found and self.why_not(configuration) is None:
                 found[key] = configuration
         return found
+
+    def check_lengths(self) -> None:
+        """Refuses texts that are longer than a model reads.
+
+        Raises:
+            BackboneError: `data.max_length` is, or a model is not to be had.
+        """
+        searched = self.recipe.narrowed(("backbone.model", "data.max_length"))
+        longest: dict[Backbone, int] = {}
+        for configuration in map(searched.configuration, searched.grid()):
+            backbone, tokens = configuration.backbone, configuration.data.max_length
+            longest[backbone] = max(tokens, longest.get(backbone, 0))
+        for backbone, tokens in longest.items():
+            limit = sources.longest(sources.shape_config(self.source(backbone)))
+            if limit is not None and tokens > limit:
+                raise BackboneError(
+                    f"data.max_length: {tokens} is too long for {backbone.model!r}, which reads {limit} tokens"
+                )
 
     def check(self) -> tuple[str, ...]:
         """Refuses a recipe of which no point fits; returns what a grid drops, in sentences.

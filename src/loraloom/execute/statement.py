@@ -100,8 +100,8 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
     """Counts the recipe's first point on the meta device, explains the count, and counts what a search would vary.
 
     Raises:
-        LoraloomError: the classes can't be told, the model can't be had, the counts disagree, or `auto` has nothing to
-            vary.
+        LoraloomError: the classes can't be told, the model can't be had or does not read texts so long, the counts
+            disagree, or `auto` has nothing to vary.
     """
     sources.find(recipe.backbone.model)  # refuses before torch is imported, which takes seconds
     from loraloom.engine.gemm_rates import measure
@@ -111,6 +111,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
     searched = _ranks_singly(default_space(recipe, deadline=timed))
     classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data, data_revision(recipe))
     demands, configuration = Demands(searched, [str(index) for index in range(classes)]), recipe.configuration({})
+    demands.check_lengths()
     adaptation, limits = demands.adaptation(configuration), recipe.budget
     count, peft = demands.parameters(configuration), demands.peft_count(configuration)
     if count.trainable != peft:

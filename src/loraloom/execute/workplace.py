@@ -160,7 +160,7 @@ class Workplace:
             RecipeError: `data.max_train_samples` is fewer rows than there are classes.
         """
         self._check_rows()
-        self._check_backbones()
+        self.demands.check_lengths()
         self._check_texts()
         return self.demands.check()
 
@@ -168,19 +168,6 @@ class Workplace:
         rows, classes = self.recipe.data.max_train_samples, len(self.data.labels)
         if rows is not None and rows < classes:
             raise RecipeError(f"data.max_train_samples: {rows} is fewer than the {classes} classes")
-
-    def _check_backbones(self) -> None:
-        searched = self.recipe.narrowed(("backbone.model", "data.max_length"))
-        longest: dict[Backbone, int] = {}
-        for configuration in map(searched.configuration, searched.grid()):
-            backbone, tokens = configuration.backbone, configuration.data.max_length
-            longest[backbone] = max(tokens, longest.get(backbone, 0))
-        for backbone, tokens in longest.items():
-            limit = sources.longest(sources.load_config(self.source(backbone)))
-            if limit is not None and tokens > limit:
-                raise BackboneError(
-                    f"data.max_length: {tokens} is too long for {backbone.model!r}, which reads {limit} tokens"
-                )
 
     def _check_texts(self) -> None:
         """No model can read a text without tokens, nor a token that it has no row of: most have both for any text."""
