@@ -23,6 +23,7 @@ from loraloom.study.durable import MANIFEST, write_manifest
 from loraloom.wording import percent, plural
 from tests.report.report_runs import (
     LABELS,
+    PROVENANCE,
     TEST_ROWS,
     VALIDATION_ROWS,
     make_evaluations,
@@ -34,6 +35,17 @@ from tests.report.report_runs import (
     whole_run,
     write_run,
 )
+
+
+@pytest.mark.parametrize(
+    ("stated", "subject"),
+    [({}, "demo on demo (BBC News)"), ({"name": "owner/model"}, "owner/model on demo (BBC News)")],
+)
+def test_models_are_called_as_on_the_hub_where_what_was_trained_on_what_is_said(
+    tmp_path: Path, stated: dict[str, Any], subject: str
+) -> None:
+    recipe = make_recipe({**PROVENANCE, "cards": {"data": {}, "models": {"demo": stated}}})
+    assert findings(read_run(write_run(tmp_path / "r", recipe, []))).subject == subject
 
 
 def test_trials_of_one_configuration_are_joined_over_their_seeds(tmp_path: Path) -> None:

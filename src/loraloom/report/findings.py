@@ -19,6 +19,7 @@ from loraloom.report.gap import Gap, gap
 from loraloom.report.leaderboard import Leaderboard, describe, leaderboard
 from loraloom.report.making import Making, making
 from loraloom.report.making.commands import commands_of
+from loraloom.report.making.sources import model_facts
 from loraloom.report.next_steps import Step, next_steps
 from loraloom.report.packed_rows import packed_rows
 from loraloom.report.reading import RunRead, read_evaluations
@@ -117,9 +118,11 @@ def findings(
 
 
 def _subject(run: RunRead) -> str:
-    """What was trained on what: `demo on demo (BBC News)`."""
+    """What was trained on what, models by their names on the hub: `roberta-base on reviews.csv`."""
     name = data_stated(run.recipe).get("name")
-    models = listed([value(model) for model in run.recipe.values("backbone.model")])
+    models = listed(
+        [value(model_facts(run, model).get("name") or model) for model in run.recipe.values("backbone.model")]
+    )
     data_name = name or run.recipe.data.dataset or run.recipe.data.train_file or "unnamed data"
     return f"{models} on {value(data_name)}"
 
