@@ -86,14 +86,14 @@ def refit(
         with run.locked():
             winner = run.winner()
             place = prepare_again(run, watcher, in_memory, command_on("refit", run.path, run.recipe))
-            before, work = len(place.data.train), run.path / REFITTING
+            work = run.path / REFITTING
             place = place.over(data=_with_held_out(run, place.data, watcher))
             if work.is_symlink() or work.is_file():
                 work.unlink()  # what lies behind a link is not the run's to write into
             trials = _trials(run, winner)
             folders = [work / f"{trial.number:04d}" for trial in trials]
             for trial, folder in zip(trials, folders, strict=True):
-                _train_again(place, trial, folder, watcher, stop, before)
+                _train_again(place, trial, folder, watcher, stop)
             watcher.note("testing it")
             refitted = _publish(run, winner, folders, place, watcher.note)
             discard(work)
@@ -115,12 +115,8 @@ def _trials(run: Run, winner: TrialRecord) -> tuple[TrialRecord, ...]:
     return to_mix(seeds)
 
 
-def _train_again(
-    place: Workplace, trial: TrialRecord, folder: Path, watcher: Watcher, stop: Stop, before: int
-) -> None:  # fmt: skip
+def _train_again(place: Workplace, trial: TrialRecord, folder: Path, watcher: Watcher, stop: Stop) -> None:
     """Trains a trial on all rows of `place` in `folder`, or goes on with that, unless it was done before.
-
-    The first `before` of the rows are those of training.
 
     Raises:
         LoraloomError: it failed, or came to less than it was.
@@ -129,7 +125,7 @@ def _train_again(
     configuration = _configuration(trial)
     if _is_trained(folder, trial, configuration):
         return
-    watcher.note(_foreseen(trial, place.data, before))
+    watcher.note(_foreseen(trial, len(place.data.train)))
     job = place.job(trial.number, configuration, folder_to_begin(folder), noted=False)
     outcome = _train(place, job, stop, watcher.note)
     if outcome.state == "stopped":
@@ -154,6 +150,7 @@ def _with_held_out(run: Run, data: TextData, watcher: Watcher) -> TextData:
         raise RunError(f"{run.path}: {why}")
     if left_out := len(data.validation) - added:
         watcher.note(f"leaving out {plural(left_out, 'validation row')} without a text, or in test too, or nearly")
+    watcher.note(f"adding {plural(added, 'validation row')} to {plural(len(data.train), 'training row')}")
     return replace(data, train=train, fingerprint=fingerprint(data.labels, (train, data.validation, data.test)))
 
 
@@ -173,10 +170,9 @@ def _is_trained(folder: Path, trial: TrialRecord, configuration: Configuration) 
     return record.is_refitted and (record.number, record.configuration) == (trial.number, configuration)
 
 
-def _foreseen(trial: TrialRecord, data: TextData, before: int) -> str:
+def _foreseen(trial: TrialRecord, rows: int) -> str:
     """What is trained, and how long that takes, by the trial's own training."""
-    rows = len(data.train)
-    said = f"training trial {trial.number} again on {rows:,} rows, {rows - before:,} of them of validation"
+    said = f"training trial {trial.number} again on {rows:,} rows"
     if trial.timings is None or not trial.train_rows:
         return said
     return f"{said}, in about {duration(trial.timings.train_seconds * rows / trial.train_rows)}"
