@@ -52,6 +52,10 @@ def test_a_recipe_is_parsed_once_for_as_long_as_it_stands(tmp_path: Path, monkey
     write_recipe(path, read_recipe({"lora": {"r": 3}}))
     assert read_sealed_recipe(path).lora.r == 3
     assert parsed == [path, path]
+    write_recipe(other := tmp_path / "other.yaml", RECIPE)
+    for one in (other, path, other):  # as of two runs that are compared
+        read_sealed_recipe(one)
+    assert parsed == [path, path, other]
 
 
 def test_a_recipe_without_a_seal_is_taken_as_it_is(tmp_path: Path) -> None:

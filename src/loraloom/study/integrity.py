@@ -55,9 +55,12 @@ def read_sealed_recipe(path: Path) -> Recipe:
     return _read_recipe(path, content)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _read_recipe(path: Path, content: bytes) -> Recipe:
-    """The recipe in `path`, whose content `content` is; a command opens its run several times, and YAML is slow."""
+    """The recipe in `path`, whose content `content` is; a command opens its run several times, and YAML is slow.
+
+    So does one that compares two runs, by turns.
+    """
     try:
         return read_recipe(path, most_bytes=MOST_BYTES)
     except (UnicodeError, ValueError) as error:
