@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import compress
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 from loraloom.calibration import at_temperature, confidence_of
-from loraloom.metrics import wilson_interval
-from loraloom.report.failures.calibrated import as_used, calibrated, confidence_gap, loss_interval
+from loraloom.metrics import Interval, wilson_interval
+from loraloom.report.failures.calibrated import Change, _remedy, as_used, calibrated, confidence_gap, loss_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.selective import selective
 from loraloom.report.wording import percent
@@ -26,6 +27,21 @@ def test_a_model_that_is_too_sure_is_said_to_be_and_a_temperature_mends_it() -> 
     assert found.mended.loss.difference < 0
     assert found.mended.error < found.error
     assert "divide the logits by it" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((-0.02, -0.004), "(by −0.012, 95 % interval −0.020 … −0.004)"),
+        ((-0.02, -0.0003), "(by −0.0120, 95 % interval −0.0200 … −0.0003)"),
+        ((-0.02, -0.000001), "(by −0.01200, 95 % interval −0.02000 … 0.00000)"),
+    ],
+)
+def test_a_gain_that_is_certain_has_no_end_that_looks_like_zero(interval: Interval, said: str) -> None:
+    found = calibrated(drawn_rows(1, 800, 2.5), drawn_rows(2, 800, 2.5, split="validation"))
+    assert found.mended is not None
+    mended = replace(found.mended, loss=Change(0.212, 0.2, interval))
+    assert said in _remedy(drawn_rows(1, 800, 2.5), found.mended.temperature, mended)
 
 
 def test_a_model_that_is_not_sure_enough_is_said_to_be() -> None:

@@ -7,10 +7,26 @@ import pytest
 from loraloom.metrics import Interval
 from loraloom.report.similarity.rank import RankSlope
 from loraloom.report.similarity.trend import Slope, Trend
-from loraloom.report.similarity.verdicts import on_rank, on_trend
+from loraloom.report.similarity.verdicts import on_rank, on_trend, ratio
 
 LEAVES_OUT = "The interval leaves 1 out; one in twenty does where nothing depends on distance."
 UNSURE = "So few errors can't rule out one that matters (odds by 0.67 or 1.50)."
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.0004, "4.0e-04"),
+        (0.0042, "0.0042"),
+        (0.05, "0.05"),
+        (0.4, "0.40"),
+        (2.5, "2.50"),
+        (31.4, "31"),
+        (1e4, "1.0e+04"),
+    ],
+)
+def test_an_odds_ratio_never_looks_like_zero(value: float, said: str) -> None:
+    assert ratio(value) == said
 
 
 @pytest.mark.parametrize(

@@ -185,10 +185,12 @@ def _remedy(judged: Judged, fitted: Temperature | None, mended: Mended | None) -
     if mended is None:
         return f"{found}: it is not shown to differ from 1, which changes nothing. `loraloom predict` uses none."
     loss = mended.loss
-    change = f"on test it changes the loss from {loss.before:.3f} to {loss.after:.3f} (by {_signed(loss.difference)}"
+    places = _places(loss.difference, *(loss.interval or ()))
+    difference, *ends = (_signed(each, places) for each in (loss.difference, *(loss.interval or ())))
+    change = f"on test it changes the loss from {loss.before:.3f} to {loss.after:.3f} (by {difference}"
     if loss.interval is None:
         return f"{found}; {change}): too few test rows are wrong to judge it. Predictions stay the same. {_USED}"
-    change += f", 95 % interval {_signed(loss.interval[0])} … {_signed(loss.interval[1])})"
+    change += f", 95 % interval {' … '.join(ends)})"
     if not loss.is_certain:
         return f"{found}; {change}: no gain is shown. Predictions stay the same. {_USED}"
     if loss.difference < 0:
@@ -199,5 +201,11 @@ def _remedy(judged: Judged, fitted: Temperature | None, mended: Mended | None) -
     return f"{found}; {change}: it does harm there, so leave the probabilities as they are. {_USED}"
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+def _places(*values: float) -> int:
+    """Decimals by which none of them looks like zero that is not; five at most."""
+    return next((places for places in (3, 4) if all(round(each, places) for each in values if each)), 5)
+
+
+def _signed(value: float, places: int) -> str:
+    text = f"{value:+.{places}f}".replace("-", "−")
+    return text if round(value, places) else text[1:]

@@ -30,7 +30,9 @@ class Verdict:
 
 def ratio(value: float) -> str:
     """An odds ratio with two or three digits that count."""
-    return f"{value:.1e}" if value >= 1000 or value < 0.001 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
+    if value >= 1000 or value < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.2g}" if value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
 def ratio_span(interval: Interval) -> str:
