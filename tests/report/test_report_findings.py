@@ -203,7 +203,7 @@ def test_a_winner_within_the_noise_of_a_leader_that_the_clock_cut_short_is_said_
 
 def test_seeds_that_the_clock_cut_short_are_a_row_of_their_own(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [2, 8]}, train={"num_train_epochs": 4})
-    accuracies = [(8, 0.95, 0, 4.0), (2, 0.92, 0, 4.0), (8, 0.80, 1, 1.2)]
+    accuracies = [(8, 0.95, 0, 4.0), (2, 0.92, 0, 4.0), (8, 0.80, 1, 3.96)]
     records = [
         make_record(recipe, n, {"lora.r": r}, accuracy, seed=seed).model_copy(
             update={"train_rows": 1000, "epochs": epochs}
@@ -212,7 +212,7 @@ def test_seeds_that_the_clock_cut_short_are_a_row_of_their_own(tmp_path: Path) -
     ]
     board = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0]))).board
     assert [(row.numbers, row.seeds) for row in board.ranked] == [((0,), 1), ((1,), 1), ((2,), 1)]
-    assert board.ranked[2].reasons == ("cut short by the clock after 1.2 of 4 passes",)
+    assert board.ranked[2].reasons == ("cut short by the clock after 3.96 of 4 passes",)
     assert "What the clock cut short has a row of its own, and wins no tie." in board.rule
 
 

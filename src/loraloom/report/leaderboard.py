@@ -273,7 +273,7 @@ def _lacks(record: TrialRecord) -> bool:
 def _reason(record: TrialRecord, of: int) -> str:
     if _is_cut_short(record):
         planned = wording.value(record.configuration.train.num_train_epochs)
-        why = f"cut short by the clock after {record.epochs:.1f} of {planned} passes"
+        why = f"cut short by the clock after {wording.passes(record.epochs or 0.0)} of {planned} passes"
         return why if of == 1 else f"seed {record.seed}: {why}"
     why = record.reason or ("no reason was kept" if record.state != "complete" else "it left no result")
     return why if of == 1 else f"seed {record.seed} {record.state}: {why}"
