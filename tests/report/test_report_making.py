@@ -179,6 +179,16 @@ def test_finalists_that_are_found_on_all_rows_are_among_the_configurations_that_
     assert kept.steps[-1].planned == 5 + finals["trials"]
 
 
+@pytest.mark.parametrize("rungs", [[], [{"trials": 1, "rows": 1558}]])
+def test_one_alone_is_not_said_to_have_each(tmp_path: Path, rungs: list[dict[str, int]]) -> None:
+    run = whole_run(tmp_path / "r")
+    write_sealed(run / "plan.json", {"first": {**PLAN, "rungs": rungs, "finalists": 1, "seeds": 1}})
+    kept = made(run).plan
+    assert kept is not None
+    what = "1 configuration" if rungs else "1 finalist"
+    assert f"began: {what} on all 1,558 rows, with 1 seed. " in kept.sentence
+
+
 def test_a_plan_that_only_the_time_ends_says_so(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "r")
     plan = {**PLAN, "rungs": [], "finals": {"trials": 100_000, "rows": 1558}, "finalists": None}

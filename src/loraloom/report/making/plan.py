@@ -96,14 +96,14 @@ def _sentence(run: RunRead, first: Mapping[str, Any], whole: int, done: Collecti
     if finalists is None:
         what = f"every configuration on {on}, with {each}"
     elif not on_one_rung:
-        what = f"{plural(int(finalists), 'finalist')} on {on}, with {each} each"
+        what = f"{plural(int(finalists), 'finalist')} on {on}, with {each}{' each' * (int(finalists) > 1)}"
     else:  # what finds the finalists trains on as many rows as they do: their first seed is among it
         found = (
             plural(on_one_rung, "configuration")
             if on_one_rung < MOST_TRIALS
             else "as many configurations as time allows"
         )
-        what = f"{found} on {on}, with 1 seed each"
+        what = f"{found} on {on}, with 1 seed{' each' * (on_one_rung > 1)}"
         what += f", and {plural(int(finalists), 'finalist')} of them with {each}" if seeds > 1 else ""
     planned = f"Planned when the search began: {what}"
     if not done:
