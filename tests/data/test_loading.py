@@ -292,6 +292,17 @@ def test_a_conflict_names_rows_of_the_file_though_rows_were_dropped_and_held_out
     assert _finding(data, "conflict").examples[0].startswith("row 44 Business, row 62 Sports: ")
 
 
+def test_a_text_that_stands_often_is_one_example(tmp_path: Path) -> None:
+    content = [*rows(60), *[rows(60)[0]] * 3, rows(60)[1]]
+    data = load(
+        train_file=write_csv(tmp_path / "rows.csv", content),
+        test_file=write_csv(tmp_path / "t.csv", rows(9, start=100)),
+        validation_file=write_csv(tmp_path / "v.csv", rows(9, start=200)),
+    )
+    assert _finding(data, "duplicate").count == 4
+    assert _finding(data, "duplicate").examples == (rows(60)[0][0], rows(60)[1][0])
+
+
 def test_examples_are_at_most_three_and_short(tmp_path: Path) -> None:
     long = [(sentence(number, 40), label) for number, (_, label) in enumerate(rows(30))]
     data = load(train_file=write_csv(tmp_path / "rows.csv", long * 2))
