@@ -210,6 +210,7 @@ def test_curves_errors_and_rows_that_all_miss_are_told(tmp_path: Path) -> None:
     made = markdown(findings(read_run(keep(whole_run(tmp_path / "demo")))))
     assert "- The validation loss of trial 0003 is lowest at epoch 4" in made
     assert made.count("; test row ") == 5
+    assert made.count("a row's number is its place in its split, from 0, and not that in your file") == 1
     assert made.count("A validation row. Number ") == 4
     assert "mostly taken for `entertainment` (validation row 0)" in made
 

@@ -70,7 +70,8 @@ def training(found: Findings) -> Iterator[str]:
 def failures(found: Findings) -> Iterator[str]:
     """The errors that the winner is surest of, what errors depend on, whether confidence holds, and what to read."""
     if found.test and found.test.errors:
-        yield "The wrong test rows that it is surest of:"
+        counted = "a row's number is its place in its split, from 0, and not that in your file"
+        yield f"The wrong test rows that it is surest of ({counted}):"
         yield bullets(
             _mistaken(each, "taken for", f"{share(each.confidence)}; test row {each.row}")
             for each in found.test.errors[:MOST_TEXTS]
