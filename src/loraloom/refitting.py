@@ -179,7 +179,8 @@ def _foreseen(trial: TrialRecord, rows: int) -> str:
 
 
 def _done(epoch: float, passes: float) -> str:
-    return f"{epoch:.3g} of {passes:.3g} {'pass' if passes == 1 else 'passes'} done"
+    """How far it is; its last batch may be more than was asked for."""
+    return f"{min(epoch, passes):.3g} of {passes:.3g} {'pass' if passes == 1 else 'passes'} done"
 
 
 def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) -> Outcome:
