@@ -69,6 +69,13 @@ def test_a_winner_that_saw_a_part_of_the_rows_is_to_see_all(tmp_path: Path) -> N
     )
 
 
+def test_no_more_seeds_are_advised_where_there_was_no_time_for_all_rows(tmp_path: Path) -> None:
+    recipe, records = ranks({1: 0.9, 2: 0.9}, budget={"max_seconds": 90})
+    fewer = [record.model_copy(update={"train_rows": 306}) for record in records]
+    (step,) = of(tmp_path, recipe, fewer, train_rows=306).next_steps
+    assert step.sentence.startswith("All rows: the winner was trained on 306 of 1,558")
+
+
 def test_a_search_that_had_time_for_some_is_to_go_on(tmp_path: Path) -> None:
     found = of(
         tmp_path, *ranks({1: 0.9, 2: 0.5}, budget={"max_seconds": 90}), train_rows=PROVENANCE["data"]["rows"]["train"]

@@ -43,11 +43,12 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
     """Of a run that has its winner; before that, there is but to go on."""
     if run.best is None or found.winner is None:
         return ()
+    longer = more_time(run.path, run.recipe, run.best.record, run.records)
     steps = itertools.chain(
         _soup(run, run.best.record),
-        _more_time(run, run.best.record, found),
+        _more_time(run, longer),
         _higher_rank(run, board, found),
-        _more_seeds(run, board, found),
+        () if isinstance(longer, AllRows) else _more_seeds(run, board),  # for which there is no time either
         _effects(to_tell_effects),
         _blend(run, run.best),
     )
@@ -64,20 +65,20 @@ def _soup(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
         )
 
 
-def _more_time(run: RunRead, winner: TrialRecord, found: Answer) -> Iterator[Step]:
-    match more_time(run.path, run.recipe, winner, run.records):
-        case AllRows(seen, every, wanted, had) as longer:
+def _more_time(run: RunRead, longer: AllRows | MoreConfigurations | None) -> Iterator[Step]:
+    match longer:
+        case AllRows(seen, every, wanted, had):
             yield Step(
                 f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what "
                 f"{duration(had)} had time for. A search of all would take about {duration(wanted)}.",
                 longer.command(run.place, run.recipe),
             )
-        case MoreConfigurations(tried, most, again, had) as others:
+        case MoreConfigurations(tried, most, again, had):
             of = "" if most is None else f" of {most:,}"
             yield Step(
                 f"More configurations: {duration(had)} had time for {plural(tried, 'configuration')}{of}. "
                 f"In {duration(again)} more it tries others; another winner is tested on the same rows.",
-                others.command(run.place, run.recipe),
+                longer.command(run.place, run.recipe),
             )
 
 
@@ -98,7 +99,7 @@ def _higher_rank(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[St
         )
 
 
-def _more_seeds(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[Step]:
+def _more_seeds(run: RunRead, board: Leaderboard) -> Iterator[Step]:
     row, near = board.winner, len(board.in_noise)
     if row is None or row.seeds > 1 or run.recipe.search.seeds > 1:
         return
