@@ -58,7 +58,7 @@ def _chosen(sizes: Sequence[int], target: float) -> list[int]:
     """Numbers of the groups to hold out: each that still fits, in order; the smallest where none fits."""
     if len(sizes) < 2:
         return []
-    room = max(1, round(target))
+    room = round(target)
     chosen: list[int] = []
     for number, size in enumerate(sizes):
         if size <= room and len(chosen) < len(sizes) - 1:
