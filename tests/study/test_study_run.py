@@ -85,6 +85,8 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RunError, match="is not empty; choose another folder"):
         Run.create(tmp_path, RECIPE)
+    with pytest.raises(RunError, match="is a file; choose another folder"):
+        Run.create(tmp_path / "thesis.tex", RECIPE)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 

@@ -285,7 +285,9 @@ def refuse_taken(path: Path) -> None:
     refuse_dangling(path)
     if (path / RECIPE).is_file():
         raise RunError(f"{path}: holds a run already; choose another folder, or go on by: {go_on_command(path)}")
-    if path.is_file() or (path.is_dir() and not all(map(_of_a_kill, path.iterdir()))):
+    if path.is_file():
+        raise RunError(f"{path}: is a file; choose another folder")
+    if path.is_dir() and not all(map(_of_a_kill, path.iterdir())):
         raise RunError(f"{path}: is not empty; choose another folder")
 
 
