@@ -159,8 +159,8 @@ def test_labels_that_are_kept_secret_may_be_plain_numbers_or_missing(monkeypatch
 
 def test_without_network_and_cache_another_source_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     Hub(monkeypatch, {}, sha=None)
-    message = refusal(dataset="owner/news")
-    assert message == "'owner/news' could not be had (no network?): give data.train_file, or dataset: demo"
+    said = "data.dataset: 'owner/news' could not be had (no network?); give data.train_file, or dataset: demo"
+    assert refusal(dataset="owner/news") == said
 
 
 def test_a_data_set_that_fails_to_load_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,7 @@ def _downloaded(path: str, configuration: str | None, revision: str | None) -> d
     except Exception as error:  # nor is what can be wrong with a data set
         if revision is None:
             raise DataError(
-                f"{path!r} could not be had (no network?): give data.train_file, or dataset: demo"
+                f"data.dataset: {path!r} could not be had (no network?); give data.train_file, or dataset: demo"
             ) from error
         if str(error).startswith("Config name is missing"):
             which = " ".join(str(error).split("\n")[1:2])  # datasets' own list
