@@ -115,7 +115,7 @@ class RayWorkers:
             _join(self._ray, address)
         nodes = self._nodes()
         self._share = plan_share(nodes, workers, gpus, memory_gb)
-        self._sent: dict[int, tuple[Rows, Any]] = {}
+        self._sent: dict[int, Any] = {}
         many = "" if workers is None else f"{workers} "
         kinds = sorted({name.split(":", 1)[1] for node in nodes for name in node if name.startswith(_ACCELERATOR)})
         of = f" ({', '.join(kinds)})" if kinds else ""
@@ -153,8 +153,8 @@ class RayWorkers:
     def _stored(self, key: int, rows: Rows) -> Any:
         """Rows in the object store, put there once."""
         if key not in self._sent:
-            self._sent[key] = rows, self._ray.put(rows)
-        return self._sent[key][1]
+            self._sent[key] = self._ray.put(rows)
+        return self._sent[key]
 
 
 class _Remote:
