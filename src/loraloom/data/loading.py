@@ -221,7 +221,7 @@ def _check_left(train: Split, labels: Labels, leaks: Findings, held: Mapping[str
         _check_enough(train, labels, "training, without the rows that are also in validation or test", keep)
 
 
-def _check_enough(train: Split, labels: Labels, source: str, advice: str = "") -> None:
+def _check_enough(train: Split, labels: Labels, source: str, advice: str) -> None:
     rows, classes = Counter(train.labels.tolist()), len(labels.names)
     refuse_one_class(labels.names, source)
     if len(train) <= classes:

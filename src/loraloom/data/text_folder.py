@@ -45,7 +45,7 @@ def text_files(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
         yield label_folder, sorted(path for path in label_folder.iterdir() if _is_text(path))
 
 
-def folder_rows(folder: Path, *, lenient: bool = False) -> Iterator[tuple[dict[str, Any], str, str]]:
+def folder_rows(folder: Path, *, lenient: bool) -> Iterator[tuple[dict[str, Any], str, str]]:
     """`{"text": …, "label": …}` for each file, by class and name; the file; what is wrong with it, '' in most.
 
     The text of a file that is not one is None. A file that is not UTF-8 is read as Latin-1; those who are `lenient`,

@@ -154,8 +154,9 @@ class Demands:
         fits = False
         for point in self.recipe.grid() if grid else self.points():
             why = self.why_not(self.recipe.configuration(point))
-            fits = fits or why is None
-            if why is not None:
+            if why is None:
+                fits = True
+            else:
                 dropped.append((point, why))
         if not fits:
             raise BudgetError(self._refusal(dropped))

@@ -88,7 +88,7 @@ class AutoEngine:
 
     name = "auto"
 
-    def __init__(self, *, profile: bool = False) -> None:
+    def __init__(self, *, profile: bool) -> None:
         self._loom, self._trainer = build_engine("loom", profile=profile), build_engine("trainer")
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:

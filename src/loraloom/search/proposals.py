@@ -285,7 +285,7 @@ class Proposals:
         return point, self._pace.plan.planned(base.with_fields(train=train, data=data), rows)
 
 
-def make_sampler(recipe: Recipe, proposed: int, drawn: int = 0) -> optuna.samplers.BaseSampler:
+def make_sampler(recipe: Recipe, proposed: int, drawn: int) -> optuna.samplers.BaseSampler:
     """The sampler of the configuration after `proposed` others, for which `drawn` points were drawn in vain.
 
     Trials of further seeds or rows don't count: which come before a new configuration hangs on how many are trained at

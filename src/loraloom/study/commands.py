@@ -88,7 +88,7 @@ class CommandLog:
             return frozenset()
         return frozenset(number for number, step in steps.items() if before.took_up.get(number) == step)
 
-    def ends(self, ended: str, *, seconds: float, finished: int | None, why: str | None = None) -> None:
+    def ends(self, ended: str, *, seconds: float, finished: int, why: str | None = None) -> None:
         """Notes the command's end, or that all but the report is done."""
         self._change(ended=ended, seconds=round(seconds, 3), finished=finished, why=why)
 

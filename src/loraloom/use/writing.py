@@ -211,7 +211,7 @@ class CsvOutput(_TextOutput):
     A TSV's header is quoted, so that the rows can't be taken for those of a TSV without quoting (`data/tsv.py`).
     """
 
-    def __init__(self, added: Added, source: str, delimiter: str, compression: str = "") -> None:
+    def __init__(self, added: Added, source: str, delimiter: str, compression: str) -> None:
         super().__init__(added, source, ".tsv" if delimiter == "\t" else ".csv", compression)
         self._delimiter = delimiter
         self._columns: tuple[str, ...] | None = None
