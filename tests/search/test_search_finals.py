@@ -85,6 +85,15 @@ def test_hyperband_promotes_to_the_last_rung_too() -> None:
     rows: dict[int | None, list[int]] = {1_000: [0], 3_000: [1, 2, 3]}
     assert _promoted(_pace(None), rows) is None
     assert _promoted(_pace(None, pruner="hyperband"), rows) == (3, None)
+    assert _promoted(_pace(None, pruner="hyperband"), rows | {None: [1, 2, 3]}) is None
+
+
+def test_by_the_clock_nobody_waits_for_a_trial_under_way() -> None:
+    for seconds, promoted in ((10_000, 5), (None, None)):
+        pace, ledger = _pace(seconds), InMemoryLedger()
+        _tried(pace, ledger, {1_000: SIX})
+        wanted = promotion(pace, _tried(pace, ledger, {1_000: [6]}, "running"), _same, NOTHING)
+        assert (wanted and json.loads(wanted.key)["number"]) == promoted
 
 
 @pytest.mark.parametrize(
