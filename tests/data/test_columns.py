@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from loraloom.data import TextData, load_data, text_of
+from loraloom.data.columns import choose_text
+from loraloom.data.tables import Table
 from loraloom.errors import DataError
 from loraloom.recipe import Configuration
 from tests.data.files import load, refusal, rows, sentence, write_csv, write_jsonl
@@ -72,6 +74,15 @@ def test_two_customary_names_of_a_text_are_in_doubt(tmp_path: Path) -> None:
 def test_a_missing_column_is_refused_with_those_there_are(tmp_path: Path) -> None:
     message = refusal(train_file=write_csv(tmp_path / "rows.csv", rows(30)), text_column=("body",))
     assert message.endswith("rows.csv: has no column 'body'; its columns are 'text', 'label'")
+
+
+def test_rows_without_labels_that_lack_a_column_name_the_option_as_rows_with_labels_do() -> None:
+    table = Table("test.csv", {"text": ["a text"], "id": ["1"]})
+    with pytest.raises(DataError) as caught:
+        choose_text(table, ("body",))
+    assert str(caught.value) == (
+        "test.csv: has no column 'body'; its columns are 'text', 'id'; name the text's by --text_column"
+    )
 
 
 def test_a_name_is_listed_with_the_blanks_by_which_it_is_another(tmp_path: Path) -> None:

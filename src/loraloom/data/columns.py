@@ -46,11 +46,8 @@ def choose_columns(
     Raises:
         DataError: a named column that is missing, or no guess that is beyond doubt.
     """
-    for kind, columns in (("text", text_column or ()), ("label", (label_column,) if label_column else ())):
-        if missing := [column for column in columns if column not in table.columns]:
-            advice = f"; name the {kind}'s by --{kind}_column" if before == "--" else ""  # a recipe may have named it
-            said = f"has no column {missing[0]!r}; {_listed(table)}{headerless(table)}{advice}"
-            raise DataError(f"{table.source}: {said}")
+    _refuse_missing(table, "text", text_column or (), before)
+    _refuse_missing(table, "label", (label_column,) if label_column else (), before)
     if label_column and label_column in (text_column or ()):
         raise DataError(f"{before}text_column: {label_column!r} is also the label; a text must not hold its label")
     if label_column and text_column:
@@ -88,14 +85,19 @@ def choose_text(table: Table, text_column: tuple[str, ...] | None, but: str | No
     Raises:
         DataError: a named column that is missing, or no guess that is beyond doubt.
     """
-    for column in text_column or ():
-        if column not in table.columns:
-            where = f"has no column {column!r} for the text; give --text_column"
-            raise DataError(f"{table.source}: {where}; {_listed(table)}{headerless(table)}")
+    _refuse_missing(table, "text", text_column or (), "--")
     found = text_column or _tupled(guessed_text([name for name in table.columns if name != but]))
     if found is None or (not text_column and headerless(table)):
         raise DataError(f"{table.source}: give --text_column; {_listed(table)}{headerless(table)}")
     return found
+
+
+def _refuse_missing(table: Table, kind: str, named: Sequence[str], before: str) -> None:
+    """Raises DataError where a column that was named for the text, or for the label, is not there."""
+    if missing := [column for column in named if column not in table.columns]:
+        advice = f"; name the {kind}'s by --{kind}_column" if before == "--" else ""  # a recipe may have named it
+        said = f"has no column {missing[0]!r}; {_listed(table)}{headerless(table)}{advice}"
+        raise DataError(f"{table.source}: {said}")
 
 
 def _only(names: Sequence[str], known: set[str]) -> str | None:
