@@ -238,6 +238,12 @@ def _near_rows(train: Split, held_out: Mapping[str, Split], equal: Mapping[str, 
     return near
 
 
+def _in_test(split: Split, test: Split, keys: Keys) -> tuple[_Leak, _Leak]:
+    """Rows of a split that are equal to rows of test, and near copies of such."""
+    equal = _equal_rows(split, test, keys)
+    return equal, _near_rows(split, {"test": test}, {"test": equal}, keys)["test"]
+
+
 def _refuse_most_leaking(leaking: int, rows: int) -> None:
     if leaking > MOST_LEAKING * rows:
         raise DataError(
@@ -248,10 +254,8 @@ def _refuse_most_leaking(leaking: int, rows: int) -> None:
 
 def find_shared(validation: Split, test: Split, keys: Keys) -> tuple[Finding, ...]:
     """Texts that validation and test share, or nearly: the choice between trials has then seen them."""
-    equal = _equal_rows(validation, test, keys)
-    near = _near_rows(validation, {"test": test}, {"test": equal}, keys)["test"]
     findings = []
-    for kind, shared in (("leak", equal), ("near_copy", near)):
+    for kind, shared in zip(("leak", "near_copy"), _in_test(validation, test, keys), strict=True):
         if shared.train:
             sentence = f"{plural(len(shared.train), 'validation row')} {_is(shared, kind, 'test')}: kept."
             examples = examples_of(validation.texts, sorted(shared.train))
@@ -266,8 +270,6 @@ def with_validation(data: TextData) -> Split:
     Training rows that are in test, or nearly, were dropped; those of validation were kept, and must not come back here.
     """
     held, _ = drop_empty(data.validation)
-    keys = Keys()
-    equal = _equal_rows(held, data.test, keys)
-    near = _near_rows(held, {"test": data.test}, {"test": equal}, keys)["test"]
+    equal, near = _in_test(held, data.test, Keys())
     added = held.take(row for row in range(len(held)) if row not in equal.train | near.train)
     return Split(data.train.texts + added.texts, np.concatenate((data.train.labels, added.labels)))

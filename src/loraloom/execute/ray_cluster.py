@@ -62,12 +62,10 @@ def plan_share(
     """
     memory = math.ceil(memory_gb * 1e9)
     each = gpus if gpus is not None else float(any(node.get("GPU") for node in nodes))
-    by_gpu = Share(1, each, memory)
     cores = [math.floor(node.get("CPU", 0.0)) for node in nodes]
     if each:
-        parts = [
-            core // by_gpu.times_in(node) for core, node in zip(cores, nodes, strict=True) if by_gpu.times_in(node)
-        ]
+        packs = map(Share(1, each, memory).times_in, nodes)
+        parts = [core // many for core, many in zip(cores, packs, strict=True) if many]
     elif workers is None:
         parts = [core for core in cores if core]
     else:
