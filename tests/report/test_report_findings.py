@@ -216,6 +216,13 @@ def test_seeds_that_the_clock_cut_short_are_a_row_of_their_own(tmp_path: Path) -
     assert "What the clock cut short has a row of its own, and wins no tie." in board.rule
 
 
+def test_a_pass_that_the_clock_cut_short_is_one(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={}, train={"num_train_epochs": 1})
+    record = make_record(recipe, 0, {}).model_copy(update={"epochs": 0.86})
+    (row,) = findings(read_run(write_run(tmp_path / "r", recipe, [record]))).board.ranked
+    assert row.reasons == ("cut short by the clock after 0.86 of 1 pass",)
+
+
 def test_of_equal_configurations_the_tested_one_stands_first(tmp_path: Path) -> None:
     recipe = make_recipe()
     points = list(recipe.grid())[:3]

@@ -272,8 +272,11 @@ def _lacks(record: TrialRecord) -> bool:
 
 def _reason(record: TrialRecord, of: int) -> str:
     if _is_cut_short(record):
-        planned = wording.value(record.configuration.train.num_train_epochs)
-        why = f"cut short by the clock after {wording.passes(record.epochs or 0.0)} of {planned} passes"
+        planned = record.configuration.train.num_train_epochs
+        done = (
+            f"{wording.passes(record.epochs or 0.0)} of {wording.value(planned)} {'pass' if planned == 1 else 'passes'}"
+        )
+        why = f"cut short by the clock after {done}"
         return why if of == 1 else f"seed {record.seed}: {why}"
     why = record.reason or ("no reason was kept" if record.state != "complete" else "it left no result")
     return why if of == 1 else f"seed {record.seed} {record.state}: {why}"
