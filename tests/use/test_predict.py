@@ -196,9 +196,13 @@ def test_nested_values_and_what_json_has_not_are_written_so_that_they_can_be_rea
     run(one, source, tmp_path / "out.csv")
     (row,) = read_csv(tmp_path / "out.csv")
     assert (row["x"], row["ok"], row["no"]) == ('{"a": [1, null]}', "true", "")
-    pq.write_table(pa.table({"text": ["soup"], "x": [float("nan")], "b": [b"\xff"]}), tmp_path / "in.parquet")
+    columns = {"text": ["soup"], "x": [float("nan")], "y": [-float("inf")], "b": [b"\xff"]}
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
     _, printed = run(one, tmp_path / "in.parquet", None)
-    assert (json.loads(printed)["x"], json.loads(printed)["b"]) == (None, "/w==")
+    assert [json.loads(printed)[name] for name in "xyb"] == [None, None, "/w=="]
+    run(one, tmp_path / "in.parquet", tmp_path / "out.csv")
+    (row,) = read_csv(tmp_path / "out.csv")
+    assert (row["x"], row["y"]) == ("nan", "-inf")
 
 
 def test_dictionaries_that_are_too_many_together_for_their_type_are_refused_before_a_part_is_written(

@@ -272,7 +272,9 @@ def _cell(value: Any) -> str:
         return value
     if value is None:
         return ""
-    if isinstance(value, dict | list | tuple | bool | int | float):
+    if isinstance(value, float):
+        return str(value)  # NaN and infinity too, which JSON has not
+    if isinstance(value, dict | list | tuple | bool | int):
         return _json(value)
     return _plain(value)
 
