@@ -338,6 +338,26 @@ def test_a_template_without_labels_says_nothing_of_how_they_are_written(tmp_path
     assert "which labels there may be is not known" in submitting.check(named, template).notes[0]
 
 
+@pytest.mark.parametrize(
+    ("columns", "ids"),
+    [
+        (("label", "tweet_id"), "tweet_id"),
+        (("Category ", "key"), "key"),
+        (("key", "category_id"), "key"),
+        (("class", "id"), "id"),
+        (("label", "target"), "label"),
+    ],
+)
+def test_the_column_beside_the_labels_is_that_of_the_ids(tmp_path: Path, columns: tuple[str, str], ids: str) -> None:
+    assert read_submission(write(tmp_path / "t.csv", columns, [[1, 2]])).id_column == ids
+
+
+def test_who_is_to_give_a_label_for_each_class_sees_all_classes(tmp_path: Path) -> None:
+    names = tuple(f"class {number}" for number in range(9))
+    with pytest.raises(DataError, match=r"in the order of .*'class 7', 'class 8': --labels"):
+        written_labels(names, names, None, template_of(["other", "class 1"]))
+
+
 def test_a_cell_is_text_as_it_stands_but_for_blanks_and_the_point_of_a_whole_number() -> None:
     cells = [None, " ", "07 ", 7, 7.0, 7.5, True]
     assert [cell_text(cell) for cell in cells] == [None, None, "07", "7", "7", "7.5", "True"]

@@ -15,6 +15,7 @@ from loraloom.wording import OBEYED
 
 EXAMPLE_CHARACTERS = 120
 MAX_EXAMPLES = 3
+MAX_ASKED = 100
 _UNPRINTABLE = re.compile(rf"{OBEYED}|[\ud800-\udfff]")
 
 
@@ -102,6 +103,11 @@ def listed(items: Sequence[str], most: int = 5) -> str:
     """The first few, quoted, and how many more there are."""
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
     return ", ".join(map(quoted, items[:most])) + more
+
+
+def listed_to_answer(labels: Sequence[str]) -> str:
+    """The same of labels for each of which something is to be given, so that it has to be seen which there are."""
+    return listed(labels, MAX_ASKED)
 
 
 def examples_of(texts: Sequence[str], rows: Sequence[int] | None = None) -> tuple[str, ...]:

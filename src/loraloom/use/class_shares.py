@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loraloom.calibration import Temperature, at_odds, at_temperature, rows_at_once
 from loraloom.data import shorten
-from loraloom.data.text_data import listed
+from loraloom.data.text_data import listed_to_answer
 from loraloom.errors import AdapterError, OptionError, RunError
 from loraloom.metrics import Floats
 from loraloom.recipe.problems import reason_of
@@ -64,12 +64,15 @@ def asked_shares(given: ClassShares, labels: Sequence[str]) -> Floats:
                 "LABEL=SHARE, in Python a mapping"
             )
         if label not in labels:
-            raise OptionError(f"class_shares: {label!r} is none of the labels; they are {listed(labels)}; {_EACH}")
+            raise OptionError(
+                f"class_shares: {label!r} is none of the labels; they are {listed_to_answer(labels)}; {_EACH}"
+            )
         if label in found:
             raise OptionError(f"class_shares: {label!r} is given twice")
         found[label] = _share(share, one)
     if missing := [label for label in labels if label not in found]:
-        raise OptionError(f"class_shares: {listed(missing)} {'has' if len(missing) == 1 else 'have'} no share; {_EACH}")
+        have = "has" if len(missing) == 1 else "have"
+        raise OptionError(f"class_shares: {listed_to_answer(missing)} {have} no share; {_EACH}")
     shares = np.array([found[label] for label in labels])
     if np.count_nonzero(shares) < 2:
         raise OptionError("class_shares: two classes or more must have a share above 0")

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from loraloom.data.columns import LABEL_NAMES
 from loraloom.data.labels import is_whole, ordered
 from loraloom.data.rows import other_separator
 from loraloom.data.tables import read_table
@@ -60,6 +61,7 @@ def read_submission(path: Path) -> Submission:
         has = f"has {plural(len(columns), 'column')} ({listed(columns)}); an id and a label are two"
         raise DataError(f"{path}: {has}{other_separator(columns)}")
     named = [name for name in columns if name.strip().lower() in ID_NAMES]
+    named = named or [name for name in columns if name.strip().lower() not in LABEL_NAMES]
     id_column = named[0] if len(named) == 1 else columns[0]
     label_column = columns[1] if id_column == columns[0] else columns[0]
     ids, labels = table.cells(id_column), table.cells(label_column)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loraloom.data.labels import counted_otherwise, is_whole
-from loraloom.data.text_data import listed
+from loraloom.data.text_data import listed, listed_to_answer
 from loraloom.errors import DataError
 from loraloom.use.submission import Submission
 
@@ -37,7 +37,8 @@ def written_labels(
         if template and (outside := [kind for kind in template.kinds if kind not in written.labels]):
             raise DataError(
                 f"{template.path}: has the label {listed(outside)}, which is none of {listed(written.labels)} "
-                f"(--labels {wanted}); give the contest's labels in the order of {listed(names)}: --labels A,B,…"
+                f"(--labels {wanted}); give the contest's labels in the order of {listed_to_answer(names)}: "
+                "--labels A,B,…"
             )
         return written
     if template is None:
@@ -56,15 +57,15 @@ def _wanted(names: Sequence[str], codes: Sequence[str], wanted: str) -> Written:
             return Written(tuple(names if wanted == "names" else codes), f"the {wanted} of the training data")
         if wanted == "codes" and not any(map(is_whole, codes)):
             raise DataError(
-                f"--labels codes: the training data has no codes, only names ({listed(names)}); leave --labels out, or "
-                "give the contest's labels in this order: --labels A,B,…"
+                f"--labels codes: the training data has no codes, only names ({listed_to_answer(names)}); leave "
+                "--labels out, or give the contest's labels in this order: --labels A,B,…"
             )
         return Written(tuple(codes), "as in the training data")
     labels = tuple(label.strip() for label in wanted.split(","))
     if len(labels) != len(names) or len(set(labels)) != len(labels) or not all(labels):
         raise DataError(
-            f"--labels {wanted}: must be names, codes, or a label for each of {listed(names)}, in this order, with "
-            "commas between"
+            f"--labels {wanted}: must be names, codes, or a label for each of {listed_to_answer(names)}, in this "
+            "order, with commas between"
         )
     return Written(labels, "as --labels says")
 
@@ -85,11 +86,11 @@ def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submi
     if fitting:
         raise DataError(
             f"{has}, which does not tell how labels are written ({listed(codes)} in the training data); say it by "
-            "--labels codes, --labels names, or in the order of classes: --labels A,B,…"
+            f"--labels codes, --labels names, or in the order of {listed_to_answer(names)}: --labels A,B,…"
         )
     raise DataError(
         f"{template.path}: has the label {listed(template.kinds)}, the training data {listed(codes)}"
         + ("" if names == codes else f" for {listed(names)}")
         + ("; one counts from 0 and the other from 1" if other is not None and kinds <= set(other) else "")
-        + f"; give the contest's labels in the order of {listed(names)}: --labels A,B,…"
+        + f"; give the contest's labels in the order of {listed_to_answer(names)}: --labels A,B,…"
     )
