@@ -154,6 +154,8 @@ def test_text_of_a_row_leaves_out_missing_and_empty_cells() -> None:
 def test_text_of_a_row_refuses_a_missing_column() -> None:
     with pytest.raises(DataError, match="no column 'body'; the columns are 'a'"):
         text_of({"a": "one"}, ("body",))
+    with pytest.raises(DataError, match=r"no column 'body'; the row is empty$"):
+        text_of({}, ("body",))
 
 
 @pytest.mark.parametrize("cell", [3, 1.5, ["a"], {"a": "b"}, True])

@@ -433,3 +433,13 @@ def test_standard_input_is_read_as_files_are(
     packed = compress(suffix, content) if suffix else content
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed)))
     assert list(_rows("-")) == ROWS
+
+
+def test_standard_input_may_begin_with_a_frame_that_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("zstandard")
+    passed_over = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"size"  # as pzstd writes it
+    packed = passed_over + compress(".zst", Path(_as_csv(tmp_path)).read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(packed)))
+    assert list(_rows("-")) == ROWS

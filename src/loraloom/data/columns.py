@@ -197,7 +197,8 @@ def text_of(row: Row, text_column: tuple[str, ...]) -> str:
     cells = []
     for column in text_column:
         if column not in row:
-            raise DataError(f"there is no column {column!r}; the columns are {_quoted(list(row))}")
+            others = f"the columns are {_quoted(list(row))}" if row else "the row is empty"
+            raise DataError(f"there is no column {column!r}; {others}")
         cells.append(without_nan(row[column]))
         if problem := _problem(cells[-1]):
             raise DataError(f"column {column!r} {problem}")

@@ -32,7 +32,13 @@ _KINDS: dict[str, Kind] = {
     ".parquet": "parquet",
 }
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
-_MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
+_MAGIC = {
+    b"\x1f\x8b": ".gz",
+    b"BZh": ".bz2",
+    b"\xfd7zXZ\0": ".xz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"\x50\x2a\x4d\x18": ".zst",  # pzstd's, which begins with a frame that is passed over
+}
 LONGEST_MAGIC = 6
 _PICKLES = {".pkl", ".pickle"}
 _UNSAFE = {".pt", ".pth", ".bin", ".joblib", ".npy", ".npz"}
