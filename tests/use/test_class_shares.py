@@ -132,6 +132,13 @@ def test_all_else_is_no_shares(given: Any, said: str) -> None:
         asked_shares(given, LABELS)
 
 
+def test_who_is_to_give_each_label_its_share_sees_all_labels() -> None:
+    labels = [f"label {number}" for number in range(9)]
+    for given in ("label=1", "label 0=1"):
+        with pytest.raises(OptionError, match="'label 7', 'label 8'"):
+            asked_shares([given], labels)
+
+
 def test_an_adapter_expects_the_mean_of_its_probabilities_at_its_temperature(skewed: Path) -> None:
     predicted, fitted = read_predicted(skewed, 3), fitted_temperature(skewed, read_record(skewed))
     assert predicted is not None
