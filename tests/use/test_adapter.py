@@ -60,6 +60,17 @@ def test_texts_longer_than_the_backbone_reads_are_refused_at_once(copy: Path) ->
         loraloom.load(copy)
 
 
+def test_a_frame_or_a_mapping_is_not_taken_for_the_names_of_its_columns(best: Path) -> None:
+    named = {"text": ["soup", "cat"]}
+    frame: Any = pytest.importorskip("pandas").DataFrame(named)
+    classifier = loraloom.load(best)
+    for ask in (classifier.predict, lambda texts: next(classifier.stream(texts))):
+        for asked in (frame, named):
+            with pytest.raises(TypeError, match="of a frame, give one column"):
+                ask(asked)
+    assert classifier.predict(frame["text"]) == classifier.predict(["soup", "cat"])
+
+
 def test_one_text_instead_of_a_list_is_refused(best: Path) -> None:
     with pytest.raises(TypeError, match="a list of texts"):
         loraloom.load(best).predict("a text")

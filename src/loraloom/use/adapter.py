@@ -162,8 +162,8 @@ class Classifier:
             DataError: a text holds what no tokenizer reads.
             AdapterError: a logit is not finite.
         """
-        if isinstance(texts, str):
-            raise TypeError("texts must be a list of texts, or an iterator of them")
+        if _is_no_list(texts):
+            raise TypeError("texts must be a list of texts, or an iterator of them; of a frame, give one column")
         waiting = iter(texts)
         while window := list(islice(waiting, WINDOW)):
             for probabilities in self.predict_proba(window):
@@ -178,8 +178,9 @@ class Classifier:
             DataError: a text holds what no tokenizer reads.
             AdapterError: a logit is not finite.
         """
-        if isinstance(texts, str) or not hasattr(texts, "__len__") or not all(isinstance(text, str) for text in texts):
-            raise TypeError("texts must be a list of texts")
+        listed = not _is_no_list(texts) and hasattr(texts, "__len__")
+        if not listed or not all(isinstance(text, str) for text in texts):
+            raise TypeError("texts must be a list of texts; of a frame, give one column")
         if (broken := next(filterfalse(is_utf8, texts), None)) is not None:
             raise DataError(f"text {broken[:40]!a}: holds half of a surrogate pair, which is no character of a text")
         return self.logits_of(self.encoded(texts))
@@ -219,6 +220,11 @@ class Classifier:
             return logits
         assert encoded.by_tfidf is not None
         return blended(logits, encoded.by_tfidf)
+
+
+def _is_no_list(texts: Any) -> bool:
+    """Whether it is one text, or would be read as the names of a frame's columns, or as a mapping's keys."""
+    return isinstance(texts, str | Mapping) or hasattr(texts, "columns")
 
 
 def refuse_unreadable(unreadable: Mapping[int, str], texts: int) -> None:
