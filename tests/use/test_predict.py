@@ -481,17 +481,22 @@ def test_a_folder_whose_rows_change_while_it_is_read_is_given_up(one: Ensemble, 
     assert not out.exists()
 
 
-@pytest.mark.parametrize("seconds", [0.0, 60.0])
+@pytest.mark.parametrize(("seconds", "then"), [(0.0, 0.0), (60.0, 60.0), (0.0, 60.0)])
 def test_what_was_read_after_the_input_was_changed_is_in_no_part(
-    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_windows: None, seconds: float
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_windows: None, seconds: float, then: float
 ) -> None:
     """Neither in one that is closed on the way, which a kill leaves, nor in the one that a signal closes."""
     monkeypatch.setattr("loraloom.use.parts.SECONDS", seconds)
     source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
     was = source.read_bytes()
     run(one, source, tmp_path / "whole.csv")
+
+    def change() -> None:
+        monkeypatch.setattr("loraloom.use.parts.SECONDS", then)
+        write_rows(source, 40)
+
     with pytest.raises(DataError, match="was changed while it was read"):
-        run(one, source, out, Changing(lambda: write_rows(source, 40), end_after=3))
+        run(one, source, out, Changing(change, end_after=3))
     assert not parts_folder(out).exists()
     source.write_bytes(was)
     heard = Heard()
