@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from loraloom.recipe import Recipe, read_recipe
+from loraloom.search import listing as listings
 from loraloom.search.clock import Clock
 from loraloom.search.listing import Listing
 from loraloom.search.pace import Pace
@@ -23,6 +24,31 @@ def _listing(recipe: Recipe, pace: Pace, rows: tuple[int | None, int | None] = (
 def test_random_tries_20_configurations_by_default() -> None:
     recipe = read_recipe({"lora": {"r": {"min": 1, "max": 99}}, "search": {"sampler": "random", "seeds": 2}})
     assert _listing(recipe, Pace()).configurations == 20
+
+
+@pytest.mark.parametrize(
+    ("search", "seconds", "ranks", "most", "listed"),
+    [
+        ({"sampler": "random"}, None, 30, 20, 0),
+        ({"sampler": "random", "n_trials": 25}, None, 30, 25, 0),
+        ({"sampler": "random"}, 600, 30, 30, 0),
+        ({"sampler": "random"}, 600, 31, None, 0),
+        ({"sampler": "grid"}, None, 30, 30, 30),
+        ({"sampler": "grid"}, 600, 31, 31, 0),
+    ],
+)
+def test_lists_have_an_end_where_they_are_few_and_grids_always(
+    monkeypatch: pytest.MonkeyPatch,
+    search: dict[str, Any],
+    seconds: float | None,
+    ranks: int,
+    most: int | None,
+    listed: int,
+) -> None:
+    monkeypatch.setattr(listings, "MOST_COUNTED", 30)
+    recipe = read_recipe({"lora": {"r": list(range(1, ranks + 1))}, "search": search})
+    listing = _listing(recipe, Pace(clock=Clock(seconds, lambda: 0.0)), (440, 49))
+    assert (listing.configurations, len(listing.every)) == (most, listed)
 
 
 def test_of_lengths_that_are_left_out_no_preset_goes_with_them() -> None:
@@ -44,4 +70,5 @@ def test_by_few_held_out_rows_nothing_but_what_leads_is_tried(
     listing = _listing(recipe, Pace(clock=Clock(600, lambda: 0.0)), (440, held_out))
     assert listing.configurations == most
     assert listing.leads_alone == (most == 2)
+    assert {one.head.pooling for one in listing.leading} == {"mean"}  # the training rows are few too
     assert _listing(recipe, Pace(), (440, held_out)).leads_alone is False

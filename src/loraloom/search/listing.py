@@ -17,7 +17,6 @@ from loraloom.recipe import Choices, Configuration, Recipe
 from loraloom.search.pace import Pace
 from loraloom.search.points import ledger_params, point_key, point_of
 from loraloom.search.presets import leading, preset_points
-from loraloom.search.space import without_longer
 from loraloom.search.tried import Tried
 
 DEFAULT_TRIALS = 20
@@ -89,17 +88,15 @@ class Listing:
         These are counted in all its passes. A grid stays.
         """
         if self._recipe.search.sampler == "auto":
-            within, longest = self._recipe, self._pace.longest
-            if longest is not None:
-                within = without_longer(within, longest)
-                self._count(within)
-            presets = preset_points(within, self.why_not, rows=self._rows, seen=seen)
+            if self._pace.longest is not None:
+                self._count()
+            presets = preset_points(self._recipe, self.why_not, rows=self._rows, seen=seen)
             self.leading = tuple(map(self._recipe.configuration, presets[: leading(presets)]))
             self.keys = self._keys(presets)
 
     def _list(self) -> None:
         if self.samples:
-            self._count(self._recipe)
+            self._count()
             self.foresee(0.0)
         else:
             self._list_grid()
@@ -114,8 +111,8 @@ class Listing:
         if self._pace.limited:
             self.keys = _shuffled(self.keys, recipe.train.seed)
 
-    def _count(self, recipe: Recipe) -> None:
-        spanned = _spanned(recipe, self.why_not)
+    def _count(self) -> None:
+        spanned = _spanned(self._recipe, self.why_not)
         self._spanned = None if spanned is None else spanned + self._tried_and_left_out()
 
     def _tried_and_left_out(self) -> int:
