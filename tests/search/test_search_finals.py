@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from loraloom.recipe import Configuration, Recipe, read_recipe
+from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured
 from loraloom.search.finals import Finals, promotion
@@ -132,16 +133,28 @@ def test_time_is_kept_for_all_seeds_of_finalists_that_are_yet_to_be_found(found:
     assert finals.missing.seconds == pytest.approx(3 * 2 * one)
 
 
-def test_time_left_over_goes_to_seeds_of_the_two_that_lead_then_of_all_finalists_then_to_further_ones() -> None:
+def _left_over(plan: Plan, rows: dict[int | None, list[int]]) -> list[tuple[int, int]]:
+    """Configurations and seeds that time left over goes to."""
     pace, ledger = _pace(10_000), InMemoryLedger()
-    _tried(pace, ledger, {3_000: [1, 2, 3, 4, 5], None: [5, 4, 3]})
+    pace.plan = plan
+    _tried(pace, ledger, rows)
     got = []
     for _ in range(8):
         wanted = Finals(pace, _tried(pace, ledger, {}), _same).more()
         if wanted is not None:
             got.append((json.loads(wanted.key)["number"], wanted.seed_index))
             ledger.ask({}, json.loads(wanted.key), seed_index=wanted.seed_index, rows=None)
+    return got
+
+
+def test_time_left_over_goes_to_seeds_of_the_two_that_lead_then_of_all_finalists_then_to_further_ones() -> None:
+    got = _left_over(Plan(RUNGS, 3), {3_000: [1, 2, 3, 4, 5], None: [5, 4, 3]})
     assert got == [(5, 1), (4, 1), (5, 2), (4, 2), (3, 1), (3, 2), (2, 0), (1, 0)]
+
+
+def test_time_left_over_goes_to_all_seeds_of_a_single_finalist_before_any_other() -> None:
+    got = _left_over(Plan(RUNGS, 1, MORE_SEEDS + 1), {3_000: [4, 5], None: [5]})
+    assert got == [(5, 1), (5, 2), (5, 3), (4, 0), (4, 1), (4, 2), (4, 3)]
 
 
 def test_time_left_over_is_not_for_a_worse_one_that_merely_takes_less() -> None:

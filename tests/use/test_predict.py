@@ -505,6 +505,22 @@ def test_what_was_read_after_the_input_was_changed_is_in_no_part(
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+def test_a_part_is_closed_when_so_much_of_the_input_is_in_it(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_windows: None
+) -> None:
+    monkeypatch.setattr("loraloom.use.parts.SECONDS", 60.0)
+    monkeypatch.setattr("loraloom.use.parts.BYTES", 40)  # windows have 28 characters
+    source, out, closed = tmp_path / "in.csv", tmp_path / "out.csv", list[int]()
+    source.write_text("text\n" + 16 * "the cat\n")
+
+    class Counting(Heard):
+        def done(self, rows: int, share: float | None) -> None:
+            closed.append(len(list(parts_folder(out).glob("*.csv"))))
+
+    run(one, source, out, Counting())
+    assert closed == [0, 1, 1, 2]
+
+
 @pytest.mark.usefixtures("small_windows")
 def test_what_is_no_row_may_come_and_go_in_a_folder_that_is_read(one: Ensemble, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out.csv"
