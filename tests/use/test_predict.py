@@ -538,13 +538,14 @@ def test_what_is_no_row_may_come_and_go_in_a_folder_that_is_read(one: Ensemble, 
 
 
 @pytest.mark.usefixtures("small_windows")
-def test_a_damaged_part_is_predicted_again(one: Ensemble, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_damaged_part_is_predicted_again(one: Ensemble, tmp_path: Path, *, lost: bool) -> None:
     source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
     run(one, source, tmp_path / "whole.csv")
     with pytest.raises(KeyboardInterrupt):
         run(one, source, out, Heard(4))
     part = sorted(parts_folder(out).glob("*.csv"))[1]
-    part.write_bytes(part.read_bytes().replace(b"0", b"1", 1))
+    part.unlink() if lost else part.write_bytes(part.read_bytes().replace(b"0", b"1", 1))
     heard = Heard()
     run(one, source, out, heard)
     assert heard.notes == [f"{out}: goes on after row 4"]
