@@ -61,7 +61,7 @@ def test_texts_longer_than_the_backbone_reads_are_refused_at_once(copy: Path) ->
 
 
 def test_a_frame_or_a_mapping_is_not_taken_for_the_names_of_its_columns(best: Path) -> None:
-    named = {"text": ["soup", "cat"]}
+    named: Any = {"text": ["soup", "cat"]}
     frame: Any = pytest.importorskip("pandas").DataFrame(named)
     classifier = loraloom.load(best)
     for ask in (classifier.predict, lambda texts: next(classifier.stream(texts))):
