@@ -1,0 +1,75 @@
+"""What the study of blends keeps of a draw, and what the docs say of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loraloom.data.text_data import Split
+from study import blends
+from study.blends import CASES, METHODS, RESULT, Draw, lines, measure
+from study.draws import Case, key_of, read_kept
+from study.sets import Rows
+from tests.conftest import WORDS, make_recipe, make_rows
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_a_draw_is_asked_for_rows_that_it_was_not_trained_on_in_all_ways(
+    tiny_model: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = sorted(WORDS)
+    made = make_rows(600, seed=1)
+    split = Split(tuple(text for text, _ in made), np.array([labels.index(label) for _, label in made]))
+
+    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
+        del case, rows
+        recipe = make_recipe(tiny_model, rows_file)
+        del recipe["data"]["train_file"]
+        recipe["train"] = {**recipe["train"], "seed": seed}
+        return recipe
+
+    monkeypatch.setattr(blends, "load", lambda name: Rows(name, tuple(labels), split, {}, 0))
+    monkeypatch.setattr(blends, "recipe_of", recipe_of)
+    monkeypatch.setattr(blends, "TESTED", 30)
+    draw = measure(Case("made", 200, 1, 1), 0)
+    assert 100 < draw.rows < 200
+    assert set(draw.accuracies) == set(METHODS)
+    assert all(0 <= one <= 100 for one in draw.accuracies.values())
+    assert draw.accuracies["TF-IDF"] > 95  # a word tells these classes, and it read the rows in the labels' order
+    assert draw.accuracies["adapter"] < draw.accuracies["fitted"] <= 100
+
+
+def test_gains_are_over_the_adapter_and_apart_for_sets_that_are_held_out() -> None:
+    def found(case: Case, blend: float) -> dict[str, Any]:
+        accuracies = dict(zip(METHODS, (90.0, 80.0, blend, 91.0, 89.0, 90.5, 90.2), strict=True))
+        return {key_of(case, seed): asdict(Draw(seed, 800, accuracies)) | {"machine": {}} for seed in (0, 1)}
+
+    chosen, held = (next(case for case in CASES if case.name == name) for name in ("sst2", "r8"))
+    said = "\n".join(lines({"draws": found(chosen, 90.4) | found(held, 91.4)}))
+    assert "| sst2 | 800 | 2 | 90.0 | 80.0 | 90.4 | 91.0 | 89.0 | 90.5 | 90.2 |" in said
+    assert "| r8, held out | 800 | 2 | 90.0 | 80.0 | 91.4 |" in said
+    assert "blend − adapter: +0.40 points" in said
+    assert "blend − adapter, held out: +1.40 points" in said
+    assert "a half − adapter: -1.00 points" in said
+
+
+def test_what_the_docs_say_of_blends_is_what_was_measured() -> None:
+    text = " ".join((DOCS / "predict.md").read_text(encoding="utf-8").split())
+    said = list(lines(read_kept(RESULT)))
+    table = next(one for one in said if one.startswith("| set"))
+    for line in table.splitlines()[2:]:
+        name, rows, _, adapter, tfidf, blend, *_ = (cell.strip() for cell in line.strip("|").split("|"))
+        assert f"| {name} | {rows} | {adapter} | {tfidf} | {blend} |" in text
+    for what in ("blend − adapter", "blend − adapter, held out"):
+        (gain,) = (one for one in said if one.startswith(f"\n{what}:"))
+        figures = re.search(r": (\S+) points, 95 % interval (\S+) to (\S+), (\d+) draws", gain)
+        assert figures
+        points, low, high = (f"{float(one):+.2f}".replace("-", "−") for one in figures.groups()[:3])
+        assert f"{points} points ({low} to {high}" in text
+        assert f"{figures[4]} draws" in text
