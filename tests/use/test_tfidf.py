@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import TfidfVectorizer, strip_accents_unicode
 from sklearn.linear_model import LogisticRegression
 
 from loraloom.errors import AdapterError, UnblendableError
 from loraloom.metrics import softmax
 from loraloom.use import tfidf
-from loraloom.use.tfidf import PART, Tfidf, blended, fit, read
+from loraloom.use.tfidf import PART, Tfidf, _without_accents, blended, fit, read
 from tests.conftest import WORDS, make_rows
 
 
@@ -67,9 +71,33 @@ def test_long_words_and_rare_ones_beyond_the_most_are_left_out(monkeypatch: pyte
     assert len(fit(texts, labels, 2).terms) <= 5
 
 
+def test_of_no_texts_it_says_nothing(folder: Path) -> None:
+    assert read(folder, 3).log_probabilities([]).shape == (0, 3)
+
+
+@given(st.text(st.characters(codec="utf-8")))
+@example("İ ΑΣ Ǖber ™ 각 \u0f73\u0f73 e\u0323\u0301")
+def test_accents_are_left_out_as_scikit_learn_does(text: str) -> None:
+    assert _without_accents(text) == strip_accents_unicode(text)
+
+
+def test_a_row_of_accents_is_read_sign_by_sign(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python orders a row of accents in time that grows by its square, in which a server answers nobody."""
+    normalize, read_at_once = unicodedata.normalize, []
+
+    def noted(form: Any, text: str) -> str:
+        read_at_once.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr(unicodedata, "normalize", noted)
+    read(folder, 3).log_probabilities(["\u0f77" + 100 * "\u0f73" + "ỡ"])
+    assert set(read_at_once) <= {1}
+
+
 def test_rows_without_words_or_without_a_class_are_refused() -> None:
-    with pytest.raises(UnblendableError, match="no training text holds a word of two letters"):
-        fit(["?", "a b"], np.array([0, 1]), 2)
+    for texts in (["?", "a b"], [80 * "x", 40 * "中文"]):
+        with pytest.raises(UnblendableError, match="no training text holds a word of 2 to 64 letters"):
+            fit(texts, np.array([0, 1]), 2)
     with pytest.raises(UnblendableError, match="a class has no training row"):
         fit(*rows_of(2), 3)
 

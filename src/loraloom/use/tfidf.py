@@ -12,8 +12,10 @@ rows are likeliest are not better: few rows can't tell them.
 from __future__ import annotations
 
 import json
+import unicodedata
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,8 @@ class Tfidf:
 
     def log_probabilities(self, texts: Sequence[str]) -> Floats:
         """Natural logarithms (N, C) of the classes' probabilities; a text of no known term has what its bias says."""
+        if not len(texts):  # which scikit-learn refuses
+            return np.zeros((0, len(self._bias)), dtype=np.float32)
         features = self._weigher.transform(self._counter.transform(texts), copy=False)
         return np.asarray(log_softmax(features @ self._weights + self._bias, axis=1), dtype=np.float32)
 
@@ -87,7 +91,7 @@ def fit(texts: Sequence[str], labels: NDArray[np.int64], classes: int) -> Tfidf:
     """Fits it to N texts and their `labels` (N,), each of 0 to `classes` - 1.
 
     Raises:
-        UnblendableError: the texts hold no word of two letters, or a class has none of them.
+        UnblendableError: the texts hold no word that is to be counted, or a class has none of them.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.feature_extraction.text import TfidfTransformer
@@ -96,12 +100,15 @@ def fit(texts: Sequence[str], labels: NDArray[np.int64], classes: int) -> Tfidf:
     if len(np.unique(labels)) < classes:
         raise UnblendableError("a class has no training row, of which TF-IDF could learn nothing")
     counter = _counter(max_features=max(1, min(MOST_TERMS, MOST_WEIGHTS // classes)))
+    none = UnblendableError(f"no training text holds a word of 2 to {LONGEST_TERM} letters, which TF-IDF goes by")
     try:
         counts = counter.fit_transform(texts)
     except ValueError:  # an empty vocabulary
-        raise UnblendableError("no training text holds a word of two letters, which TF-IDF goes by") from None
+        raise none from None
     terms = counter.get_feature_names_out()
     short = np.array([len(term) <= LONGEST_TERM for term in terms])
+    if not short.any():
+        raise none
     weigher = TfidfTransformer(sublinear_tf=True)
     features = weigher.fit_transform(counts[:, short])
     with warnings.catch_warnings():
@@ -162,4 +169,14 @@ def _counter(**options: Any) -> Any:
     """Counts words of two letters and more, and pairs of neighbours."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    return CountVectorizer(ngram_range=(1, 2), strip_accents="unicode", **options)
+    return CountVectorizer(ngram_range=(1, 2), strip_accents=_without_accents, **options)
+
+
+def _without_accents(text: str) -> str:
+    """What scikit-learn's "unicode" gives, whose time grows by the square of a text's accents in a row."""
+    return text if text.isascii() else "".join(map(_without_accent, text))
+
+
+@cache
+def _without_accent(character: str) -> str:
+    return "".join(part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part))
