@@ -207,6 +207,18 @@ def test_the_command_prints_all_three_on_the_same_rows(commands: Commands, blend
     assert found == loraloom.load(blended / "blend").predict(TEXTS[:2])
 
 
+def test_it_learns_of_the_rows_that_the_recipe_lets_be_learnt_of(
+    tiny_model: Path, rows_file: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    loraloom.search(make_recipe(tiny_model, rows_file), run, overrides=["data.max_train_samples=30"], report=False)
+    assert blending.blend(run).train_rows == 30
+
+
+def test_of_no_texts_it_answers_nothing(run_blended: Path) -> None:
+    assert loraloom.load(run_blended / "blend").predict([]) == []
+
+
 def test_of_very_many_rows_a_part_is_read(blended: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blending, "MOST_ROWS", 40)
     assert blending.blend(blended).train_rows == 40

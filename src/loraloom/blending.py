@@ -93,7 +93,8 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
             place = prepare_again(run, watcher, in_memory, command_on("blend", run.path, run.recipe))
             data, asked = place.data, place.rows(winner.configuration, noted=False)
             validation = asked.data.validation
-            train = part_of(data.train, MOST_ROWS, run.recipe.train.seed)
+            most = run.recipe.configuration(winner.point).data.max_train_samples  # the winner's own has its rung's rows
+            train = part_of(data.train, min(most or MOST_ROWS, MOST_ROWS), run.recipe.train.seed)
             watcher.note(f"fitting TF-IDF to {plural(len(train), 'training row')}")
             tfidf = fit(train.texts, train.labels, len(data.labels))
             with replacing_folder(run.path / BLEND) as new, system_errors_of(run.path / BLEND):
