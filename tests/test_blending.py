@@ -23,7 +23,7 @@ from loraloom.report.markdown import markdown
 from loraloom.report.page import page
 from loraloom.report.reading import read_run
 from loraloom.report.rounding import rounded, rounded_span
-from loraloom.study.durable import write_manifest
+from loraloom.study.durable import write_manifest, write_text
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.record import read_record
 from loraloom.study.run import Run
@@ -252,8 +252,12 @@ def test_the_report_says_how_tfidf_and_the_blend_stand_to_the_winner(blended: Pa
 
 def test_the_report_advises_it_once(blended: Path) -> None:
     assert not any("blend" in step.command for step in findings(read_run(blended)).next_steps)
-    shutil.rmtree(blended / "blend")
-    assert findings(read_run(blended)).next_steps[-1].command == f"loraloom blend {blended}"
+    record = read_record(blended / "blend")
+    write_text(blended / "blend" / "trial.json", record.model_copy(update={"number": 99}).model_dump_json())
+    write_manifest(blended / "blend")
+    for _ in ("of an earlier winner", "not there"):
+        assert findings(read_run(blended)).next_steps[-1].command == f"loraloom blend {blended}"
+        shutil.rmtree(blended / "blend", ignore_errors=True)
 
 
 def test_the_report_says_nothing_of_a_blend_of_another_winner_and_names_what_it_can_not_read(blended: Path) -> None:

@@ -12,7 +12,7 @@ from huggingface_hub.repocard import metadata_load
 
 from loraloom.report.model_card import model_card
 from loraloom.report.wording import clean
-from loraloom.study.record import TrialRecord
+from loraloom.study.record import BLENDED, TrialRecord
 from tests.report.report_runs import (
     LABELS,
     PROVENANCE,
@@ -45,6 +45,9 @@ def test_what_the_winner_was_chosen_by_is_named(tmp_path: Path) -> None:
     assert "chosen by its validation accuracy" in model_card(*run_of(tmp_path / "one"))
     by_f1 = model_card(*run_of(tmp_path / "two", search={"metric": "macro_f1"}))
     assert "chosen by its validation macro-F1" in by_f1
+    run, record = run_of(tmp_path / "three")
+    of_blend = model_card(run, record.model_copy(update={"marks": (BLENDED,)}))
+    assert "The adapter in it was chosen by its validation accuracy, which flatters it there" in of_blend
 
 
 def test_a_single_trial_is_not_said_to_be_chosen(tmp_path: Path) -> None:

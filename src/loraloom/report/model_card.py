@@ -300,7 +300,8 @@ def _measured(subject: _Subject) -> Iterator[str]:
     head = ("Split", "Rows", "Accuracy", "95 % interval (Wilson)", "Macro-F1", "Loss")
     yield table(head, rows, numbers=range(1, 6))
     if subject.chosen:
-        what = "The trials that it is the mean of were" if subject.record.is_soup else "It was"
+        it = "the adapter in it" if subject.record.is_blend else "it"
+        what = f"The trials that {it} is the mean of were" if subject.record.is_soup else f"{it.capitalize()} was"
         whose = "their" if subject.record.is_soup else "its"
         flattered = f"{what} chosen by {whose} validation {subject.metric}, which flatters it there"
         tested = "; the test rows had no part in the choice" if result.test else ""

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from loraloom.errors import RunError
 from loraloom.recipe import Choices
 from loraloom.report.answer import Answer
 from loraloom.report.effects.advice import Advice
@@ -22,7 +23,7 @@ from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
 from loraloom.study.durable import is_whole
 from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
-from loraloom.study.record import TrialRecord
+from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import BLEND
 from loraloom.wording import plural
 
@@ -123,12 +124,21 @@ def _effects(to_tell: Advice | None) -> Iterator[Step]:
 
 
 def _blend(run: RunRead, best: Best) -> Iterator[Step]:
-    if best.predictions and not is_whole(run.path / BLEND):
+    if best.predictions and not _is_blended(run, best.record):
         yield Step(
             "The figure to beat: what TF-IDF alone has on these test rows, and what it brings as a part of the "
             "answers, which counts in no cap. It takes seconds, and nothing is trained of the adapter.",
             command_on("blend", run.place, run.recipe),
         )
+
+
+def _is_blended(run: RunRead, winner: TrialRecord) -> bool:
+    """Whether RUN/blend is of this winner, not of an earlier one; of one that can't be read the report says so."""
+    folder = run.path / BLEND
+    try:
+        return is_whole(folder) and read_record(folder).called == winner.called
+    except RunError:
+        return True
 
 
 def _search(run: RunRead, name: str, setting: str) -> str:
