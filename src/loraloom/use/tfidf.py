@@ -15,7 +15,7 @@ import json
 import unicodedata
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,6 @@ def _without_accents(text: str) -> str:
     return text if text.isascii() else "".join(map(_without_accent, text))
 
 
-@cache
+@lru_cache(maxsize=2**16)
 def _without_accent(character: str) -> str:
     return "".join(part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part))
