@@ -131,9 +131,9 @@ def test_the_winner_and_the_runs_answer_stay_as_they_were(blended: Path) -> None
 
 def test_its_card_says_what_no_cap_counts_and_what_peft_has(run_blended: Path) -> None:
     card = loraloom.load(run_blended / "blend").card
-    count = read(run_blended / "blend", 3).parameters
+    count, rows = read(run_blended / "blend", 3).parameters, read_record(run_blended / "best").train_rows
     assert "with TF-IDF's scores blended in" in card
-    assert f"Its {count:,} weights are not among the trainable parameters above" in card
+    assert f"of {rows} training rows. Its {count:,} weights are not among the trainable parameters above" in card
     assert "has the adapter alone" in card
 
 

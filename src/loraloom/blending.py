@@ -110,7 +110,7 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
                     RECORD: record.model_dump_json(indent=2) + "\n",
                     TEST_PREDICTIONS: predictions,
                     BY_TFIDF: json.dumps(by_tfidf[1].argmax(axis=1).tolist()),
-                    CARD: model_card(run.path, record, _form(tfidf)),
+                    CARD: model_card(run.path, record, _form(tfidf, len(train))),
                 }.items():
                     write_text(new / name, text)
             apart = Result(validation=_scored(validation, by_tfidf[0]), test=_scored(data.test, by_tfidf[1]))
@@ -147,13 +147,13 @@ def _gain(run: Run, test: Split, predictions: str) -> Gain | None:
     return Gain(float(after.mean() - before.mean()), paired_bootstrap(after, before), mcnemar(after, before))
 
 
-def _form(tfidf: Tfidf) -> Form:
+def _form(tfidf: Tfidf, train_rows: int) -> Form:
     """What its card says that an adapter's does not."""
     return Form(
         opening="A LoRA adapter and its head, with TF-IDF's scores blended in, which sort texts into",
         limits=(
             f"One part in three of its answers is TF-IDF's, a linear classifier's of {len(tfidf.terms):,} words and "
-            f"pairs of words. Its {tfidf.parameters:,} weights are not among the trainable parameters above: no cap "
-            "counts them.",
+            f"pairs of words of {plural(train_rows, 'training row')}. Its {tfidf.parameters:,} weights are not among "
+            "the trainable parameters above: no cap counts them.",
         ),
     )
