@@ -33,15 +33,13 @@ from loraloom.metrics import Floats, log_loss, softmax
 from loraloom.report.markdown.text import table
 from loraloom.study.evidence import read_predicted, read_rows
 from loraloom.use.tfidf import PART
-from study.draws import Case, draws_of, gain_in_words, named, recipe_of, run_draws
+from study.draws import Case, drawn_and_asked, draws_of, gain_in_words, named, recipe_of, run_draws
 from study.robustness.rows import Labels
 from study.sets import SETS, load
 
 RESULT = Path(__file__).parent / "results" / "blends.json"
-ASKED = 2_000
-"""Rows that are asked for, at most."""
 TESTED = 100
-"""Of them, by the run, which has to test its winner."""
+"""Of the rows that are asked for, by the run, which has to test its winner."""
 CASES = (
     Case("agnews", 200, 12, 2),
     Case("agnews", 2_000, 3, 2),
@@ -80,9 +78,7 @@ def measure(case: Case, seed: int) -> Draw:
     """
     rows = load(case.name)
     labels = rows.train.labels
-    drawn = part_rows(labels, case.rows or len(labels), seed)
-    others = np.setdiff1d(np.arange(len(labels)), drawn)
-    asked = others[part_rows(labels[others], min(ASKED, len(others)), seed)]
+    drawn, asked = drawn_and_asked(case, labels, seed)
     texts = rows.train.take(asked).texts
     train, test = (
         named(rows.train.take(some), rows.labels) for some in (drawn, asked[part_rows(labels[asked], TESTED, seed)])

@@ -14,8 +14,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loraloom.data import Split
-from loraloom.data.sampling import part_of
+from loraloom.data.sampling import part_of, part_rows
 from loraloom.metrics import mean_interval
 from loraloom.study.durable import write_json
 from study.arguments import run
@@ -23,6 +26,8 @@ from study.machine import described
 from study.sets import load
 
 TEST_ROWS = 2_000
+ASKED = 2_000
+"""Rows outside a draw that its adapter is asked for, at most."""
 FEW = 500
 """Below so many rows the preset pools by the mean, and warms up in a tenth as many steps (`search/presets.py`)."""
 
@@ -114,6 +119,13 @@ def gain_in_words(what: str, points: Sequence[float]) -> Iterator[str]:
     if interval is not None:
         span = f"95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}"
         yield f"\n{what}: {fmean(points):+.2f} points, {span}, {len(points)} draws."
+
+
+def drawn_and_asked(case: Case, labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of a draw's rows, of a set's training rows with these `labels`, and of others that are asked for."""
+    drawn = part_rows(labels, case.rows or len(labels), seed)
+    others = np.setdiff1d(np.arange(len(labels)), drawn)
+    return drawn, others[part_rows(labels[others], min(ASKED, len(others)), seed)]
 
 
 def splits_of(case: Case, seed: int) -> dict[str, Any]:

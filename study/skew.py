@@ -34,15 +34,13 @@ from loraloom.metrics import Floats
 from loraloom.report.markdown.text import table
 from loraloom.use.class_shares import expected_shares
 from loraloom.use.ensemble import load_ensemble
-from study.draws import Case, draws_of, gain_in_words, named, recipe_of, run_draws
+from study.draws import Case, drawn_and_asked, draws_of, gain_in_words, named, recipe_of, run_draws
 from study.robustness.rows import Labels, skewed
 from study.sets import load
 
 RESULT = Path(__file__).parent / "results" / "skew.json"
-ASKED = 2_000
-"""Rows that are asked for, at most."""
 TESTED = 100
-"""Of them, by the run, which has to test its winner."""
+"""Of the rows that are asked for, by the run, which has to test its winner."""
 ROUNDS = 500
 """Of an estimate of shares, which ends before where it stands still."""
 
@@ -88,9 +86,7 @@ def measure(case: Skew, seed: int) -> Draw:
     """
     rows = load(case.name)
     labels, classes = rows.train.labels, len(rows.labels)
-    drawn = part_rows(labels, case.rows or len(labels), seed)
-    others = np.setdiff1d(np.arange(len(labels)), drawn)
-    asked = others[part_rows(labels[others], min(ASKED, len(others)), seed)]
+    drawn, asked = drawn_and_asked(case, labels, seed)
     trained = drawn[skewed(labels[drawn], case.ratio, classes, seed)]
     recipe = recipe_of(case, len(trained), seed)
     texts = rows.train.take(asked).texts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,19 @@ import pytest
 
 from study.draws import Case
 from tests.conftest import make_recipe, make_rows
+
+
+def made_recipe_of(tiny_model: Path, rows_file: Path) -> Callable[[Case, int, int], dict[str, Any]]:
+    """`study.draws.recipe_of` of the tiny model, for any draw."""
+
+    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
+        del case, rows
+        recipe = make_recipe(tiny_model, rows_file)
+        del recipe["data"]["train_file"]
+        recipe["train"] = {**recipe["train"], "seed": seed}
+        return recipe
+
+    return recipe_of
 
 
 def make_draws(patched: pytest.MonkeyPatch, study: ModuleType, tiny_model: Path, rows_file: Path) -> list[int]:
@@ -24,13 +38,6 @@ def make_draws(patched: pytest.MonkeyPatch, study: ModuleType, tiny_model: Path,
             for name, rows in (("train", train), ("test", test))
         }
 
-    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
-        del case, rows
-        recipe = make_recipe(tiny_model, rows_file)
-        del recipe["data"]["train_file"]
-        recipe["train"] = {**recipe["train"], "seed": seed}
-        return recipe
-
     patched.setattr(study, "splits_of", splits_of)
-    patched.setattr(study, "recipe_of", recipe_of)
+    patched.setattr(study, "recipe_of", made_recipe_of(tiny_model, rows_file))
     return asked

@@ -15,7 +15,8 @@ from study import blends
 from study.blends import CASES, METHODS, RESULT, Draw, lines, measure
 from study.draws import Case, key_of, read_kept
 from study.sets import Rows
-from tests.conftest import WORDS, make_recipe, make_rows
+from tests.conftest import WORDS, make_rows
+from tests.made_draws import made_recipe_of
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -27,15 +28,8 @@ def test_a_draw_is_asked_for_rows_that_it_was_not_trained_on_in_all_ways(
     made = make_rows(600, seed=1)
     split = Split(tuple(text for text, _ in made), np.array([labels.index(label) for _, label in made]))
 
-    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
-        del case, rows
-        recipe = make_recipe(tiny_model, rows_file)
-        del recipe["data"]["train_file"]
-        recipe["train"] = {**recipe["train"], "seed": seed}
-        return recipe
-
     monkeypatch.setattr(blends, "load", lambda name: Rows(name, tuple(labels), split, {}, 0))
-    monkeypatch.setattr(blends, "recipe_of", recipe_of)
+    monkeypatch.setattr(blends, "recipe_of", made_recipe_of(tiny_model, rows_file))
     monkeypatch.setattr(blends, "TESTED", 30)
     draw = measure(Case("made", 200, 1, 1), 0)
     assert 100 < draw.rows < 200
