@@ -40,7 +40,7 @@ def beside(run: RunRead, problems: list[str]) -> tuple[str, ...]:
 
 def _compared(folder: Path, best: Best) -> tuple[str, ...]:
     record = read_record(folder)
-    if (record.number, record.soup_of) != (best.record.number, best.record.soup_of):
+    if not record.is_of(best.record):
         return ()
     rows = tuple(read_predictions(folder / TEST_PREDICTIONS, record))
     if not rows or [row.text for row in rows] != [row.text for row in best.predictions]:

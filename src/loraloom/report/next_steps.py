@@ -136,7 +136,7 @@ def _is_blended(run: RunRead, winner: TrialRecord) -> bool:
     """Whether RUN/blend is of this winner, not of an earlier one; of one that can't be read the report says so."""
     folder = run.path / BLEND
     try:
-        return is_whole(folder) and read_record(folder).called == winner.called
+        return is_whole(folder) and read_record(folder).is_of(winner)
     except RunError:
         return True
 

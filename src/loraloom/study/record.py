@@ -208,6 +208,10 @@ class TrialRecord(_Frozen):
         """`trial 3`, or `the mean of trials 1, 2`."""
         return f"the mean of trials {self.soup_of}" if self.is_soup else f"trial {self.number}"
 
+    def is_of(self, winner: TrialRecord) -> bool:
+        """Whether it was made of this winner: of one training, or one mean."""
+        return (self.number, self.soup_of) == (winner.number, winner.soup_of)
+
     @property
     def doubts(self) -> tuple[str, ...]:
         """The marks that say what may be wrong with it: all but of what it is made."""

@@ -42,7 +42,7 @@ def earlier_winner(adapter: Path, record: TrialRecord) -> str | None:
         return None
     if kind == SOUP and configuration_key(record) == configuration_key(winner):
         return None
-    if kind != SOUP and (record.number, record.soup_of) == (winner.number, winner.soup_of):
+    if kind != SOUP and record.is_of(winner):
         return None
     so = f"{adapter} is of {record.called}, where the winner of its run is {winner.called} by now"
     return f"{so}: loraloom {kind} {shell_path(run)} makes it anew"
