@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from loraloom.data import Split
 from loraloom.data.sampling import part_of
 from loraloom.execute.alone import alone, left_as_found
-from loraloom.metrics import Interval, mcnemar, paired_bootstrap, score, softmax
+from loraloom.metrics import Paired, paired, score, softmax
 from loraloom.preparation import prepare_again
 from loraloom.report.model_card import Form, model_card
 from loraloom.report.reading import read_run
@@ -54,18 +54,6 @@ MOST_ROWS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
-    """Accuracy of the blend less that of the winner, on the same test rows.
-
-    `interval` is the paired bootstrap's at 95 %, None where too few rows changed sides; `p` is McNemar's.
-    """
-
-    difference: float
-    interval: Interval | None
-    p: float
-
-
-@dataclass(frozen=True, slots=True)
 class Blend:
     """What became of one: its record, what TF-IDF has apart from it, and what it gained; None if that can't be told."""
 
@@ -73,7 +61,7 @@ class Blend:
     tfidf: Tfidf
     train_rows: int
     apart: Result
-    gain: Gain | None
+    gain: Paired | None
 
 
 def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -> Blend:
@@ -137,14 +125,14 @@ def _scored(rows: Split, probabilities: NDArray[np.float64]) -> Score:
     return Score.of(score(rows.labels, probabilities))
 
 
-def _gain(run: Run, test: Split, predictions: str) -> Gain | None:
+def _gain(run: Run, test: Split, predictions: str) -> Paired | None:
     """Against what best/ kept of its own test; None where that can't be read, or is of other rows."""
     best = read_run(run.path).best
     if best is None or [row.text for row in best.predictions] != list(test.texts):
         return None
     before = np.array([row.is_right for row in best.predictions])
     after = np.array([json.loads(line)["prediction"] for line in predictions.rstrip("\n").split("\n")]) == test.labels
-    return Gain(float(after.mean() - before.mean()), paired_bootstrap(after, before), mcnemar(after, before))
+    return paired(after, before)
 
 
 def _form(tfidf: Tfidf, train_rows: int) -> Form:

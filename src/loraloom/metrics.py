@@ -66,6 +66,21 @@ class Scores:
     confusion: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The first of two classifiers against the second on the same `rows`, of which one alone has `changed` right.
+
+    `difference` is the first's accuracy less the second's, `interval` the bootstrap's at 95 % (None where too few rows
+    changed: `paired_bootstrap`), `p` McNemar's.
+    """
+
+    rows: int
+    changed: int
+    difference: float
+    interval: Interval | None
+    p: float
+
+
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Interval:
     """The score interval of a share: `correct` of `total` independent rows.
 
@@ -314,6 +329,18 @@ def paired_bootstrap(correct_a: ArrayLike, correct_b: ArrayLike, confidence: flo
     tail = (1 - confidence) / 2
     low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / rows, (tail, 1 - tail))
     return float(low), float(high)
+
+
+def paired(correct_a: ArrayLike, correct_b: ArrayLike) -> Paired:
+    """A against B on the same rows (N,), of which each is right or not.
+
+    Raises:
+        ValueError: as `mcnemar`.
+    """
+    p, interval = mcnemar(correct_a, correct_b), paired_bootstrap(correct_a, correct_b)
+    a, b = _flags("correct_a", correct_a), _flags("correct_b", correct_b)
+    difference = (int(a.sum()) - int(b.sum())) / a.size
+    return Paired(a.size, int((a != b).sum()), difference, interval, p)
 
 
 def _class_score(counts: NDArray[np.int64], index: int) -> ClassScore:

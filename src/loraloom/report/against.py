@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loraloom.errors import RunError
-from loraloom.metrics import Interval, mcnemar, paired_bootstrap, wilson_interval
+from loraloom.metrics import Interval, Paired, paired, wilson_interval
 from loraloom.report.leaderboard import as_written, axis_names
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
@@ -150,22 +150,19 @@ def _compared(
 ) -> Against:
     right, right_there = [one.is_right for one, _ in pairs], [two.is_right for _, two in pairs]
     tally = Counter(zip(right, right_there, strict=True))
-    gained, lost, rows = tally[True, False], tally[False, True], len(pairs)
-    names = _names(run, other)
+    rows, names, stand = len(pairs), _names(run, other), paired(right, right_there)
     first = _side(run, best, names[0], sum(right), rows)
     second = _side(other, other_best, names[1], sum(right_there), rows)
-    p, interval = mcnemar(right, right_there), paired_bootstrap(right, right_there)
-    difference = (gained - lost) / rows
     return Against(
         first=first,
         second=second,
         rows=rows,
         both=tally[True, True],
         neither=tally[False, False],
-        difference=difference,
-        interval=interval,
-        p=p,
-        verdict=verdict_of(names, right, right_there),
+        difference=stand.difference,
+        interval=stand.interval,
+        p=stand.p,
+        verdict=verdict_of(names, stand),
         on_cost=_on_cost(first, second),
         cautions=(*_cautions(first, second, rows), *_on_training(run, other, best, other_best, names)),
         changed=_changed(best, other_best, pairs),
@@ -196,17 +193,14 @@ def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
     )
 
 
-def verdict_of(names: tuple[str, str], right: Sequence[bool], right_there: Sequence[bool]) -> str:
+def verdict_of(names: tuple[str, str], stand: Paired) -> str:
     """Which of two, by their names, has more of the same rows right, by how much, and whether that may be chance."""
-    rows, gained = len(right), sum(one and not two for one, two in zip(right, right_there, strict=True))
-    changed = sum(one != two for one, two in zip(right, right_there, strict=True))
+    rows, changed, difference, interval, p = stand.rows, stand.changed, stand.difference, stand.interval, stand.p
     if not changed:
         return (
             f"No difference was found: {names[0]} and {names[1]} are right and wrong on the same rows, all {rows:,} of "
             f"them. Of rows like these {percent(min(1.0, 3 / rows))} at most can be expected to change sides (95 %)."
         )
-    difference = (2 * gained - changed) / rows
-    p, interval = mcnemar(right, right_there), paired_bootstrap(right, right_there)
     better, worse = names if difference > 0 else names[::-1]
     counts = f"McNemar {p_value(p)}, {rows:,} shared rows of which {changed:,} changed sides"
     low, high = 0.0, 0.0

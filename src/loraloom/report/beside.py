@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from loraloom.errors import AdapterError, RunError
-from loraloom.metrics import wilson_interval
+from loraloom.metrics import paired, wilson_interval
 from loraloom.recipe.problems import reason_of
 from loraloom.report.against import verdict_of
 from loraloom.report.reading import Best, Prediction, RunRead, read_predictions
@@ -64,4 +64,4 @@ def _stands(name: str, right: Sequence[bool], before: Sequence[Prediction]) -> s
     """Its accuracy on the winner's test rows, and how it stands to the winner."""
     interval = wilson_interval(sum(right), len(right))
     accuracy = f"has {rounded(sum(right) / len(right), interval)} ({rounded_span(interval)}) on the same test rows."
-    return f"{accuracy} {verdict_of((name, 'RUN/best'), right, [row.is_right for row in before])}"
+    return f"{accuracy} {verdict_of((name, 'RUN/best'), paired(right, [row.is_right for row in before]))}"
