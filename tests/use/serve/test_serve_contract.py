@@ -146,6 +146,7 @@ def test_adapters_are_listed(client: TestClient) -> None:
     assert cards[0]["trainable_parameters"] > 0
     assert [(card["test_rows"], card["test_interval"] is None) for card in cards] == [(None, True)] * 3
     assert [card["class_shares"] for card in cards] == [None] * 3
+    assert [card["is_blend"] for card in cards] == [False] * 3
 
 
 def test_a_server_that_is_told_class_shares_answers_for_them_by_every_route(validated: Path) -> None:

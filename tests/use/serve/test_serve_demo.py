@@ -14,6 +14,7 @@ import loraloom
 from loraloom.use.serve.limits import Access, Settings
 from loraloom.use.serve.registry import Registry
 from tests.report.browser import serious_violations
+from tests.use.hostile import blend_of
 from tests.use.serve.servers import LABELS, Running, load_registry, running
 
 TEXT = "the cat <img src=x onerror=window.pwned=1> near a dog"
@@ -92,6 +93,15 @@ def test_another_adapter_is_chosen_by_the_keyboard(browser: Browser, server: Run
 def test_class_shares_that_the_server_was_told_are_spoken_of(browser: Browser, validated: Path) -> None:
     with running(load_registry({"animals": validated}, "balanced")) as server, opened(browser, server) as (page, said):
         expect(page.locator("#facts")).to_contain_text("its answers are for the class shares that the server was told")
+        assert not said
+
+
+def test_a_blend_is_said_to_hold_more_than_its_trained_parameters(
+    browser: Browser, adapter_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    blend = blend_of(adapter_folders["animals"], tmp_path / "blend")
+    with running(load_registry({"animals": blend})) as server, opened(browser, server) as (page, said):
+        expect(page.locator("#facts")).to_contain_text("trained parameters and TF-IDF beside them")
         assert not said
 
 

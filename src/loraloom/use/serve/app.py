@@ -290,6 +290,7 @@ def _card(served: Served) -> AdapterCard:
         revision=record.backbone_revision,
         dtype=record.dtype,
         trainable_parameters=record.counts.trainable,
+        is_blend=record.is_blend,
         max_length=configuration.data.max_length,
         validation_accuracy=None if result is None else result.validation.accuracy,
         test_accuracy=None if test is None else test.accuracy,

@@ -157,6 +157,9 @@ class AdapterCard(BaseModel):
     revision: str | None
     dtype: Dtype
     trainable_parameters: int
+    is_blend: Annotated[
+        bool, Field(description="TF-IDF, which trainable_parameters does not count, has a part in its answers.")
+    ]
     max_length: Annotated[int, Field(description="Tokens at which texts are cut.")]
     validation_accuracy: float | None
     test_accuracy: float | None

@@ -56,7 +56,8 @@ function describe() {
   const told = one.class_shares === null ? ""
     : "; its answers are for the class shares that the server was told" + (score && ", its accuracy is not");
   at("facts").textContent = one.labels.length + " labels, encoder " + one.backbone + ", "
-    + one.trainable_parameters.toLocaleString("en") + " trained parameters" + score + told;
+    + one.trainable_parameters.toLocaleString("en") + " trained parameters"
+    + (one.is_blend ? " and TF-IDF beside them" : "") + score + told;
 }
 
 function bars(found) {
