@@ -116,7 +116,7 @@ class Planner:
             self._clock.refuse_too_little()
             note("measuring what a row costs here")
             try:
-                warmed = warm_up(self._place, executor, left, self._path.parent)
+                warmed = warm_up(self._place, executor, left, self._path.parent, self._listing.leading)
             except WarmUpFailedError as error:
                 if not before.known or not self._proposals.has_results:
                     raise
