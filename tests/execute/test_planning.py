@@ -26,10 +26,11 @@ from loraloom.search.clock import JUDGED_ROW_SECONDS, PAGE_CAUTION, Clock
 from loraloom.search.costs import Measured, measured
 from loraloom.search.pace import Kept, Pace
 from loraloom.search.plan import CLOCKED_SHARE
+from loraloom.search.presets import EACH_SEEN
 from loraloom.search.space import default_space, with_length
 from loraloom.study.record import Timings
 from loraloom.study.run import PLAN
-from loraloom.study.sealed import write_sealed
+from loraloom.study.sealed import read_sealed, write_sealed
 from tests.execute.engines import COUNTS, SOURCE, result_of, rows
 
 ROW_SECONDS = 0.01
@@ -50,12 +51,16 @@ class _Planned:
     """What was timed before, in place of the first point."""
     test_rows: int = 100
     most_rows: tuple[int, int] = (20_000, 20_000)
+    ranks: tuple[int, ...] = (16, 16)
+    """Of what leads."""
     has_results: bool = True
     """Whether a trial was finished."""
     notes: list[str] = field(default_factory=list)
     planner: Planner = field(init=False)
     foresaw: list[float] = field(default_factory=list)
     """Examples that proposals were told a final will see, command by command."""
+    every_layer_first: list[bool] = field(default_factory=list)
+    """Whether they were told to begin with every layer adapted."""
 
     def __post_init__(self) -> None:
         write_sealed(self.run / PLAN, {"measured": [asdict(one) for one in self.timed or (self._first,)]})
@@ -88,13 +93,13 @@ class _Planned:
             most_rows=self.most_rows,
             demands=SimpleNamespace(fitting=dict),
         )
-        leading = (self.recipe.configuration({}),)
+        leading = tuple(self.recipe.configuration({}).with_fields(lora={"r": rank}) for rank in self.ranks)
         listing = SimpleNamespace(
             configurations=None,
             leading=leading,
             every=(),
             leads_alone=False,
-            foresee=self.foresaw.append,
+            foresee=self._foresee,
         )
         proposals: Any = SimpleNamespace(listing=listing, has_results=self.has_results)
         clock = Clock(None if self.seconds == math.inf else self.seconds, lambda: self.at)
@@ -103,6 +108,10 @@ class _Planned:
         planner.prepare(cast(Any, SimpleNamespace(where=self.where)), self.notes.append)
         planner.write()
         return planner
+
+    def _foresee(self, seen: float, *, every_layer_first: bool) -> None:
+        self.foresaw.append(seen)
+        self.every_layer_first.append(every_layer_first)
 
     def trained(self, point: dict[str, Any], row_seconds: float, *, alone: bool = True) -> None:
         """Has the planner take note of a trial of one epoch."""
@@ -452,9 +461,37 @@ def test_what_is_known_to_be_good_is_fitted_to_the_passes_that_the_first_command
     assert found.foresaw == [20_000 * epochs] * 2
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [(30.0, False), (600.0, True)])
+def test_every_layer_is_first_where_a_final_sees_many_examples_of_a_class_and_stays_so(
+    tmp_path: Path, seconds: float, *, expected: bool
+) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path, seconds=seconds)
+    assert (found.foresaw[0] >= EACH_SEEN * 2) is expected
+    found.seconds = 630 - seconds
+    found.again()
+    assert found.every_layer_first == [expected] * 2
+
+
+def test_every_layer_is_not_first_where_the_cap_leaves_it_a_smaller_rank(tmp_path: Path) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path, ranks=(8, 4))
+    assert (found.foresaw[0] >= EACH_SEEN * 2, found.every_layer_first) == (True, [False])
+
+
+def test_a_run_that_began_when_no_such_order_was_kept_goes_on_in_its_own(tmp_path: Path) -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path)
+    kept = read_sealed(tmp_path / PLAN)
+    write_sealed(tmp_path / PLAN, {name: value for name, value in kept.items() if name != "every_layer_first"})
+    found.again()
+    assert found.every_layer_first == [True, False]
+
+
 def test_without_a_deadline_what_is_foreseen_are_the_recipes_own_epochs(tmp_path: Path) -> None:
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}, "train": {"num_train_epochs": 3}}))
-    assert _Planned(recipe, tmp_path, seconds=math.inf).foresaw == [60_000]
+    found = _Planned(recipe, tmp_path, seconds=math.inf)
+    assert (found.foresaw, found.every_layer_first) == ([60_000], [False])
 
 
 def test_what_came_before_the_plan_is_no_time_for_training(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ from loraloom.search.plan import (
     most_passes,
     recounted,
 )
-from loraloom.search.presets import preset_points
+from loraloom.search.presets import in_order, preset_points
+from loraloom.search.presets import leading as how_many_lead
 from loraloom.search.proposals import Proposals
 from loraloom.search.ranks import Ranks
 from loraloom.search.space import default_space
@@ -401,6 +402,45 @@ def test_presets_are_not_compared_on_a_rung_of_very_few_rows_and_the_first_has_t
     else:
         assert len(plan.rungs) == 4
         assert (plan.leading_rung > 0) >= compares
+
+
+@pytest.mark.parametrize(
+    ("given", "every_layer_first", "seconds", "slots", "alone"),
+    [
+        ({}, True, 600, 1, True),
+        ({}, False, 600, 1, False),
+        ({}, True, 3_000, 1, False),  # time for all passes that are worth it
+        ({}, True, 600, 2, False),
+        ({"search": {"n_trials": 12}}, True, 600, 1, False),
+        ({"lora": {"r": [2, 4]}}, True, 600, 1, False),
+        ({"lora": {"layers_to_transform": None}}, True, 600, 1, False),
+        ({"backbone": {"model": [SMALL, LARGE]}}, True, 600, 1, False),
+    ],
+)
+def test_every_layer_has_all_the_time_where_more_passes_are_worth_more_than_a_choice(
+    given: dict[str, Any], seconds: float, slots: int, *, every_layer_first: bool, alone: bool
+) -> None:
+    asked = read_recipe(
+        {"backbone": {"model": SMALL}, **given, "search": {"sampler": "auto", **given.get("search", {})}}
+    )
+    recipe = default_space(asked, deadline=True)
+    points = preset_points(recipe, lambda _: None, in_order(every_layer_first=every_layer_first))
+    task = Task(recipe, 76_000, EVAL_ROWS, 4, None, tuple(map(recipe.configuration, points[: how_many_lead(points)])))
+    row: dict[str, Any] = {"eval_row_seconds": 0.001, "beside_seconds": 0.5}
+    costs = Costs(
+        Measured(
+            **cost_key(kind)._asdict(),
+            train_row_seconds=0.004 if "top-half" in cost_key(kind).adapted else 0.008,
+            **row,
+        )
+        for kind in task.kinds
+    )
+    plan = make_plan(task, costs, seconds, slots)
+    assert (len(plan.rungs) == 1) is alone
+    if alone:
+        planned = plan.planned(task.leading[0], None)
+        assert (plan.top, planned.lora.layers_to_transform) == (None, None)
+        assert 0.9 * seconds < costs.seconds(planned, 76_000, EVAL_ROWS) <= seconds
 
 
 def test_one_that_leads_alone_begins_with_all_others() -> None:

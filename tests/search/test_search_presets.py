@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Choices, Configuration, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS
-from loraloom.search.presets import FEW_ROWS, MANY_SEEN, PRESETS, Preset, leading, preset_points
+from loraloom.search.presets import FEW_ROWS, MANY_SEEN, PRESETS, Preset, in_order, leading, preset_points
 from loraloom.search.space import SPACE, default_space, with_length
 from tests.four_rows import four_rows
 
@@ -52,6 +52,12 @@ def test_the_second_preset_is_the_first_with_every_layer_and_the_third_the_best_
         "train": {"optim": "adam", "learning_rate": 1e-3, "lr_scheduler_type": "constant", "num_train_epochs": 1},
     }
     assert recipe.configuration(third) == read_recipe(contest).configuration({})
+
+
+def test_where_every_layer_comes_first_the_two_presets_that_lead_change_places_and_no_others() -> None:
+    first, every_layer, *others = PRESETS
+    assert in_order(every_layer_first=False) == PRESETS
+    assert in_order(every_layer_first=True) == (every_layer, first, *others)
 
 
 def test_the_warm_up_measures_what_the_first_preset_takes() -> None:

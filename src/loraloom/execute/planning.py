@@ -34,6 +34,7 @@ from loraloom.search.plan import (
     passes,
     recounted,
 )
+from loraloom.search.presets import EACH_SEEN
 from loraloom.search.proposals import Proposals
 from loraloom.search.space import without_longer
 from loraloom.search.task import Task
@@ -55,7 +56,7 @@ class Planner:
         self._proposals, self._listing = proposals, proposals.listing
         self._kept: Plan | None = None
         self._idle = False
-        self._where, self._seen = "", 0.0
+        self._where, self._seen, self._every_layer_first = "", 0.0, False
         self._planned_at = 0.0
         self._fastest: dict[Key, float] = {}
 
@@ -93,7 +94,11 @@ class Planner:
         self._clock.test_rows = len(self._place.data.test)
         self.reserve.keep()
         self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left
-        self._seen = kept.get("seen", 0.0) if begun else foreseen(pace.task, pace.costs, left)
+        if begun:
+            self._seen, self._every_layer_first = kept.get("seen", 0.0), kept.get("every_layer_first", False)
+        else:
+            self._seen = foreseen(pace.task, pace.costs, left)
+            self._every_layer_first = _is_every_layer_first(pace.task, self._seen)
         self._foresee(self._seen)
         if begun:
             epochs = None if kept.get("epochs") is None else {Key(*key): passes for key, passes in kept["epochs"]}
@@ -148,7 +153,7 @@ class Planner:
     def _foresee(self, seen: float) -> None:
         """Has what leads fitted to as many examples as a final will see, within the limits that are known."""
         assert self.pace.task is not None
-        self._listing.foresee(seen)
+        self._listing.foresee(seen, every_layer_first=self._every_layer_first)
         leading, configurations = self._listing.leading, self._listing.configurations
         self.pace.task = replace(self.pace.task, leading=leading, configurations=configurations)
 
@@ -176,6 +181,7 @@ class Planner:
         values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
         values["left_out"] = [[*kind, why] for kind, why in self.pace.left_out.items()]
         values["seen"], values["longest"], values["fitted"] = self._seen, self.pace.longest, plan.fitted
+        values["every_layer_first"] = self._every_layer_first
         write_sealed(self._path, values)
         self._kept = plan
 
@@ -283,6 +289,12 @@ class Planner:
             if epochs is not None and plan.top != pace.plan.top:  # passes over the rows that the rungs are of
                 epochs = passes(pace.task, pace.costs, pace.task.rows(pace.plan.top), CLOCKED_SHARE * seconds)
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs, fitted=False)
+
+
+def _is_every_layer_first(task: Task, seen: float) -> bool:
+    """Whether by the clock finals see so many examples that every layer is better adapted, with no less a rank."""
+    ranks = {configuration.lora.r for configuration in task.leading}
+    return task.recipe.search.epochs == "clock" and len(ranks) == 1 and seen >= EACH_SEEN * task.classes
 
 
 def _anew(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:

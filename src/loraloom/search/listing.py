@@ -16,7 +16,7 @@ from typing import Any
 from loraloom.recipe import Choices, Configuration, Recipe
 from loraloom.search.pace import Pace
 from loraloom.search.points import ledger_params, point_key, point_of
-from loraloom.search.presets import leading, preset_points
+from loraloom.search.presets import in_order, leading, preset_points
 from loraloom.search.tried import Tried
 
 DEFAULT_TRIALS = 20
@@ -82,15 +82,16 @@ class Listing:
         self._tried.update()
         self._list()
 
-    def foresee(self, seen: float) -> None:
+    def foresee(self, seen: float, *, every_layer_first: bool = False) -> None:
         """Fits what is known to be good to the texts that are tried, and to how many examples a final will see.
 
-        These are counted in all its passes. A grid stays.
+        These are counted in all its passes; of many, every layer is better adapted. A grid stays.
         """
         if self._recipe.search.sampler == "auto":
             if self._pace.longest is not None:
                 self._count()
-            presets = preset_points(self._recipe, self.why_not, rows=self._rows, seen=seen)
+            ordered = in_order(every_layer_first=every_layer_first)
+            presets = preset_points(self._recipe, self.why_not, ordered, rows=self._rows, seen=seen)
             self.leading = tuple(map(self._recipe.configuration, presets[: leading(presets)]))
             self.keys = self._keys(presets)
 

@@ -12,6 +12,7 @@ where a row is cheaper: so models, and adapted layers, are compared by what they
 Passes over all rows come before finalists and seeds. A larger model may have less than one pass. What was learnt from
 few rows says little of what is learnt from many, and the less the larger a model is; so the presets that lead, which
 differ by little or in their model, are compared on as many rows as the time allows, and all else begins on the fewest.
+Of many rows the one with every layer adapted comes first, and further passes of it are worth more than any choice.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from loraloom.recipe import Configuration
 from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.costs import Costs, Key, cost_key, most_like
 from loraloom.search.ladder import REDUCTION_FACTOR, ladder
+from loraloom.search.space import SPACE
 from loraloom.search.task import Task
 
 FINALISTS = 3
@@ -51,6 +53,7 @@ FEWEST_COMPARED = 2
 """Configurations on the lowest rung that a final is chosen of; one alone is a waste where passes can use its time."""
 TOO_FEW = 4
 """Of so many rungs and more the lowest has too few rows to compare the presets that lead: the first has the time."""
+_LAYERS = "lora.layers_to_transform"
 FEWEST_ROWS = 32
 """Rows on which a trial means anything, if there are no more classes than that: each has a row."""
 
@@ -123,6 +126,8 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int) -> Pl
     if seconds is None:
         return _with_rungs(task, task.train_rows, *_smaller_and_smaller(task)[0]) if by_rows else everything
     if search.epochs == "clock":
+        if slots == 1 and _leaves_all_open(task) and _is_hurried(task, costs, seconds):
+            return _for_the_first(task, costs, _most_rows(task, _for_a_pass(task, costs), seconds), seconds)
         plan = _by_the_clock(task, costs, seconds, slots)
         leading = _leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds)
         if leading == 0 and slots == 1 and len(plan.rungs) >= TOO_FEW and _is_of_one_model(task):
@@ -221,6 +226,20 @@ def _leading_rung(plan: Plan, task: Task, costs: Costs, seconds: float) -> int:
 def _is_of_one_model(task: Task) -> bool:
     """Whether what leads is one model, in several ways of adapting it."""
     return len(task.leading) > 1 and len({one.backbone.model for one in task.leading}) == 1
+
+
+def _leaves_all_open(task: Task) -> bool:
+    """Whether the layers and all else that is searched are left to the search, with one model and length of texts."""
+    recipe = task.recipe
+    own = any(axis != SPACE.get(name) for name, axis in recipe.axes.items())
+    return not own and _LAYERS in recipe.axes and recipe.search.n_trials is None and len(task.leading) == 2
+
+
+def _is_hurried(task: Task, costs: Costs, seconds: float) -> bool:
+    """Whether every layer is adapted first, and a final would have fewer passes than are worth their time."""
+    first = task.leading[0]
+    planned = _passes_of(cost_key(first), passes(task, costs, task.train_rows, CLOCKED_SHARE * seconds))
+    return first.lora.layers_to_transform is None and planned < most_passes(task.train_rows)
 
 
 def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots: int) -> Plan:

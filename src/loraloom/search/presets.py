@@ -26,6 +26,9 @@ MOST_WARM_UP = 300
 """Steps: many rows are seen often enough to need no tenth of them."""
 MANY_SEEN = 48_000
 """Examples, passes counted, beyond which a preset that is ours learns at half the rate (docs/log.md, "Search")."""
+EACH_SEEN = 2_000
+"""Examples of a class, passes counted, of which the preset with every layer adapted comes first: as long trained as the
+other, over less than half as many examples, it is the better one by then (docs/log.md, "Search")."""
 _COMPARED = ("backbone.model", "data.max_length")
 """What the first preset comes with all values of."""
 
@@ -186,6 +189,12 @@ PRESETS: tuple[Preset, ...] = (
         {**_BEST_RUN, "train.num_train_epochs": 8, "train.lr_scheduler_type": "linear"},
     ),
 )
+
+
+def in_order(*, every_layer_first: bool) -> Sequence[Preset]:
+    """The presets in the order in which they are tried."""
+    first, every_layer, *others = PRESETS
+    return (every_layer, first, *others) if every_layer_first else PRESETS
 
 
 def preset_points(
