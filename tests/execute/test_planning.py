@@ -53,6 +53,9 @@ class _Planned:
     most_rows: tuple[int, int] = (20_000, 20_000)
     ranks: tuple[int, ...] = (16, 16)
     """Of what leads."""
+    layers: tuple[Any, Any] = ("top-half", "top-half")
+    """The same; the second comes first once that is told."""
+    listing: Any = None
     has_results: bool = True
     """Whether a trial was finished."""
     notes: list[str] = field(default_factory=list)
@@ -93,15 +96,18 @@ class _Planned:
             most_rows=self.most_rows,
             demands=SimpleNamespace(fitting=dict),
         )
-        leading = tuple(self.recipe.configuration({}).with_fields(lora={"r": rank}) for rank in self.ranks)
-        listing = SimpleNamespace(
+        leading = tuple(
+            self.recipe.configuration({}).with_fields(lora={"r": rank, "layers_to_transform": layers})
+            for rank, layers in zip(self.ranks, self.layers, strict=True)
+        )
+        self.listing = SimpleNamespace(
             configurations=None,
             leading=leading,
             every=(),
             leads_alone=False,
             foresee=self._foresee,
         )
-        proposals: Any = SimpleNamespace(listing=listing, has_results=self.has_results)
+        proposals: Any = SimpleNamespace(listing=self.listing, has_results=self.has_results)
         clock = Clock(None if self.seconds == math.inf else self.seconds, lambda: self.at)
         planner = Planner(self.run, place, Pace(clock=clock), proposals)
         self.at += self.start_up
@@ -112,6 +118,7 @@ class _Planned:
     def _foresee(self, seen: float, *, every_layer_first: bool) -> None:
         self.foresaw.append(seen)
         self.every_layer_first.append(every_layer_first)
+        self.listing.leading = self.listing.leading[:: -1 if every_layer_first else 1]
 
     def trained(self, point: dict[str, Any], row_seconds: float, *, alone: bool = True) -> None:
         """Has the planner take note of a trial of one epoch."""
@@ -466,8 +473,9 @@ def test_every_layer_is_first_where_a_final_sees_many_examples_of_a_class_and_st
     tmp_path: Path, seconds: float, *, expected: bool
 ) -> None:
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
-    found = _Planned(recipe, tmp_path, seconds=seconds)
+    found = _Planned(recipe, tmp_path, seconds=seconds, layers=("top-half", None))
     assert (found.foresaw[0] >= EACH_SEEN * 2) is expected
+    assert any(note.startswith("every layer adapted has all the time") for note in found.notes) is expected
     found.seconds = 630 - seconds
     found.again()
     assert found.every_layer_first == [expected] * 2

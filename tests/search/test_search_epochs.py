@@ -409,7 +409,8 @@ def test_presets_are_not_compared_on_a_rung_of_very_few_rows_and_the_first_has_t
     [
         ({}, True, 600, 1, True),
         ({}, False, 600, 1, False),
-        ({}, True, 3_000, 1, False),  # time for all passes that are worth it
+        ({}, True, 1_500, 1, True),  # 1,340 of which two passes take, all that are worth it
+        ({}, True, 1_700, 1, False),
         ({}, True, 600, 2, False),
         ({"search": {"n_trials": 12}}, True, 600, 1, False),
         ({"lora": {"r": [2, 4]}}, True, 600, 1, False),
@@ -440,7 +441,7 @@ def test_every_layer_has_all_the_time_where_more_passes_are_worth_more_than_a_ch
     if alone:
         planned = plan.planned(task.leading[0], None)
         assert (plan.top, planned.lora.layers_to_transform) == (None, None)
-        assert 0.9 * seconds < costs.seconds(planned, 76_000, EVAL_ROWS) <= seconds
+        assert 0.88 * seconds < costs.seconds(planned, 76_000, EVAL_ROWS) <= seconds
 
 
 def test_one_that_leads_alone_begins_with_all_others() -> None:

@@ -107,6 +107,11 @@ class Planner:
             pace.plan = extended(before, pace.task, pace.costs, left, pace.slots)
         else:
             pace.plan = self._first_plan(pace.task)
+            if self._every_layer_first and len(pace.plan.rungs) == 1:
+                note(
+                    "every layer adapted has all the time: rows are so many that passes over them are worth more than "
+                    "trying others, unless search.n_trials asks for it"
+                )
 
     def _measure(self, kept: Mapping[str, Any], executor: Executor, note: Callable[[str], None]) -> None:
         """Measures, where that is needed, and leaves out what could not be."""

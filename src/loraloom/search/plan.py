@@ -35,6 +35,8 @@ FINALS_SHARE = 0.6
 """Of the time, at most, for the finalists on all rows; the rest finds them."""
 CLOCKED_SHARE = 0.7
 """The same, where epochs are by the clock: better trained is worth more than better searched."""
+HURRIED_SHARE = 0.85
+"""The same, beyond which the first has it all where every layer comes first: what is left would do for no choice."""
 LEADING_SHARE = 0.2
 """The same, for the comparison of the presets that lead."""
 EPOCHS = (16, 12, 8, 6, 5, 4, 3, 2.5, 2, 1.6, 1.3, 1, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05)
@@ -236,9 +238,9 @@ def _leaves_all_open(task: Task) -> bool:
 
 
 def _is_hurried(task: Task, costs: Costs, seconds: float) -> bool:
-    """Whether every layer is adapted first, and a final would have fewer passes than are worth their time."""
+    """Whether every layer is adapted first, and all the passes that are worth their time would leave little of it."""
     first = task.leading[0]
-    planned = _passes_of(cost_key(first), passes(task, costs, task.train_rows, CLOCKED_SHARE * seconds))
+    planned = _passes_of(cost_key(first), passes(task, costs, task.train_rows, HURRIED_SHARE * seconds))
     return first.lora.layers_to_transform is None and planned < most_passes(task.train_rows)
 
 
