@@ -483,17 +483,30 @@ def test_every_layer_is_first_where_a_final_sees_many_examples_of_a_class_and_st
 
 def test_every_layer_is_not_first_where_the_cap_leaves_it_a_smaller_rank(tmp_path: Path) -> None:
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
-    found = _Planned(recipe, tmp_path, ranks=(8, 4))
+    found = _Planned(recipe, tmp_path, ranks=(8, 4), layers=("top-half", None))
     assert (found.foresaw[0] >= EACH_SEEN * 2, found.every_layer_first) == (True, [False])
 
 
 def test_a_run_that_began_when_no_such_order_was_kept_goes_on_in_its_own(tmp_path: Path) -> None:
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
-    found = _Planned(recipe, tmp_path)
+    found = _Planned(recipe, tmp_path, layers=("top-half", None))
     kept = read_sealed(tmp_path / PLAN)
     write_sealed(tmp_path / PLAN, {name: value for name, value in kept.items() if name != "every_layer_first"})
     found.again()
     assert found.every_layer_first == [True, False]
+
+
+def test_what_leads_beside_the_first_and_costs_more_does_not_shorten_its_warm_up(tmp_path: Path) -> None:
+    """Every layer, which takes 50 times as long here, sees 50 times fewer examples in a final of its own."""
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    row: dict[str, Any] = {"max_length": 128, "batch": 16, "eval_row_seconds": 0.003, "beside_seconds": 0.5}
+    timed = tuple(
+        Measured(model="roberta-base", adapted=adapted, train_row_seconds=seconds, **row)
+        for adapted, seconds in (("all-linear top-half off", ROW_SECONDS), ("all-linear", 50 * ROW_SECONDS))
+    )
+    found = _Planned(recipe, tmp_path, timed=timed, layers=("top-half", None))
+    assert found.foresaw[0] >= 20_000
+    assert found.every_layer_first == [False]
 
 
 def test_without_a_deadline_what_is_foreseen_are_the_recipes_own_epochs(tmp_path: Path) -> None:

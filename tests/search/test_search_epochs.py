@@ -148,9 +148,9 @@ def test_what_is_foreseen_is_what_the_leading_one_that_sees_the_fewest_sees_in_a
         task = Task(recipe, 20_000, EVAL_ROWS, 4, None, leading)
         plan = make_plan(task, costs, seconds, slots=1)
         seen = [20_000 * plan.planned(one, None).train.num_train_epochs for one in leading]
-        assert foreseen(task, costs, seconds) == min(seen)
-    assert foreseen(Task(recipe, 20_000, EVAL_ROWS, 4, None), costs, 300.0) == 0
-    assert foreseen(Task(recipe, 20_000, EVAL_ROWS, 4, None, (small,)), costs, None) == 20_000
+        assert foreseen(task, costs, seconds, leading) == min(seen)
+    assert foreseen(task, costs, 300.0, ()) == 0
+    assert foreseen(task, costs, None, (small,)) == 20_000
 
 
 def test_more_time_than_passes_can_use_goes_to_finalists_and_seeds() -> None:

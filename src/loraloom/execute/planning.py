@@ -97,8 +97,7 @@ class Planner:
         if begun:
             self._seen, self._every_layer_first = kept.get("seen", 0.0), kept.get("every_layer_first", False)
         else:
-            self._seen = foreseen(pace.task, pace.costs, left)
-            self._every_layer_first = _is_every_layer_first(pace.task, self._seen)
+            self._seen, self._every_layer_first = _seen_first(pace.task, pace.costs, left)
         self._foresee(self._seen)
         if begun:
             epochs = None if kept.get("epochs") is None else {Key(*key): passes for key, passes in kept["epochs"]}
@@ -296,10 +295,21 @@ class Planner:
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs, fitted=False)
 
 
-def _is_every_layer_first(task: Task, seen: float) -> bool:
-    """Whether by the clock finals see so many examples that every layer is better adapted, with no less a rank."""
-    ranks = {configuration.lora.r for configuration in task.leading}
-    return task.recipe.search.epochs == "clock" and len(ranks) == 1 and seen >= EACH_SEEN * task.classes
+def _seen_first(task: Task, costs: Costs, seconds: float | None) -> tuple[float, bool]:
+    """Examples that a final of what comes first sees, and whether that is with every layer adapted.
+
+    It is where by the clock it sees many, with no less a rank than what leads beside it.
+    """
+    every_layer = [one for one in task.leading if one.lora.layers_to_transform is None]
+    ranks = {one.lora.r for one in task.leading}
+    if task.recipe.search.epochs == "clock" and every_layer and len(ranks) == 1:
+        seen = foreseen(task, costs, seconds, every_layer)
+        if seen >= EACH_SEEN * task.classes:
+            return seen, True
+    layers = [one.lora.layers_to_transform for one in task.leading[:1]]
+    return foreseen(
+        task, costs, seconds, [one for one in task.leading if one.lora.layers_to_transform in layers]
+    ), False
 
 
 def _anew(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:

@@ -296,13 +296,13 @@ def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> 
     return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each, FITTED_EPOCHS), fitted=True)
 
 
-def foreseen(task: Task, costs: Costs, seconds: float | None) -> float:
-    """Examples that a final sees in all its passes, of the configuration that leads and sees the fewest; 0 of none."""
+def foreseen(task: Task, costs: Costs, seconds: float | None, leading: Sequence[Configuration]) -> float:
+    """Examples that a final sees in all its passes, of the one of the `leading` that sees the fewest; 0 of none."""
     if seconds is None or task.recipe.search.epochs != "clock":
-        epochs = [one.train.num_train_epochs for one in task.leading]
+        epochs = [one.train.num_train_epochs for one in leading]
     else:
         found = passes(task, costs, task.train_rows, CLOCKED_SHARE * seconds)
-        epochs = [_passes_of(cost_key(one), found) for one in task.leading]
+        epochs = [_passes_of(cost_key(one), found) for one in leading]
     return task.train_rows * min(epochs, default=0.0)
 
 
