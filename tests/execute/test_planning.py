@@ -21,12 +21,11 @@ from loraloom.execute.planning import Planner
 from loraloom.execute.reserve import REHEARSAL_TEXTS, TEST_CAUTION, Rehearsal
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.machine import read_machine
-from loraloom.recipe import Recipe, read_recipe
+from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search.clock import JUDGED_ROW_SECONDS, PAGE_CAUTION, Clock
-from loraloom.search.costs import Measured, measured
+from loraloom.search.costs import Measured, cost_key, measured
 from loraloom.search.pace import Kept, Pace
 from loraloom.search.plan import CLOCKED_SHARE
-from loraloom.search.presets import EACH_SEEN
 from loraloom.search.space import default_space, with_length
 from loraloom.study.record import Timings
 from loraloom.study.run import PLAN
@@ -468,45 +467,67 @@ def test_what_is_known_to_be_good_is_fitted_to_the_passes_that_the_first_command
     assert found.foresaw == [20_000 * epochs] * 2
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(30.0, False), (600.0, True)])
+def _measuring(monkeypatch: pytest.MonkeyPatch, row_seconds: float | None) -> list[Configuration]:
+    """Has the planner measure that rows of one more configuration take so long (None: it fails); which it measured."""
+    asked = []
+
+    def measure(place: Any, executor: Any, configuration: Configuration, *_: Any) -> Measured | None:
+        asked.append(configuration)
+        cost: dict[str, Any] = {"eval_row_seconds": 0.003, "beside_seconds": 0.5}
+        if row_seconds is None:
+            return None
+        return Measured(**cost_key(configuration)._asdict(), train_row_seconds=row_seconds, **cost)
+
+    monkeypatch.setattr(planning, "measure_one", measure)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("seconds", "row", "expected"),
+    [
+        (600.0, 2 * ROW_SECONDS, True),
+        (600.0, 200 * ROW_SECONDS, False),
+        (600.0, None, False),
+        (30.0, ROW_SECONDS, False),
+    ],
+)
 def test_every_layer_is_first_where_a_final_sees_many_examples_of_a_class_and_stays_so(
-    tmp_path: Path, seconds: float, *, expected: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, row: float | None, *, expected: bool
 ) -> None:
+    asked = _measuring(monkeypatch, row)
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
     found = _Planned(recipe, tmp_path, seconds=seconds, layers=("top-half", None))
-    assert (found.foresaw[0] >= EACH_SEEN * 2) is expected
+    assert [one.lora.layers_to_transform for one in asked] == [None] * (seconds > 30)
     assert any(note.startswith("every layer adapted has all the time") for note in found.notes) is expected
+    assert (len(found.planner.pace.costs.row_seconds) == 2) is expected  # else it is compared as what it is most like
     found.seconds = 630 - seconds
     found.again()
     assert found.every_layer_first == [expected] * 2
+    assert len(asked) == (seconds > 30)
 
 
-def test_every_layer_is_not_first_where_the_cap_leaves_it_a_smaller_rank(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ranks", "layers"), [((8, 4), ("top-half", None)), ((16, 16), (None, None)), ((16, 16), ("top-half", "top-half"))]
+)
+def test_every_layer_is_no_choice_where_it_has_a_smaller_rank_or_all_or_none_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: tuple[int, int], layers: tuple[Any, Any]
+) -> None:
+    asked = _measuring(monkeypatch, ROW_SECONDS)
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
-    found = _Planned(recipe, tmp_path, ranks=(8, 4), layers=("top-half", None))
-    assert (found.foresaw[0] >= EACH_SEEN * 2, found.every_layer_first) == (True, [False])
+    assert _Planned(recipe, tmp_path, ranks=ranks, layers=layers).every_layer_first == [False]
+    assert not asked
 
 
-def test_a_run_that_began_when_no_such_order_was_kept_goes_on_in_its_own(tmp_path: Path) -> None:
+def test_a_run_that_began_when_no_such_order_was_kept_goes_on_in_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _measuring(monkeypatch, ROW_SECONDS)
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
     found = _Planned(recipe, tmp_path, layers=("top-half", None))
     kept = read_sealed(tmp_path / PLAN)
     write_sealed(tmp_path / PLAN, {name: value for name, value in kept.items() if name != "every_layer_first"})
     found.again()
     assert found.every_layer_first == [True, False]
-
-
-def test_what_leads_beside_the_first_and_costs_more_does_not_shorten_its_warm_up(tmp_path: Path) -> None:
-    """Every layer, which takes 50 times as long here, sees 50 times fewer examples in a final of its own."""
-    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
-    row: dict[str, Any] = {"max_length": 128, "batch": 16, "eval_row_seconds": 0.003, "beside_seconds": 0.5}
-    timed = tuple(
-        Measured(model="roberta-base", adapted=adapted, train_row_seconds=seconds, **row)
-        for adapted, seconds in (("all-linear top-half off", ROW_SECONDS), ("all-linear", 50 * ROW_SECONDS))
-    )
-    found = _Planned(recipe, tmp_path, timed=timed, layers=("top-half", None))
-    assert found.foresaw[0] >= 20_000
-    assert found.every_layer_first == [False]
 
 
 def test_without_a_deadline_what_is_foreseen_are_the_recipes_own_epochs(tmp_path: Path) -> None:

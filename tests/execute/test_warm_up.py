@@ -16,7 +16,7 @@ import pytest
 from loraloom.engine.job import OUT_OF_MEMORY
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Finished
-from loraloom.execute.warm_up import TRAIN_ROWS, WarmUpFailedError, warm_up
+from loraloom.execute.warm_up import TRAIN_ROWS, WarmUpFailedError, measure_one, warm_up
 from loraloom.recipe import Configuration, read_recipe
 from loraloom.search.costs import cost_key
 from loraloom.study.record import Timings
@@ -148,29 +148,18 @@ def test_where_a_worker_dies_another_begins_with_what_loads_the_model(
     assert [len(job.rows.train) for job in simulated.jobs] == rows
 
 
-@pytest.mark.parametrize(("seconds_left", "measured"), [(20, 1), (70, 2), (3600, 2)])
-def test_what_is_compared_with_the_first_and_costs_otherwise_is_measured_after_it_where_there_is_time(
-    seconds_left: int, measured: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("lost", "row"), [((), ROW), ((1,), None)])
+def test_one_more_configuration_is_measured_alone_and_is_none_where_that_fails(
+    lost: tuple[int, ...], row: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    simulated: Any = Simulated(keeps=False)
-    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
-    first = simulated.recipe.configuration({})
-    every_layer = first.with_fields(lora={"layers_to_transform": None})
-    unknown = first.with_fields(backbone={"model": "another"})  # which was left out, or it would have been measured
-    leading = first, first.with_fields(lora={"r": 2}), every_layer, unknown
-    found = warm_up(simulated, simulated, seconds_left, tmp_path, leading).measured
-    assert [one.key for one in found] == [cost_key(first), cost_key(every_layer)][:measured]
-    assert [one.train_row_seconds for one in found] == pytest.approx([ROW] * measured)
-
-
-def test_where_what_is_compared_with_the_first_can_not_be_measured_the_warm_up_has_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    simulated: Any = Simulated(keeps=False, lost=(2,))
+    simulated: Any = Simulated(keeps=False, lost=lost)
     monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
     every_layer = simulated.recipe.configuration({}).with_fields(lora={"layers_to_transform": None})
-    found = warm_up(simulated, simulated, 70, tmp_path, [every_layer])
-    assert (len(found.measured), found.left_out) == (1, {})
+    found = measure_one(simulated, simulated, every_layer, 70, tmp_path)
+    assert (found and found.key) == (row and cost_key(every_layer))
+    assert (found and found.train_row_seconds) == (row and pytest.approx(row))
+    assert simulated.now < 5
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_warm_up_of_which_two_workers_die_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

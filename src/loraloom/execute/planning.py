@@ -17,7 +17,7 @@ from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError, RunError
 from loraloom.execute.executor import Executor
 from loraloom.execute.reserve import TEST_CAUTION, Reserve
-from loraloom.execute.warm_up import WarmUpFailedError, warm_up
+from loraloom.execute.warm_up import WarmUpFailedError, measure_one, warm_up
 from loraloom.execute.workplace import Workplace
 from loraloom.machine import read_machine
 from loraloom.recipe import Configuration
@@ -93,11 +93,11 @@ class Planner:
             note(f"texts are cut at {pace.longest} tokens: the test of longer ones would take too much of the time")
         self._clock.test_rows = len(self._place.data.test)
         self.reserve.keep()
-        self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left
         if begun:
             self._seen, self._every_layer_first = kept.get("seen", 0.0), kept.get("every_layer_first", False)
         else:
-            self._seen, self._every_layer_first = _seen_first(pace.task, pace.costs, left)
+            self._seen, self._every_layer_first = self._seen_first(pace.task, executor)
+        self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left
         self._foresee(self._seen)
         if begun:
             epochs = None if kept.get("epochs") is None else {Key(*key): passes for key, passes in kept["epochs"]}
@@ -125,7 +125,7 @@ class Planner:
             self._clock.refuse_too_little()
             note("measuring what a row costs here")
             try:
-                warmed = warm_up(self._place, executor, left, self._path.parent, self._listing.leading)
+                warmed = warm_up(self._place, executor, left, self._path.parent)
             except WarmUpFailedError as error:
                 if not before.known or not self._proposals.has_results:
                     raise
@@ -160,6 +160,28 @@ class Planner:
         self._listing.foresee(seen, every_layer_first=self._every_layer_first)
         leading, configurations = self._listing.leading, self._listing.configurations
         self.pace.task = replace(self.pace.task, leading=leading, configurations=configurations)
+
+    def _seen_first(self, task: Task, executor: Executor) -> tuple[float, bool]:
+        """Examples that a final of what comes first sees, and whether that is with every layer adapted.
+
+        It is where by the clock it sees many, with no less a rank than what leads beside it. What it costs is measured
+        where that may be so.
+        """
+        costs, clock = self.pace.costs, self._clock
+        every_layer = tuple(one for one in task.leading if one.lora.layers_to_transform is None)
+        of_one_rank = len({one.lora.r for one in task.leading}) == 1
+
+        def sees_many(costs: Costs) -> bool:
+            return foreseen(task, costs, clock.training_seconds_left, every_layer) >= EACH_SEEN * task.classes
+
+        # Before it is measured it is taken to cost what the other one does, which is less.
+        if 0 < len(every_layer) < len(task.leading) and of_one_rank and _is_clocked(task) and sees_many(costs):
+            left = clock.seconds_left or 0.0
+            one = measure_one(self._place, executor, every_layer[0], left, self._path.parent)
+            if one is not None and sees_many(Costs([one])):
+                costs.note(one)
+                return foreseen(task, costs, clock.training_seconds_left, every_layer), True
+        return foreseen(task, costs, clock.training_seconds_left, task.leading), False
 
     def _first_plan(self, task: Task) -> Plan:
         try:
@@ -295,21 +317,8 @@ class Planner:
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs, fitted=False)
 
 
-def _seen_first(task: Task, costs: Costs, seconds: float | None) -> tuple[float, bool]:
-    """Examples that a final of what comes first sees, and whether that is with every layer adapted.
-
-    It is where by the clock it sees many, with no less a rank than what leads beside it.
-    """
-    every_layer = [one for one in task.leading if one.lora.layers_to_transform is None]
-    ranks = {one.lora.r for one in task.leading}
-    if task.recipe.search.epochs == "clock" and every_layer and len(ranks) == 1:
-        seen = foreseen(task, costs, seconds, every_layer)
-        if seen >= EACH_SEEN * task.classes:
-            return seen, True
-    layers = [one.lora.layers_to_transform for one in task.leading[:1]]
-    return foreseen(
-        task, costs, seconds, [one for one in task.leading if one.lora.layers_to_transform in layers]
-    ), False
+def _is_clocked(task: Task) -> bool:
+    return task.recipe.search.epochs == "clock"
 
 
 def _anew(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:

@@ -1,7 +1,6 @@
 """A warm-up of seconds: what a row costs on this machine, with these texts and this model, before a plan is made.
 
 A few steps are trained and thrown away: the first job loads the weights and fills the caches, the second is timed.
-What is to be compared with it in the same time, and costs otherwise, is timed after it.
 Where texts are long, or states of frozen layers are kept, it has as many rows as can have theirs in time, and more
 passes. A model at a length that memory does not suffice for is left out, and the others are searched.
 """
@@ -10,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Executor
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Configuration
-from loraloom.search.costs import Measured, cost_key, measured
+from loraloom.search.costs import Measured, measured
 from loraloom.search.pace import LeftOut, named
 from loraloom.study.record import Evaluation
 
@@ -66,24 +64,17 @@ class WarmedUp:
     left_out: LeftOut = field(default_factory=dict)
 
 
-def warm_up(
-    place: Workplace,
-    executor: Executor,
-    seconds_left: float,
-    run: Path,
-    leading: Sequence[Configuration] = (),
-) -> WarmedUp:
+def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path) -> WarmedUp:
     """Measures a trial of each of the recipe's models and lengths of texts, at its first point within the budget.
 
-    Where that fails, by the recipe's smallest batch. Of what is `leading` it measures those that cost otherwise, where
-    time is not so short that the first will have it all. What is trained lies in the folder `run` meanwhile, which all
+    Where that fails, by the recipe's smallest batch. What is trained lies in the folder `run` meanwhile, which all
     nodes of a cluster see.
 
     Raises:
         WarmUpFailedError: each of them failed.
         LoraloomError: what would befall every trial of a model.
     """
-    seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
+    seconds = _timed_seconds(seconds_left)
     smallest = min(place.recipe.values("train.per_device_train_batch_size"))
     found, loading, left_out = [], 0.0, {}
     for kind, configuration in place.demands.fitting().items():
@@ -102,18 +93,20 @@ def warm_up(
         loading = max(loading, min(cold.beside_seconds, LONGEST_LOADING))
     if left_out and not found:
         raise WarmUpFailedError(left_out)
-    if SHARE * seconds_left >= SHORTEST_SECONDS:
-        for configuration in _unlike(leading, found):
-            with suppress(_FailedError):  # its trial will say why
-                found.append(_cold_and_timed(place, executor, configuration, seconds, run)[1])
     return WarmedUp(tuple(found), loading, left_out)
 
 
-def _unlike(leading: Sequence[Configuration], found: Sequence[Measured]) -> list[Configuration]:
-    """Those of the leading that cost otherwise than what was measured, of models and lengths that were."""
-    known, able = {one.key for one in found}, {(one.model, one.max_length) for one in found}
-    of_each = {cost_key(one): one for one in leading}
-    return [one for key, one in of_each.items() if key not in known and (key.model, key.max_length) in able]
+def measure_one(
+    place: Workplace, executor: Executor, configuration: Configuration, seconds_left: float, run: Path
+) -> Measured | None:
+    """Measures one more configuration of a model that was measured; None where that fails: its trial will say why."""
+    with suppress(_FailedError):
+        return _cold_and_timed(place, executor, configuration, _timed_seconds(seconds_left), run)[1]
+    return None
+
+
+def _timed_seconds(seconds_left: float) -> float:
+    return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
 
 
 def _at_second_try(

@@ -8,7 +8,8 @@ different rows can't be compared. Three shapes:
 - fewer rows: as either, on a stratified part, where not even one finalist fits on all rows.
 
 Where `search.epochs` is by the clock, a finalist has as many passes as let it use its share of the time, more of them
-where a row is cheaper: so models, and adapted layers, are compared by what they reach in the same time, on every rung.
+where a row is cheaper: so models are compared by what they reach in the same time, on every rung, and so are adapted
+layers once they were timed.
 Passes over all rows come before finalists and seeds. A larger model may have less than one pass. What was learnt from
 few rows says little of what is learnt from many, and the less the larger a model is; so the presets that lead, which
 differ by little or in their model, are compared on as many rows as the time allows, and all else begins on the fewest.
