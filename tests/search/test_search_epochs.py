@@ -413,6 +413,7 @@ def test_presets_are_not_compared_on_a_rung_of_very_few_rows_and_the_first_has_t
         ({}, True, 1_700, 1, False),
         ({}, True, 600, 2, False),
         ({"search": {"n_trials": 12}}, True, 600, 1, False),
+        ({"search": {"pruner": "halving"}}, True, 600, 1, False),
         ({"lora": {"r": [2, 4]}}, True, 600, 1, False),
         ({"lora": {"layers_to_transform": None}}, True, 600, 1, False),
         ({"backbone": {"model": [SMALL, LARGE]}}, True, 600, 1, False),

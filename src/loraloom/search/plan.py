@@ -232,10 +232,10 @@ def _is_of_one_model(task: Task) -> bool:
 
 
 def _leaves_all_open(task: Task) -> bool:
-    """Whether the layers and all else that is searched are left to the search, with one model and length of texts."""
-    recipe = task.recipe
-    own = any(axis != SPACE.get(name) for name, axis in recipe.axes.items())
-    return not own and _LAYERS in recipe.axes and recipe.search.n_trials is None and len(task.leading) == 2
+    """Whether how it is searched, the layers and all other axes are left to it, with one model and length of texts."""
+    axes, search = task.recipe.axes, task.recipe.search
+    no_own = all(axis == SPACE.get(name) for name, axis in axes.items())
+    return no_own and _LAYERS in axes and len(task.leading) == 2 and (search.pruner, search.n_trials) == ("auto", None)
 
 
 def _is_hurried(task: Task, costs: Costs, seconds: float) -> bool:
