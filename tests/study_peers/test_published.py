@@ -264,7 +264,7 @@ def test_the_defaults_page_says_which_preset_won_which_search() -> None:
         if name == "subj16":
             continue
         assert (title in first, title in second) == (name in half, name not in half), name
-    assert ("by the six-layer encoder, AG News (20 minutes and an hour; the first, in 20 minutes, with AMX)") in second
+    assert "by the six-layer encoder, AG News (20 minutes and an hour; the first, in 20 minutes, with AMX)" in second
     assert "AG News by the base-size encoder, in an hour" in first
     of_base_size = {"3600 s, mpnet", "3600 s, mpnet, AMX"}
     assert half - set(TITLES) == {"1200 s, demo, AMX", *of_base_size}

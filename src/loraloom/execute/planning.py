@@ -30,6 +30,7 @@ from loraloom.search.plan import (
     Plan,
     extended,
     foreseen,
+    is_hurried,
     make_plan,
     passes,
     recounted,
@@ -106,7 +107,7 @@ class Planner:
             pace.plan = extended(before, pace.task, pace.costs, left, pace.slots)
         else:
             pace.plan = self._first_plan(pace.task)
-            if self._every_layer_first and len(pace.plan.rungs) == 1:
+            if left is not None and is_hurried(pace.task, pace.costs, left, pace.slots):
                 note(
                     "every layer adapted has all the time: rows are so many that passes over them are worth more than "
                     "trying others, unless search.n_trials asks for it"
@@ -170,12 +171,13 @@ class Planner:
         costs, clock = self.pace.costs, self._clock
         every_layer = tuple(one for one in task.leading if one.lora.layers_to_transform is None)
         of_one_rank = len({one.lora.r for one in task.leading}) == 1
+        is_open = task.recipe.search.epochs == "clock" and 0 < len(every_layer) < len(task.leading)
 
         def sees_many(costs: Costs) -> bool:
             return foreseen(task, costs, clock.training_seconds_left, every_layer) >= EACH_SEEN * task.classes
 
         # Before it is measured it is taken to cost what the other one does, which is less.
-        if 0 < len(every_layer) < len(task.leading) and of_one_rank and _is_clocked(task) and sees_many(costs):
+        if is_open and of_one_rank and sees_many(costs):
             left = clock.seconds_left or 0.0
             one = measure_one(self._place, executor, every_layer[0], left, self._path.parent)
             if one is not None and sees_many(Costs([one])):
@@ -315,10 +317,6 @@ class Planner:
             if epochs is not None and plan.top != pace.plan.top:  # passes over the rows that the rungs are of
                 epochs = passes(pace.task, pace.costs, pace.task.rows(pace.plan.top), CLOCKED_SHARE * seconds)
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs, fitted=False)
-
-
-def _is_clocked(task: Task) -> bool:
-    return task.recipe.search.epochs == "clock"
 
 
 def _anew(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:

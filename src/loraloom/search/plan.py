@@ -129,7 +129,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int) -> Pl
     if seconds is None:
         return _with_rungs(task, task.train_rows, *_smaller_and_smaller(task)[0]) if by_rows else everything
     if search.epochs == "clock":
-        if slots == 1 and _leaves_all_open(task) and _is_hurried(task, costs, seconds):
+        if is_hurried(task, costs, seconds, slots):
             return _for_the_first(task, costs, _most_rows(task, _for_a_pass(task, costs), seconds), seconds)
         plan = _by_the_clock(task, costs, seconds, slots)
         leading = _leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds)
@@ -238,11 +238,16 @@ def _leaves_all_open(task: Task) -> bool:
     return no_own and _LAYERS in axes and len(task.leading) == 2 and (search.pruner, search.n_trials) == ("auto", None)
 
 
-def _is_hurried(task: Task, costs: Costs, seconds: float) -> bool:
-    """Whether every layer is adapted first, and all the passes that are worth their time would leave little of it."""
-    first = task.leading[0]
+def is_hurried(task: Task, costs: Costs, seconds: float, slots: int) -> bool:
+    """Whether every layer, where it comes first, has all the time: its passes would leave too little for a choice.
+
+    So it is only where nothing else is asked for.
+    """
+    first = task.leading[0] if task.leading else None
+    if slots > 1 or first is None or first.lora.layers_to_transform is not None or not _leaves_all_open(task):
+        return False
     planned = _passes_of(cost_key(first), passes(task, costs, task.train_rows, HURRIED_SHARE * seconds))
-    return first.lora.layers_to_transform is None and planned < most_passes(task.train_rows)
+    return planned < most_passes(task.train_rows)
 
 
 def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots: int) -> Plan:
