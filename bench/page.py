@@ -53,7 +53,7 @@ and `python -m bench.deadlines`) and writes this page anew; `python -m bench.eng
   fastest.
 - **loraloom**: jobs as `loraloom search` makes them, by its engine. Its time holds the loading of weights, its
   evaluations (of 16 rows) and the saving of the adapter; HF's time is `Trainer.train` alone. In fp32 it multiplies by
-  oneDNN on a processor that is not Intel's, where torch by itself asks MKL, which is slow there.
+  oneDNN on a processor with AVX-512 that is not Intel's, where torch by itself asks MKL, which does not use it there.
 - **top3** times whole trainings, the first epoch and all that it fills for later ones included; of 8 trials, with
   seeds and rates of their own, the time of one is an eighth. **eval** times the way from texts to logits, tokenizing
   included, in batches of 64 rows of like length (HF's, tuned, are sorted before); of HF's ways, those with bf16 weights

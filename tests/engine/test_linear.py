@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -52,11 +54,21 @@ def test_other_types_are_torchs_own(by_onednn: bool) -> None:
     assert torch.equal(linear(x, weight), functional.linear(x, weight))
 
 
-def test_onednn_is_asked_where_mkl_would_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("cpu", "instructions", "asked"),
+    [
+        ("AMD EPYC", ("avx2", "avx512f"), True),
+        ("AMD EPYC", ("avx2",), False),
+        ("Intel(R) Xeon(R) Processor", ("avx2", "avx512f"), False),
+    ],
+)
+def test_onednn_is_asked_where_mkl_leaves_wide_vectors_idle(
+    cpu: str, instructions: tuple[str, ...], asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    module.by_onednn.cache_clear()
-    assert module.by_onednn() == (there and "Intel" not in read_machine().cpu)
-    module.by_onednn.cache_clear()
+    machine = replace(read_machine(), cpu=cpu, instructions=instructions)
+    monkeypatch.setattr(module, "read_machine", lambda: machine)
+    by_onednn = module.by_onednn.__wrapped__
+    assert by_onednn() == (there and asked)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert not module.by_onednn()
-    module.by_onednn.cache_clear()
+    assert not by_onednn()

@@ -1,7 +1,8 @@
 """x W^T + b by the library that is fast on this processor; 2·N·D_in·D_out FLOPs.
 
-In fp32 torch asks MKL, which uses the widest vectors of Intel's processors alone. On an AMD EPYC of family 26, two
-threads, oneDNN had 0.38 to 0.49 TFLOP/s at the sizes of base and small layers and MKL 0.19 to 0.21 (docs/log.md).
+In fp32 torch asks MKL, which uses the widest vectors (AVX-512) of Intel's processors alone. On an AMD EPYC that has
+them, two threads, oneDNN had 0.38 to 0.49 TFLOP/s at the sizes of base and small layers and MKL 0.19 to 0.21; on one
+with AVX2 alone MKL had 0.14 to 0.18 and oneDNN 0.10 to 0.17 (docs/log.md).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 @functools.cache
 def by_onednn() -> bool:
-    """Whether oneDNN multiplies in fp32 here: where torch would ask MKL, and the processor is not Intel's."""
+    """Whether oneDNN multiplies in fp32 here: where torch would ask MKL, which has wide vectors lie idle."""
+    machine = read_machine()
+    idle = "avx512f" in machine.instructions and "Intel" not in machine.cpu
     there = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return there and hasattr(torch.ops.mkldnn, "_linear_pointwise") and "Intel" not in read_machine().cpu
+    return idle and there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
