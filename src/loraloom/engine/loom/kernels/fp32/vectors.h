@@ -36,7 +36,7 @@ inline Floats load(const float* from) {
   return values;
 }
 inline void store(float* to, Floats values) { std::memcpy(to, &values, sizeof(values)); }
-inline Floats all(float value) { return Floats{} + value; }
+inline Floats all(float value) { return value - Floats{}; }  // one instruction: x + 0 is not x where x is -0
 inline Ints iota() {
   Ints numbers;
   for (int i = 0; i < kLanes; ++i) numbers[i] = i;
