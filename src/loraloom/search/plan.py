@@ -231,7 +231,7 @@ def _is_of_one_model(task: Task) -> bool:
     return len(task.leading) > 1 and len({one.backbone.model for one in task.leading}) == 1
 
 
-def _leaves_all_open(task: Task) -> bool:
+def _is_default_search(task: Task) -> bool:
     """Whether how it is searched, the layers and all other axes are left to it, with one model and length of texts."""
     axes, search = task.recipe.axes, task.recipe.search
     no_own = all(axis == SPACE.get(name) for name, axis in axes.items())
@@ -244,7 +244,7 @@ def is_hurried(task: Task, costs: Costs, seconds: float, slots: int) -> bool:
     So it is only where nothing else is asked for.
     """
     first = task.leading[0] if task.leading else None
-    if slots > 1 or first is None or first.lora.layers_to_transform is not None or not _leaves_all_open(task):
+    if slots > 1 or first is None or first.lora.layers_to_transform is not None or not _is_default_search(task):
         return False
     planned = _passes_of(cost_key(first), passes(task, costs, task.train_rows, HURRIED_SHARE * seconds))
     return planned < most_passes(task.train_rows)

@@ -55,7 +55,7 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
     """
     _refuse_contradictions(recipe, deadline)
     own_axes = recipe.axes.keys() - {_MODEL}
-    if deadline and not own_axes and _leaves_all_open(recipe):
+    if deadline and not own_axes and _writes_no_configuration(recipe):
         recipe = recipe.with_fields(search={"sampler": "auto"})
     if recipe.search.sampler != "auto":
         return recipe
@@ -170,7 +170,8 @@ def _refuse_a_pruner_that_sees_nothing(recipe: Recipe) -> None:
         )
 
 
-def _leaves_all_open(recipe: Recipe) -> bool:
+def _writes_no_configuration(recipe: Recipe) -> bool:
+    """Whether it says neither what is to be trained, but for its seeds and number type, nor how that is drawn."""
     written = (getattr(recipe, section).model_fields_set for section in ("lora", "head", "train"))
     return "sampler" not in recipe.search.model_fields_set and not set().union(*written) - {"seed", "bf16"}
 
