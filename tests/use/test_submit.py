@@ -332,6 +332,19 @@ def test_an_id_or_a_label_with_blanks_around_it_is_another_one_for_a_contest(tmp
     assert submitting.check(sound, padded, labels="World,Sports").rows == 2
 
 
+@pytest.mark.parametrize("columns", [("ID", "Label"), ("Label", "ID")])
+def test_ids_are_written_with_the_blanks_that_the_template_has_around_them(
+    best: Path, tmp_path: Path, columns: tuple[str, str]
+) -> None:
+    test = write(tmp_path / "test.csv", ["ID", "text"], [[f"a{n}", text] for n, text in enumerate(TEXTS)])
+    asked = [f" a{n}" if n % 2 else f"a{n}" for n in reversed(range(len(TEXTS)))]
+    cells = [{"ID": one, "Label": ""} for one in asked]
+    template = write(tmp_path / "t.csv", columns, [[cell[name] for name in columns] for cell in cells])
+    submitting.submit(best, test, tmp_path / "s.csv", template=template)
+    assert [row[columns.index("ID")] for row in read(tmp_path / "s.csv")[1:]] == asked
+    assert submitting.check(tmp_path / "s.csv", template).rows == len(TEXTS)
+
+
 def test_a_template_without_labels_says_nothing_of_how_they_are_written(tmp_path: Path) -> None:
     template = write(tmp_path / "t.csv", ["ID", "Label"], [["a0", ""], ["a1", ""]])
     named = write(tmp_path / "s.csv", ["ID", "Label"], [["a0", "World"], ["a1", "Sports"]])

@@ -7,8 +7,8 @@ done in tables for people: a contest compares cells with its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,10 @@ class Submission:
     id_column: str
     ids: tuple[str | None, ...]
     labels: tuple[str | None, ...]
-    padded: tuple[int, ...] = ()
-    """Rows with blanks around their label, by which a contest would take it for another."""
-    padded_ids: tuple[int, ...] = ()
-    """Rows with blanks around their id, likewise."""
+    padded: Mapping[int, str] = field(default_factory=dict)
+    """As it stands, by its row: a label with blanks around it, by which a contest would take it for another."""
+    padded_ids: Mapping[int, str] = field(default_factory=dict)
+    """Ids with blanks around them, likewise."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -76,10 +76,10 @@ def read_submission(path: Path) -> Submission:
     )
 
 
-def _padded(cells: Sequence[Any]) -> tuple[int, ...]:
-    """The rows of cells with blanks around them."""
-    padded = (isinstance(cell, str) and cell.strip() not in ("", cell) for cell in cells)
-    return tuple(row for row, is_so in enumerate(padded, start=1) if is_so)
+def _padded(cells: Sequence[Any]) -> dict[int, str]:
+    """Cells with blanks around them, by their rows."""
+    texts = ((row, cell) for row, cell in enumerate(cells, start=1) if isinstance(cell, str))
+    return {row: cell for row, cell in texts if cell.strip() not in ("", cell)}
 
 
 def read_template(path: Path) -> Submission:
@@ -125,7 +125,7 @@ def problems_of(
         yield f"{given.path}: has no label in {_rows(blank)}"
     asked = {template.ids[row - 1] for row in template.padded_ids}  # the contest has these with blanks itself
     ids = [row for row in given.padded_ids if given.ids[row - 1] not in asked]
-    for what, rows in (("id", ids), ("label", given.padded)):
+    for what, rows in (("id", ids), ("label", list(given.padded))):
         if rows:
             yield f"{given.path}: has blanks around the {what} in {_rows(rows)}: for a contest it is another one"
     kinds = given.kinds

@@ -114,7 +114,9 @@ def submit(
     of_row = [written.labels[int(number)] for number in predicted]
     refuse(constant_labels(of_row, str(test_file)))
     id_first = asked is None or asked.columns[0] == asked.id_column
-    rows = ((ids[place], of_row[place]) if id_first else (of_row[place], ids[place]) for place in places)
+    padded = asked.padded_ids if asked else {}  # the contest has these with blanks itself
+    answered = ((padded.get(row, ids[place]), of_row[place]) for row, place in enumerate(places, start=1))
+    rows = answered if id_first else ((label, one) for one, label in answered)
     write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows)
     empty = sum(not text.strip() for text in texts)
     notes = [id_note, f"texts from {listed(columns)}", f"labels are {written.why}: {listed(written.labels)}"]
