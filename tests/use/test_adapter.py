@@ -83,8 +83,12 @@ def test_one_text_instead_of_a_list_is_refused(best: Path) -> None:
 def test_a_text_that_no_tokenizer_reads_is_named(best: Path) -> None:
     adapter = loraloom.load(best)
     for ask in (adapter.predict, adapter.predict_proba, lambda texts: list(adapter.stream(texts))):
-        with pytest.raises(DataError, match=r"text '\\ud83d': holds half of a surrogate pair"):
+        with pytest.raises(
+            DataError, match=r"text '\\ud83d': has U\+D83D at character 0, which is no character of a text"
+        ):
             ask(["caf\u00e9", json.loads('"\\ud83d"')])
+        with pytest.raises(DataError, match=r"text 'so\\x00up': has U\+0000 at character 2"):
+            ask(["so\0up"])
 
 
 def test_a_backbone_in_fp32_serves_also_what_was_trained_in_bf16_but_not_the_other_way(

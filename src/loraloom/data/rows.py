@@ -386,6 +386,11 @@ def text_problem(text: str) -> str | None:
     """Why this can't be a text: too long, NUL, or half of a surrogate pair (which JSON can carry)."""
     if len(text) > MAX_CELL_CHARACTERS:
         return f"has {len(text):,} characters; a cell may have {MAX_CELL_CHARACTERS:,}"
+    return no_character(text)
+
+
+def no_character(text: str) -> str | None:
+    """What in it is no character of a text."""
     if text.isascii() and "\0" not in text:
         return None
     if found := _NOT_TEXT.search(text):

@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import filterfalse, islice
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from loraloom import metrics
 from loraloom.calibration import Temperature
 from loraloom.data import Encoded, encode
+from loraloom.data.rows import no_character
 from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest
@@ -32,7 +33,6 @@ from loraloom.use.adapter_checks import check_files, refuse_code
 from loraloom.use.class_shares import ClassShares, Shift, as_predicted, asked_shares, expected_shares
 from loraloom.use.temperature import fitted_temperature
 from loraloom.use.tfidf import Tfidf, blended
-from loraloom.wording import is_utf8
 
 _TOKENIZING = Lock()
 """Where a text is cut is a state of a tokenizer, which calls change: one thread at a time. It uses all cores itself."""
@@ -181,8 +181,8 @@ class Classifier:
         listed = not _is_no_list(texts) and hasattr(texts, "__len__")
         if not listed or not all(isinstance(text, str) for text in texts):
             raise TypeError("texts must be a list of texts; of a frame, give one column")
-        if (broken := next(filterfalse(is_utf8, texts), None)) is not None:
-            raise DataError(f"text {broken[:40]!a}: holds half of a surrogate pair, which is no character of a text")
+        if (broken := next(filter(no_character, texts), None)) is not None:
+            raise DataError(f"text {broken[:40]!a}: {no_character(broken)}")
         return self.logits_of(self.encoded(texts))
 
     def encoded(self, texts: Sequence[str]) -> Encoded:

@@ -59,6 +59,7 @@ def test_texts_are_answered_in_order_as_the_adapter_alone_predicts_them(
         ({"adapter": "food", "texts": [1]}, 422, "texts.0"),
         ({"adapter": "food", "texts": ["a", ""]}, 422, "texts.1: has no text"),
         ({"adapter": "food", "texts": [" \n"]}, 422, "texts.0: has no text"),
+        ({"adapter": "food", "texts": ["so\0up"]}, 422, "texts.0: has U+0000 at character 2, which is no character"),
         ({"adapter": "food", "texts": ["a"], "more": 1}, 422, "more"),
         ({"adapter": 7, "texts": ["a"]}, 422, "adapter"),
         (["a"], 422, "body"),

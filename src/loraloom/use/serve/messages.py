@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from loraloom.data.rows import no_character
 from loraloom.study.record import Dtype
-from loraloom.wording import is_utf8
 
 Name = Annotated[
     str,
@@ -16,11 +16,11 @@ Name = Annotated[
 
 
 def _is_text(text: str) -> str:
-    """Nothing is no text, as in training; nor are halves of characters (lone surrogates), which JSON can spell."""
+    """Nothing is no text, as in training; nor is what holds NUL or halves of surrogate pairs, which JSON can spell."""
     if not text or text.isspace():
         raise ValueError("has no text")
-    if not is_utf8(text):
-        raise ValueError("holds half of a character (a lone surrogate)")
+    if problem := no_character(text):
+        raise ValueError(problem)
     return text
 
 
