@@ -151,6 +151,16 @@ def test_empty_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     assert _refusal("-") == "standard input: is empty"
 
 
+def test_a_pipe_without_a_suffix_is_sent_to_standard_input() -> None:
+    end, start = os.pipe()
+    try:
+        with pytest.raises(DataError, match=r"can't be told by its suffix; .*on standard input: --file -$"):
+            next(read_records(f"/dev/fd/{end}"))
+    finally:
+        os.close(end)
+        os.close(start)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert _refusal(tmp_path / "none.csv").endswith("none.csv: there is no such file or folder")
 

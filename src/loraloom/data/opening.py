@@ -67,6 +67,11 @@ def format_of(path: Path) -> Format:
         raise DataError(f"{path}: {suffix} files can run code when they are read; give CSV, JSONL or Parquet")
     if not exists:
         raise DataError(f"{path}: there is no such file or folder")
+    if suffix not in _KINDS and path.is_relative_to("/dev"):  # a shell's <(…) is there too
+        raise DataError(
+            f"{path}: its kind can't be told by its suffix; write it to a file that has one, or, for predict, give it "
+            "on standard input: --file -"
+        )
     if suffix not in _KINDS:
         raise DataError(
             f"{path}: its kind can't be told by its suffix; it must be {', '.join(_KINDS)} "
