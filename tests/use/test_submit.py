@@ -278,6 +278,16 @@ def test_labels_are_not_guessed(
         written_labels(NAMES, codes, wanted, None if template is None else template_of(template))
 
 
+def test_a_label_that_holds_a_comma_is_given_in_quotes(tmp_path: Path) -> None:
+    names = ("world", "sports")
+    assert written_labels(names, names, 'World, "Sports, games"', None).labels == ("World", "Sports, games")
+    for wrong in ("World,Sports, games", 'World,"Sports, games', 'World,"Sports", games'):
+        with pytest.raises(DataError, match="one that holds a comma stands in double quotes"):
+            written_labels(names, names, wrong, None)
+    rows = write(tmp_path / "s.csv", ["ID", "Label"], [["0", "World"], ["1", "Sports, games"]])
+    assert submitting.check(rows, rows, labels='World,"Sports, games"').rows == 2
+
+
 @pytest.mark.parametrize(
     ("wanted", "template", "why"),
     [

@@ -224,7 +224,11 @@ def submit(
     text_column: TextColumns = [],  # noqa: B006
     labels: Annotated[
         str | None,
-        typer.Option("--labels", help="names, codes, or the contest's own (a,b,c), in the order of the classes."),
+        typer.Option(
+            "--labels",
+            help="names, codes, or the contest's own, in the order of the classes: a,b,c, or 'a,\"b, c\"' where one "
+            "holds a comma.",
+        ),
     ] = None,
     class_shares: ClassShares = [],  # noqa: B006
     as_json: AsJson = False,

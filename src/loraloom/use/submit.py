@@ -39,7 +39,7 @@ from loraloom.use.submission import (
     unsound_ids,
     write_submission,
 )
-from loraloom.use.written_labels import written_labels
+from loraloom.use.written_labels import WITH_COMMAS, labels_in, written_labels
 from loraloom.wording import plural
 
 _INDEX = re.compile(r"(__index_level_\d+__|Unnamed: 0)?")
@@ -152,9 +152,9 @@ def check(
         allowed = written.labels
         notes.append(f"labels are {written.why}: {listed(allowed)}")
     elif labels is not None:
-        allowed = tuple(label.strip() for label in labels.split(","))
+        allowed = labels_in(labels)
         if len(allowed) < 2:
-            raise DataError(f"--labels {labels}: without ADAPTER it must be the labels themselves, with commas between")
+            raise DataError(f"--labels {labels}: without ADAPTER it must be the labels themselves, {WITH_COMMAS}")
     elif len(asked.kinds) > 1:
         allowed = asked.kinds
         others = f" as {template} has it; where that shows not all labels, give ADAPTER, or all of them by --labels"

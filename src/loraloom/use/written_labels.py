@@ -6,6 +6,7 @@ to the other: either what is asked for fits one reading alone, or the user is as
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,13 +62,24 @@ def _wanted(names: Sequence[str], codes: Sequence[str], wanted: str) -> Written:
                 "--labels out, or give the contest's labels in this order: --labels A,B,…"
             )
         return Written(tuple(codes), "as in the training data")
-    labels = tuple(label.strip() for label in wanted.split(","))
+    labels = labels_in(wanted)
     if len(labels) != len(names) or len(set(labels)) != len(labels) or not all(labels):
         raise DataError(
             f"--labels {wanted}: must be names, codes, or a label for each of {listed_to_answer(names)}, in this "
-            "order, with commas between"
+            f"order, {WITH_COMMAS}"
         )
     return Written(labels, "as --labels says")
+
+
+WITH_COMMAS = "with commas between; one that holds a comma stands in double quotes"
+
+
+def labels_in(wanted: str) -> tuple[str, ...]:
+    """The labels of `--labels`, which are written as a line of CSV; none where it is no such line."""
+    try:
+        return tuple(label.strip() for label in next(csv.reader([wanted], skipinitialspace=True, strict=True)))
+    except csv.Error:
+        return ()
 
 
 def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submission) -> Written:
