@@ -166,12 +166,12 @@ def read_predictions(path: Path, record: TrialRecord) -> Iterable[Prediction]:
         given = len(prediction.probabilities)
         if given != classes or max(prediction.label, prediction.prediction) >= classes:
             raise RunError(f"{path}:{number}: does not fit the trial's {classes} classes; left out")
-        if (problem := _problem(prediction)) is not None:
+        if (problem := _why_impossible(prediction)) is not None:
             raise RunError(f"{path}:{number}: can't be trusted: {problem}; its test rows are left out")
         yield prediction
 
 
-def _problem(row: Prediction) -> str | None:
+def _why_impossible(row: Prediction) -> str | None:
     """Why no model can have given a row's prediction and probabilities."""
     if min(row.probabilities) < 0 or abs(sum(row.probabilities) - 1) > SUM_TOLERANCE:
         return "it holds what are not probabilities"
