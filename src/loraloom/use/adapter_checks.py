@@ -178,27 +178,26 @@ def check_rank(folder: Path, rank: int, hidden: int) -> None:
         raise AdapterError(f"{folder}: lora.r is {rank:,}, which {WEIGHTS} of {size:,} bytes can't hold")
 
 
-def read_weights(folder: Path, expected: Mapping[str, tuple[str | None, tuple[int, ...]]]) -> dict[str, Tensor]:
-    """The adapter's parameters in fp32 by canonical name, in the order of `expected`.
+def read_weights(path: Path, expected: Mapping[str, tuple[str | None, tuple[int, ...]]]) -> dict[str, Tensor]:
+    """The arrays of a safetensors file in fp32 by canonical name, in the order of `expected`.
 
-    `expected` has canonical name and shape by the name in PEFT's file; what has no canonical name is not read. Names
-    and shapes are compared before a weight is read.
+    `expected` has canonical name and shape by the name in the file; what has no canonical name is not read. Names and
+    shapes are compared before a weight is read.
 
     Raises:
-        AdapterError: the file can't be read, a parameter is missing, has another shape or is not finite, or there are
+        AdapterError: the file can't be read, an array is missing, has another shape or is not finite, or there are
             others.
     """
     import torch
     from safetensors import SafetensorError, safe_open
 
-    path = folder / WEIGHTS
     try:
         with safe_open(path, framework="pt") as file:
             held = set(file.keys())
             if lost := sorted(set(expected) - held):
                 raise AdapterError(f"{path}: has no {lost[0]} ({len(lost)} missing of {len(expected)})")
             if more := sorted(held - set(expected)):
-                raise AdapterError(f"{path}: holds {_short(more[0])}, which its trial did not train ({len(more)} such)")
+                raise AdapterError(f"{path}: holds {_short(more[0])}, which no such adapter has ({len(more)} such)")
             weights = {}
             for name, (canonical, shape) in expected.items():
                 part = file.get_slice(name)
@@ -211,7 +210,7 @@ def read_weights(folder: Path, expected: Mapping[str, tuple[str | None, tuple[in
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise AdapterError(f"{path}: can't be read: {first_line(error)}") from None
     if bad := next((name for name, value in weights.items() if not bool(torch.isfinite(value).all())), None):
-        raise AdapterError(f"{folder}: holds weights that are not finite: {bad}")
+        raise AdapterError(f"{path}: holds weights that are not finite: {bad}")
     return weights
 
 

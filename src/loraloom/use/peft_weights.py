@@ -14,7 +14,7 @@ import numpy as np
 
 from loraloom.backbone.sources import Source
 from loraloom.errors import AdapterError
-from loraloom.study.record import TrialRecord
+from loraloom.study.record import WEIGHTS, TrialRecord
 from loraloom.use.adapter_checks import check_rank, read_weights
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def checked_weights(
     size = sum(int(np.prod(shape)) for name, shape in expected.values() if name is not None)
     if size != record.counts.trainable:
         raise AdapterError(f"{folder}: trains {size:,} parameters, where trial.json says {record.counts.trainable:,}")
-    return read_weights(folder, expected)
+    return read_weights(folder / WEIGHTS, expected)
 
 
 def _expected(record: TrialRecord, config: Any) -> Expected:

@@ -24,10 +24,10 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.special import log_softmax
 
-from loraloom.errors import AdapterError, UnblendableError, first_line
+from loraloom.errors import AdapterError, UnblendableError
 from loraloom.recipe.problems import reason_of
 from loraloom.study.durable import write_json
-from loraloom.use.adapter_checks import SCORES, TERMS
+from loraloom.use.adapter_checks import SCORES, TERMS, read_weights
 
 PART = 1 / 3
 """Of TF-IDF in what is blended."""
@@ -137,32 +137,12 @@ def read(folder: Path, classes: int) -> Tfidf:
     if not terms or len(set(terms)) < len(terms):
         raise AdapterError(f"{folder / TERMS}: holds no terms, or one of them twice")
     count = len(terms)
-    found = _arrays(path, {"idf": (count,), "weights": (count, classes), "bias": (classes,)})
+    shapes = {"idf": (count,), "weights": (count, classes), "bias": (classes,)}
+    held = read_weights(path, {name: (name, shape) for name, shape in shapes.items()})
+    found = {name: values.numpy().copy() for name, values in held.items()}  # torch's are the file's own memory
     if not (found["idf"] > 0).all():
         raise AdapterError(f"{path}: idf holds what is no inverse document frequency")
     return Tfidf(terms, **found)
-
-
-def _arrays(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, Floats]:
-    """The arrays of a file, of these shapes, finite; shapes are compared before a number is read."""
-    from safetensors import SafetensorError, safe_open
-
-    found = {}
-    try:
-        with safe_open(path, framework="np") as file:
-            if set(file.keys()) != set(expected):
-                raise AdapterError(f"{path}: holds not what TF-IDF is kept by: {', '.join(expected)}")
-            for name, shape in expected.items():
-                part = file.get_slice(name)
-                if (tuple(part.get_shape()), part.get_dtype()) != (shape, "F32"):
-                    raise AdapterError(f"{path}: {name} is not of type F32 and shape {list(shape)}")
-                found[name] = file.get_tensor(name)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise AdapterError(f"{path}: can't be read: {first_line(error)}") from None
-    for name, values in found.items():
-        if not np.isfinite(values).all():
-            raise AdapterError(f"{path}: {name} is not finite")
-    return found
 
 
 def _counter(**options: Any) -> Any:
