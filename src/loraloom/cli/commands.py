@@ -1,7 +1,7 @@
 """The table of commands, in the order of `--help`. Each reads its options, calls a library function, prints its result.
 
-A command stands in the file of what it is about: a recipe (`recipes.py`, `new.py`), a run (`runs.py`), an adapter
-(`adapters.py`, `serving.py`).
+A command stands in the file of what it is about: a recipe (`recipes.py`, `new.py`), a run (`runs.py`, `showing.py`),
+an adapter (`adapters.py`, `serving.py`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import typer
 from loraloom.cli.adapters import evaluate, export, predict, submit
 from loraloom.cli.new import new
 from loraloom.cli.recipes import budget, doctor, recipes, schema
-from loraloom.cli.runs import blend, dashboard, refit, report, resume, search, soup, train, watch
+from loraloom.cli.runs import blend, refit, resume, search, soup, train
 from loraloom.cli.serving import serve
+from loraloom.cli.showing import dashboard, report, watch
 
 COMMANDS = (
     new,

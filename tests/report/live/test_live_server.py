@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from loraloom.cli.runs import _open
+from loraloom.cli.showing import _open
 from loraloom.errors import LoraloomError, RunError
 from loraloom.report.live import address, make_server
 from loraloom.report.live.rendering import LiveReport
