@@ -25,6 +25,7 @@ from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_
 from loraloom.use.class_shares import ClassShares, Shift, asked_shares
 from loraloom.use.origin import earlier_winner, rows_of
 from loraloom.use.temperature import fitted_temperature
+from loraloom.wording import plural
 
 
 def test_winner(classifier: Classifier, test: Split, note: Callable[[str], None]) -> tuple[TrialRecord, str]:
@@ -92,12 +93,12 @@ class Divided:
 class Evaluated:
     """What `evaluate` prints: the adapter, the file, and the scores under the adapter's labels.
 
-    `note` says where the file's labels were read as others than they are, that the run is damaged, or that it has
-    another winner by now. `trained_on` are its rows whose text, but for case and punctuation, is one of the training
-    rows of the adapter's run, `chosen_on` one of its validation rows, by which the winner was chosen (a refit was
-    trained on these, too), `tested_on` one of its test rows; None where these are not to be had. `scores` are of the
-    model's own confidences; `predicted` says how good those of `predict` are, None where they are the same. With a
-    `shift` they are of what `predict` gives under it.
+    `note` says where the file's labels were read as others than they are, that texts are empty, that the run is
+    damaged, or that it has another winner by now. `trained_on` are its rows whose text, but for case and punctuation,
+    is one of the training rows of the adapter's run, `chosen_on` one of its validation rows, by which the winner was
+    chosen (a refit was trained on these, too), `tested_on` one of its test rows; None where these are not to be had.
+    `scores` are of the model's own confidences; `predicted` says how good those of `predict` are, None where they are
+    the same. With a `shift` they are of what `predict` gives under it.
     """
 
     adapter: str
@@ -185,12 +186,18 @@ def evaluate(
     _, probabilities = _predicted(classifier, split, note)
     scores = metrics.score(split.labels, probabilities)
     of_run, unknown = _of_run(folder, record, split.texts)
-    said = "; ".join(filter(None, (read_as, unknown, earlier_winner(folder, record)))) or None
+    said = "; ".join(filter(None, (read_as, _empty(split), unknown, earlier_winner(folder, record)))) or None
     shift = classifier.shift
     predicted = _divided(fitted, split, probabilities) if shift is None else None
     return Evaluated(
         str(adapter), str(test_file), record.labels, scores, said, **of_run, predicted=predicted, shift=shift
     )
+
+
+def _empty(split: Split) -> str | None:
+    empty = sum(not text.strip() for text in split.texts)
+    have, are = ("has", "is") if empty == 1 else ("have", "are")
+    return f"{plural(empty, 'row')} {have} no text, and {are} scored all the same" if empty else None
 
 
 def _divided(fitted: Temperature | None, split: Split, probabilities: NDArray[np.float64]) -> Divided | None:
