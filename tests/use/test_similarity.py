@@ -223,7 +223,7 @@ def test_labels_that_the_run_does_not_know_are_said(run: Path, tmp_path: Path) -
     assert collect(run, compare_file=file) is None
     said = found_in(run).on_second
     assert said is not None
-    assert "not measured: unknown label 'class of animals'" in said
+    assert "not measured: unknown labels 'class of animals'" in said
 
 
 def test_another_name_of_the_texts_column_is_found(run: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.rows import text_problem
 from loraloom.data.tables import Table, read_table
-from loraloom.data.text_data import Split, listed, quoted, shorten
+from loraloom.data.text_data import Split, labels_listed, listed, quoted, shorten
 from loraloom.errors import DataError
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,4000}(\.0*)?")  # Python makes no number of more than 4,300 digits
@@ -247,7 +247,7 @@ def _unknown(values: Sequence[str], kinds: Sequence[str], labels: Labels) -> str
     either = labels.names if labels.names == labels.codes else (*labels.names, *labels.codes)
     row = next(number for number, value in enumerate(values, start=1) if value not in known)
     allowed = listed(either, _LISTED)
-    sentence = f"unknown label {listed(unknown, _LISTED)} (first in row {row}); the known labels are {allowed}"
+    sentence = f"unknown {labels_listed(unknown, _LISTED)} (first in row {row}); the known labels are {allowed}"
     if _other_count(kinds, labels.codes) is not None:
         sentence += "; one counts from 0 and the other from 1: make them alike"
     elif all(map(is_whole, kinds)) and not all(map(is_whole, labels.codes)):

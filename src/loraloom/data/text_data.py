@@ -105,6 +105,11 @@ def listed(items: Sequence[str], most: int = 5) -> str:
     return ", ".join(map(quoted, items[:most])) + more
 
 
+def labels_listed(labels: Sequence[str], most: int = 5) -> str:
+    """`label 'a'`, `labels 'a', 'b'`."""
+    return f"label{'s' if len(labels) > 1 else ''} {listed(labels, most)}"
+
+
 def listed_to_answer(labels: Sequence[str]) -> str:
     """The same of labels for each of which something is to be given, so that it has to be seen which there are."""
     return listed(labels, MAX_ASKED)

@@ -17,7 +17,7 @@ from loraloom.data.columns import LABEL_NAMES
 from loraloom.data.labels import is_whole, ordered
 from loraloom.data.rows import other_separator
 from loraloom.data.tables import read_table
-from loraloom.data.text_data import listed
+from loraloom.data.text_data import labels_listed, listed
 from loraloom.errors import DataError
 from loraloom.study.csv_rows import CsvRows
 from loraloom.study.durable import replacing
@@ -131,7 +131,7 @@ def problems_of(
     kinds = given.kinds
     if allowed is not None and (outside := [kind for kind in kinds if kind not in allowed]):
         rows = [number for number, label in enumerate(given.labels, start=1) if label and label not in allowed]
-        yield f"{given.path}: has the label {listed(outside)} in {_rows(rows)}; it may have {listed(allowed)}{others}"
+        yield f"{given.path}: has the {labels_listed(outside)} in {_rows(rows)}; it may have {listed(allowed)}{others}"
     if template.kinds and all(map(is_whole, template.kinds)) and not all(map(is_whole, kinds)):
         yield f"{given.path}: has labels that are no whole numbers, which the template's are"
     yield from constant_labels([label for label in given.labels if label is not None], given.path)

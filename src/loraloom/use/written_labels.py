@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loraloom.data.labels import counted_otherwise, is_whole
-from loraloom.data.text_data import listed, listed_to_answer
+from loraloom.data.text_data import labels_listed, listed, listed_to_answer
 from loraloom.errors import DataError
 from loraloom.use.submission import Submission
 
@@ -37,7 +37,7 @@ def written_labels(
         written = _wanted(names, codes, wanted)
         if template and (outside := [kind for kind in template.kinds if kind not in written.labels]):
             raise DataError(
-                f"{template.path}: has the label {listed(outside)}, which is none of {listed(written.labels)} "
+                f"{template.path}: has the {labels_listed(outside)}, where there are {listed(written.labels)} "
                 f"(--labels {wanted}); give the contest's labels in the order of {listed_to_answer(names)}: "
                 "--labels A,B,…"
             )
@@ -101,7 +101,7 @@ def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submi
             f"--labels codes, --labels names, or in the order of {listed_to_answer(names)}: --labels A,B,…"
         )
     raise DataError(
-        f"{template.path}: has the label {listed(template.kinds)}, the training data {listed(codes)}"
+        f"{template.path}: has the {labels_listed(template.kinds)}, the training data {listed(codes)}"
         + ("" if names == codes else f" for {listed(names)}")
         + ("; one counts from 0 and the other from 1" if other is not None and kinds <= set(other) else "")
         + f"; give the contest's labels in the order of {listed_to_answer(names)}: --labels A,B,…"
