@@ -134,7 +134,7 @@ def test_its_card_says_what_no_cap_counts_and_what_peft_has(run_blended: Path) -
     count, rows = read(run_blended / "blend", 3).parameters, read_record(run_blended / "best").train_rows
     assert "with TF-IDF's scores blended in" in card
     assert f"of {rows} training rows. Its {count:,} weights are not among the trainable parameters above" in card
-    assert "has the adapter alone" in card
+    assert "has the adapter alone. `tfidf.json` holds words of the training texts, and pairs of neighbours." in card
 
 
 def test_no_export_holds_it(run_blended: Path, tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def test_a_blend_is_pushed_whole_and_an_adapter_after_it_leaves_nothing_of_tfidf
     best: Path, hub: Hub, tmp_path: Path
 ) -> None:
     blend = blend_of(best, tmp_path / "blend")
-    loraloom.load(blend).push_to_hub(NAME)
+    with pytest.warns(UserWarning, match=r"tfidf\.json is pushed, too: words of the training texts"):
+        loraloom.load(blend).push_to_hub(NAME)
     assert loraloom.load(NAME).predict_proba(TEXTS).tolist() == loraloom.load(blend).predict_proba(TEXTS).tolist()
     loraloom.load(best).push_to_hub(NAME)
     assert not any("tfidf" in name for name in files_of(hub))

@@ -269,7 +269,10 @@ def _use(record: TrialRecord) -> Iterator[str]:
         'import loraloom\n\nclassifier = loraloom.load("this/folder")\nprint(classifier.predict(["…"]))', "python"
     )
     if record.is_blend:
-        yield "TF-IDF's part in its answers is loraloom's own: PEFT, where it can load this, has the adapter alone."
+        yield (
+            "TF-IDF's part in its answers is loraloom's own: PEFT, where it can load this, has the adapter alone. "
+            "`tfidf.json` holds words of the training texts, and pairs of neighbours."
+        )
         return
     head = record.configuration.head
     if (head.kind, head.pooling) != ("native", "native"):

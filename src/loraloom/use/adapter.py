@@ -99,7 +99,7 @@ class Classifier:
 
         `loraloom.load(repo_id)` then gives the same classifier. Uploaded are weights, configuration, record, card, the
         temperature and the class shares that it expects; not the predictions beside them, which hold texts and labels
-        of the rows.
+        of the rows. Of a blend TF-IDF's part is uploaded, too, which holds words of the training texts: it is warned.
 
         Raises:
             AdapterError: `repo_id` is no such name, the hub can't be reached or refuses, or the folder holds another

@@ -137,6 +137,12 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
             "that name of it is pushed",
             stacklevel=3,
         )
+    if record.is_blend:
+        warnings.warn(
+            f"of a blend {TERMS} is pushed, too: words of the training texts, the rare ones among them, and pairs of "
+            f"neighbours, from which much of a text can be read by whoever may read {name}",
+            stacklevel=3,
+        )
     if not hub.reachable():
         raise AdapterError(f"{name}: the hub can't be reached")
     with tempfile.TemporaryDirectory(prefix="loraloom-push-") as place, _explained(name):
