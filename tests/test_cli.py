@@ -405,6 +405,27 @@ def test_evaluate_does_not_write_over_the_rows_that_it_reads(
     assert file.read_bytes() == rows_file.read_bytes()
 
 
+@pytest.mark.parametrize("kept", ["recipe.yaml", "plan.json", "best/trial.json", "best/manifest.json"])
+def test_no_output_takes_the_place_of_a_file_of_a_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, rows_file: Path, kept: str
+) -> None:
+    out = trained / kept
+    out_was = out.read_bytes()
+    evaluate = ["evaluate", str(trained / "best"), "--test_file", str(rows_file), "--out", str(out)]
+    report = ["report", str(trained), "--format", "md", "--no_similarity", "--out", str(out)]
+    for arguments in (evaluate, report):
+        code, _, said = call(capsys, monkeypatch, *arguments)
+        assert (code, "which would be lost; choose another --out" in said.replace("\n", "")) == (2, True)
+    assert out.read_bytes() == out_was
+
+
+def test_a_report_in_markdown_may_be_written_into_its_run_again_and_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
+) -> None:
+    arguments = ["report", str(trained), "--format", "md", "--no_similarity", "--out", str(trained / "RESULTS.md")]
+    assert [call(capsys, monkeypatch, *arguments)[0] for _ in range(2)] == [0, 0]
+
+
 def test_predict_keeps_order_and_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
 ) -> None:

@@ -54,7 +54,8 @@ def evaluate(
 
     Example: loraloom evaluate runs/demo/best --test_file test.csv --json
     """
-    from loraloom.study.durable import refuse_over, refuse_place, write_json
+    from loraloom.study.durable import refuse_place, write_json
+    from loraloom.study.outputs import refuse_over
     from loraloom.use.evaluate import evaluate as run_evaluation
 
     if out is not None:

@@ -98,7 +98,8 @@ def _refuse_report(
         OptionError: an option has no use beside the others.
     """
     from loraloom.report.against import check_comparable
-    from loraloom.study.durable import refuse_over, refuse_place
+    from loraloom.study.durable import refuse_place
+    from loraloom.study.outputs import refuse_over
     from loraloom.study.run import Run
 
     Run(run)

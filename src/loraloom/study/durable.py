@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from loraloom.errors import AdapterError, DataError, LoraloomError, RunError
+from loraloom.errors import AdapterError, LoraloomError, RunError
 from loraloom.wording import is_utf8
 
 MANIFEST = "manifest.json"
@@ -83,16 +83,6 @@ def refuse_place(path: Path) -> None:
         raise RunError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such folder to write into'}")
     if path.exists() and not path.is_file():
         raise RunError(f"{path}: is a device or a pipe, whose place a file would take; name a file")
-
-
-def refuse_over(path: Path, *read: Path) -> None:
-    """Refuses to write in the place of a file that is `read`.
-
-    Raises:
-        DataError: as it says.
-    """
-    if path.exists() and any(one.exists() and path.samefile(one) for one in read):
-        raise DataError(f"{path}: is a file that is read; choose another --out")
 
 
 def refuse_bytes(path: Path) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from loraloom.data.opening import format_of
 from loraloom.data.rows import STANDARD_INPUT, Record, read_records, text_problem
 from loraloom.errors import DataError, OptionError
-from loraloom.study.durable import refuse_over
+from loraloom.study.outputs import refuse_over
 from loraloom.study.provenance import own_version
 from loraloom.use.adapter_checks import identity
 from loraloom.use.ahead import Ahead
@@ -113,8 +113,7 @@ def predict_file(
     pass_ = _Pass(ensemble, source, choices, watcher or _Silent())
     if out is None:
         return pass_.to_stream(stdout or sys.stdout)
-    if source != "-":
-        refuse_over(out, Path(source))
+    refuse_over(out, *([] if source == "-" else [Path(source)]))
     output = output_of(out, pass_.added, pass_.name)
     with locked(out):
         return pass_.to_parts(out, output)

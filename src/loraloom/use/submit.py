@@ -19,7 +19,8 @@ from loraloom.data.text_data import listed
 from loraloom.errors import DataError
 from loraloom.report.dataset.shares import drift
 from loraloom.report.wording import LEVEL
-from loraloom.study.durable import refuse_over, refuse_place
+from loraloom.study.durable import refuse_place
+from loraloom.study.outputs import refuse_over
 from loraloom.study.record import BLENDED, TrialRecord
 from loraloom.use.adapter import adapter_folder, read_adapter_record
 from loraloom.use.class_shares import ClassShares

@@ -1,0 +1,32 @@
+"""Where a command may write a file that its user names: over nothing that it reads, and nothing that loraloom keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loraloom.errors import DataError
+from loraloom.study.commands import COMMANDS
+from loraloom.study.durable import files_beside, is_whole
+from loraloom.study.integrity import RECIPE
+from loraloom.study.leaderboard import LEADERBOARD
+from loraloom.study.run import LEDGER, PLAN, is_run
+
+_OF_A_RUN = {RECIPE, LEDGER, PLAN, COMMANDS, LEADERBOARD}
+
+
+def refuse_over(path: Path, *read: Path) -> None:
+    """Refuses to write in the place of a file that is `read`, or that a run or an adapter consists of.
+
+    Raises:
+        DataError: as it says.
+        AdapterError: the file is in an adapter's folder, whose manifest can't be read.
+    """
+    if not path.exists():
+        return
+    if any(one.exists() and path.samefile(one) for one in read):
+        raise DataError(f"{path}: is a file that is read; choose another --out")
+    folder = path.absolute().parent
+    if is_run(folder) and path.name in _OF_A_RUN:
+        raise DataError(f"{path}: is a file of a run, which would be lost; choose another --out")
+    if is_whole(folder) and path.name not in files_beside(folder):
+        raise DataError(f"{path}: is a file of an adapter or an export, which would be lost; choose another --out")
