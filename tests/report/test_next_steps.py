@@ -15,7 +15,15 @@ from loraloom.report.reading import read_run
 from loraloom.report.writing import write_report
 from loraloom.study.durable import replacing_folder
 from loraloom.study.record import TrialRecord
-from tests.report.report_runs import PROVENANCE, TEST_ROWS, make_recipe, make_record, make_score, write_run
+from tests.report.report_runs import (
+    PROVENANCE,
+    TEST_ROWS,
+    make_recipe,
+    make_record,
+    make_score,
+    with_train,
+    write_run,
+)
 
 WHOLE = {**PROVENANCE, "dropped_points": []}
 
@@ -67,6 +75,15 @@ def test_a_winner_that_saw_a_part_of_the_rows_is_to_see_all(tmp_path: Path) -> N
     assert found.next_steps[0].command == (
         f"loraloom search {tmp_path}/run/recipe.yaml --out {tmp_path}/run-longer --set budget.max_seconds=460"
     )
+
+
+@pytest.mark.parametrize("epochs", ["clock", "recipe"])
+def test_a_winner_that_made_less_than_a_pass_by_the_clock_is_to_see_all_rows(tmp_path: Path, epochs: str) -> None:
+    recipe, (first,) = ranks({1: 0.9}, budget={"max_seconds": 90}, search={"epochs": epochs})
+    found = of(tmp_path, recipe, [with_train(first, num_train_epochs=0.15)])
+    assert any(said.startswith("It was trained on 234 of 1,558 rows, in less than a pass") for said in found.cautions)
+    advised = found.next_steps[0].sentence.startswith("All rows: the winner was trained on 234 of 1,558")
+    assert advised == (epochs == "clock")
 
 
 def test_no_more_seeds_are_advised_where_there_was_no_time_for_all_rows(tmp_path: Path) -> None:

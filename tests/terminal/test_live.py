@@ -318,6 +318,13 @@ def test_the_rows_of_a_program_are_given_again_by_it() -> None:
     assert _next(_recipe(data={}), 2) == seeds
 
 
+def test_what_made_less_than_a_pass_was_not_trained_on_all_rows() -> None:
+    tested = Result(validation=score(0.9), test=score(0.9))
+    winner = record(0, point={"lora.r": 0}, train_rows=400).model_copy(update={"result": tested, "epochs": 0.15})
+    lines = closing_lines(winner, Path("runs/x"), _recipe(), [winner])
+    assert "trained on  60 of 400 training rows" in lines
+
+
 def test_more_time_is_reckoned_by_what_the_commands_took(tmp_path: Path) -> None:
     write_sealed(tmp_path / COMMANDS, {"commands": [{"started": "", "allowed_seconds": 60, "seconds": 15}]})
     assert _next(_recipe(), 2, train_rows=100, run=tmp_path).endswith("=60   (all 400 rows, in about 60 s)")

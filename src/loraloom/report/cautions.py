@@ -71,12 +71,13 @@ def _of_winner(
 
 def _of_rows(run: RunRead) -> Iterator[str]:
     """Whether the winner has seen all rows."""
-    seen = run.best.record.train_rows if run.best else None
+    record = run.best.record if run.best else None
+    seen = record.rows_seen if record else None
     rows = rows_of(run.recipe).get("train")
-    if seen is not None and rows is not None and seen < rows:
+    if record is not None and seen is not None and rows is not None and seen < rows:
+        part = "a part stratified by class" if seen == record.train_rows else "in less than a pass over them"
         yield (
-            f"It was trained on {seen:,} of {plural(rows, 'row')}, a part stratified by class: on all of them it would "
-            "probably be better."
+            f"It was trained on {seen:,} of {plural(rows, 'row')}, {part}: on all of them it would probably be better."
         )
 
 

@@ -90,18 +90,24 @@ def more_time(
     run: Path, recipe: Recipe, winner: TrialRecord, records: Sequence[TrialRecord]
 ) -> AllRows | MoreConfigurations | None:
     """What a run with these `records` could do with more time; None where it had no deadline, or did all."""
-    had, seen = _time_had(run, recipe), winner.train_rows
+    had, seen = _time_had(run, recipe), _rows_seen(winner, recipe)
     if had is None:
         return None
     every, asked = rows_of(recipe).get("train"), recipe.data.max_train_samples
     every = None if every is None else min(every, asked or every)
-    most = max((record.train_rows or 0 for record in records if record.result is not None), default=0)
+    most = max((_rows_seen(record, recipe) or 0 for record in records if record.result is not None), default=0)
     if seen and every is not None and max(seen, most) < every:
         return AllRows(seen, every, 10 * math.ceil(had * every / seen / 10), had)
     configurations, tried = _most(run, recipe), len({record.point_key for record in records})
     if recipe.axes and (configurations is None or tried < configurations):
         return MoreConfigurations(tried, configurations, recipe.budget.max_seconds or had, had)
     return None
+
+
+def _rows_seen(record: TrialRecord, recipe: Recipe) -> int | None:
+    """Rows that a trial learnt from; less than a pass that the recipe writes is not for want of time."""
+    by_the_clock = recipe.search.epochs == "clock" or record.cut_short
+    return record.rows_seen if by_the_clock else record.train_rows
 
 
 def _most(run: Path, recipe: Recipe) -> int | None:

@@ -184,6 +184,11 @@ class TrialRecord(_Frozen):
         return self.epochs is not None and self.epochs < WHOLE * self.configuration.train.num_train_epochs
 
     @property
+    def rows_seen(self) -> int | None:
+        """Rows that it has learnt from: a part of those that it was trained on, where it made less than a pass."""
+        return self.train_rows and round(self.train_rows * min(1.0, 1.0 if self.epochs is None else self.epochs))
+
+    @property
     def is_refitted(self) -> bool:
         """Whether it was trained again with the validation rows, which then say nothing of it."""
         return REFITTED in self.marks

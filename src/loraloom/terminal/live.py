@@ -248,11 +248,12 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
     marked = f" ({'; '.join(winner.doubts)})" if winner.doubts else ""
     what = point_in_words(trained_point(winner)) or "the recipe's one configuration"
     every, page = rows_of(recipe).get("train"), run / "report" / "index.html"
-    on_part = every is not None and (winner.train_rows or every) < every
+    seen = winner.rows_seen
+    on_part = every is not None and seen is not None and seen < every
     return (
         f"winner      trial {winner.number}: {what}",
         *([_soup(winner, recipe.search.metric)] if winner.is_soup else []),
-        *([f"trained on  {winner.train_rows:,} of {every:,} training rows"] if on_part else []),
+        *([f"trained on  {seen:,} of {every:,} training rows"] if on_part else []),
         *_why(chosen(records, recipe.search.metric)),
         f"accuracy    {with_interval(test, recipe.search.metric)} on {plural(test.examples, 'test row')}{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
