@@ -83,6 +83,11 @@ def test_the_gpu_is_told_and_that_of_a_later_command_where_it_was_another(tmp_pa
         ((SEARCH,), "1 min 58 s of 2 min 00 s used", 98.5),
         ((SEARCH, SEARCH), "3 min 56 s of 4 min 00 s used, in 2 commands", 98.5),
         ((SEARCH.model_copy(update={"allowed_seconds": None}),), "1 min 58 s used; no limit was set", None),
+        (
+            (SEARCH.model_copy(update={"allowed_seconds": None}), SEARCH),
+            "3 min 56 s used, in 2 commands; 1 command had a limit",
+            None,
+        ),
         ((SEARCH.model_copy(update={"seconds": None, "ended": None}),), "2 min 00 s allowed; not ended", None),
         (
             (SEARCH, SEARCH.model_copy(update={"seconds": None})),

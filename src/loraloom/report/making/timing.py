@@ -13,12 +13,14 @@ from loraloom.wording import plural
 class TimeUse:
     """All commands together: `used` is of those whose end is known, `allowed` None where one had no limit.
 
-    `unknown` counts the commands whose end was not noted: those under way, and those that were killed.
+    `limited` counts the commands that had one, and `unknown` those whose end was not noted: those under way, and those
+    that were killed.
     """
 
     used: float
     allowed: float | None
     commands: int
+    limited: int
     unknown: int
 
     @property
@@ -30,10 +32,11 @@ class TimeUse:
     def sentence(self) -> str:
         """What is known of the time, in words."""
         of = f" of {duration(self.allowed)}" if self.allowed else ""
-        limit = "" if self.allowed else "; no limit was set"
+        no_limit = f"{plural(self.limited, 'command')} had a limit" if self.limited else "no limit was set"
+        limit = "" if self.allowed else f"; {no_limit}"
         by = f", in {plural(self.commands, 'command')}" if self.commands > 1 else ""
         if self.unknown == self.commands:
-            return f"{f'{duration(self.allowed)} allowed' if self.allowed else 'no limit was set'}; not ended{by}"
+            return f"{f'{duration(self.allowed)} allowed' if self.allowed else no_limit}; not ended{by}"
         end = f"; {plural(self.unknown, 'command')} without a noted end not counted" if self.unknown else ""
         least = "at least " if self.unknown else ""
         return f"{least}{duration(self.used)}{of} used{by}{limit}{end}"
@@ -49,5 +52,6 @@ def time_use(commands: tuple[Command, ...]) -> TimeUse | None:
         used=sum(command.seconds for command in known if command.seconds is not None),
         allowed=sum(limits) if len(limits) == len(known) else None,
         commands=len(known),
+        limited=len(limits),
         unknown=sum(command.seconds is None for command in known),
     )
