@@ -77,13 +77,18 @@ def test_a_winner_that_saw_a_part_of_the_rows_is_to_see_all(tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize("epochs", ["clock", "recipe"])
-def test_a_winner_that_made_less_than_a_pass_by_the_clock_is_to_see_all_rows(tmp_path: Path, epochs: str) -> None:
+@pytest.mark.parametrize(
+    ("epochs", "passes", "rows", "advised"),
+    [("clock", 0.15, 234, True), ("clock", 0.95, 1480, False), ("recipe", 0.15, 234, False)],
+)
+def test_a_winner_that_lacked_much_of_a_pass_by_the_clock_is_to_see_all_rows(
+    tmp_path: Path, epochs: str, passes: float, rows: int, *, advised: bool
+) -> None:
     recipe, (first,) = ranks({1: 0.9}, budget={"max_seconds": 90}, search={"epochs": epochs})
-    found = of(tmp_path, recipe, [with_train(first, num_train_epochs=0.15)])
-    assert any(said.startswith("It was trained on 234 of 1,558 rows, in less than a pass") for said in found.cautions)
-    advised = found.next_steps[0].sentence.startswith("All rows: the winner was trained on 234 of 1,558")
-    assert advised == (epochs == "clock")
+    found = of(tmp_path, recipe, [with_train(first, num_train_epochs=passes)])
+    seen = f"trained on {rows:,} of 1,558"
+    assert any(said.startswith(f"It was {seen} rows, in less than a pass") for said in found.cautions)
+    assert found.next_steps[0].sentence.startswith(f"All rows: the winner was {seen}") == advised
 
 
 def test_no_more_seeds_are_advised_where_there_was_no_time_for_all_rows(tmp_path: Path) -> None:

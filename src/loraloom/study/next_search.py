@@ -25,6 +25,8 @@ from loraloom.study.run import PLAN, SOUP
 from loraloom.study.sealed import read_sealed
 
 _MOST_COUNTED = 100_000
+_NEARLY = 2 / 3
+"""Of a pass: who made as much of one has more of other configurations than of the rest of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,10 @@ def more_time(
 
 
 def _rows_seen(record: TrialRecord, recipe: Recipe) -> int | None:
-    """Rows that a trial learnt from; less than a pass that the recipe writes is not for want of time."""
+    """Rows that a trial learnt from, where it lacked much of a pass for want of time and not by its recipe."""
     by_the_clock = recipe.search.epochs == "clock" or record.cut_short
-    return record.rows_seen if by_the_clock else record.train_rows
+    seen, rows = record.rows_seen, record.train_rows
+    return seen if by_the_clock and seen is not None and seen < _NEARLY * (rows or 0) else rows
 
 
 def _most(run: Path, recipe: Recipe) -> int | None:
