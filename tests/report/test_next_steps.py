@@ -111,6 +111,23 @@ def test_a_search_that_had_time_for_some_is_to_go_on(tmp_path: Path) -> None:
     assert f"## What to try next\n\n{found.next_steps[0].sentence}" in markdown(found)
 
 
+@pytest.mark.parametrize(
+    ("budget", "epochs", "again", "command"),
+    [
+        (130, 4, "2 min 10 s", "run"),
+        (90, 4, "3 min 00 s", "run --max_seconds 180"),
+        (130, 3, "4 min 20 s", "run --max_seconds 260"),  # of 4 passes
+    ],
+)
+def test_what_had_most_of_the_time_leaves_none_for_another_unless_there_is_twice_as_much(
+    tmp_path: Path, budget: int, epochs: float, again: str, command: str
+) -> None:
+    recipe, records = ranks({1: 0.9}, budget={"max_seconds": budget})
+    (step, *_) = of(tmp_path, recipe, [with_train(records[0], num_train_epochs=4)], epochs=epochs).next_steps
+    assert f" In {again} more it tries others" in step.sentence
+    assert step.command == f"loraloom resume {tmp_path}/{command}"
+
+
 @pytest.mark.parametrize("about", [{"dropped_points": ["r=8: too large"]}, {"more_dropped_points": 1}])
 def test_points_over_the_budget_are_not_what_more_time_would_try(tmp_path: Path, about: dict[str, Any]) -> None:
     recipe, records = ranks({1: 0.9, 2: 0.5, 4: 0.5}, budget={"max_seconds": 90})

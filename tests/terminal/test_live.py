@@ -326,10 +326,10 @@ def test_what_made_less_than_a_pass_was_not_trained_on_all_rows() -> None:
 
 
 def test_more_time_is_reckoned_by_what_the_commands_took(tmp_path: Path) -> None:
-    write_sealed(tmp_path / COMMANDS, {"commands": [{"started": "", "allowed_seconds": 60, "seconds": 15}]})
-    assert _next(_recipe(), 2, train_rows=100, run=tmp_path).endswith("=60   (all 400 rows, in about 60 s)")
+    write_sealed(tmp_path / COMMANDS, {"commands": [{"started": "", "allowed_seconds": 60, "seconds": 45}]})
+    assert _next(_recipe(), 2, train_rows=100, run=tmp_path).endswith("=180   (all 400 rows, in about 3 min)")
     again = _next(_recipe(budget={}), 1, run=tmp_path)  # it had --deadline
-    assert again.startswith(f"loraloom resume {tmp_path} --max_seconds 15   (15 s more;")
+    assert again.startswith(f"loraloom resume {tmp_path} --max_seconds 45   (45 s more;")
 
 
 def test_a_search_that_was_done_had_the_time_that_it_was_allowed_whatever_its_report_took(tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ class MoreConfigurations:
     had: float
 
     def command(self, run: Path, recipe: Recipe) -> str:
-        return resume_command(run, recipe, None if recipe.budget.max_seconds is not None else math.ceil(self.seconds))
+        return resume_command(
+            run, recipe, None if recipe.budget.max_seconds == self.seconds else math.ceil(self.seconds)
+        )
 
 
 def seeds_of(winner: TrialRecord, records: Sequence[TrialRecord]) -> int:
@@ -102,7 +104,10 @@ def more_time(
         return AllRows(seen, every, 10 * math.ceil(had * every / seen / 10), had)
     configurations, tried = _most(run, recipe), len({record.point_key for record in records})
     if recipe.axes and (configurations is None or tried < configurations):
-        return MoreConfigurations(tried, configurations, recipe.budget.max_seconds or had, had)
+        again = recipe.budget.max_seconds or had
+        # What had all the time leaves none for another of as many passes, which may be dearer.
+        alone = tried == 1 and any(record.whole_seconds > again / 2 for record in records)
+        return MoreConfigurations(tried, configurations, (1 + alone) * again, had)
     return None
 
 

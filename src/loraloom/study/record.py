@@ -189,6 +189,12 @@ class TrialRecord(_Frozen):
         return self.train_rows and round(self.train_rows * min(1.0, 1.0 if self.epochs is None else self.epochs))
 
     @property
+    def whole_seconds(self) -> float:
+        """The time of a trial, and of what the clock kept it from; 0 where it was not timed."""
+        whole = self.configuration.train.num_train_epochs / self.epochs if self.cut_short and self.epochs else 1.0
+        return self.timings.seconds * whole if self.timings else 0.0
+
+    @property
     def is_refitted(self) -> bool:
         """Whether it was trained again with the validation rows, which then say nothing of it."""
         return REFITTED in self.marks

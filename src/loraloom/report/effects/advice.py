@@ -73,7 +73,7 @@ def advice(run: RunRead, analysis: Analysis) -> Advice | None:
         trials, sets = number, ["search.sampler=random", f"search.n_trials={number}", "search.seeds=1"]
         what = f"{number:,} configurations"
     longest = _longest(run)
-    took = fmean(map(_whole_seconds, longest)) if longest else None
+    took = fmean(record.whole_seconds for record in longest) if longest else None
     if longest and run.recipe.search.epochs == "clock":  # there is no clock in what is advised: as many as here
         sets += ["search.epochs=recipe", f"train.num_train_epochs={longest[0].configuration.train.num_train_epochs:g}"]
     time = (
@@ -87,10 +87,3 @@ def _longest(run: RunRead) -> list[TrialRecord]:
     """The complete trials on the most rows, as far as they were timed."""
     rows = max((record.train_rows or 0 for record in run.records), default=0)
     return [r for r in run.records if r.timings and (r.train_rows or 0) == rows and r.state == "complete"]
-
-
-def _whole_seconds(record: TrialRecord) -> float:
-    """The time of a trial, and of what the clock kept it from."""
-    assert record.timings is not None
-    whole = record.configuration.train.num_train_epochs / record.epochs if record.cut_short and record.epochs else 1.0
-    return record.timings.seconds * whole
