@@ -29,7 +29,25 @@ def test_of_finals_that_were_begun_in_part_those_to_come_are_said() -> None:
     assert in_words(_outlook((), Step(5, 9000))) == "5 trials of 3 finalists on all 9,000 rows"
     assert in_words(_outlook((), Step(1, 9000))) == "1 trial of 3 finalists on all 9,000 rows"
     assert in_words(_outlook((), Step(3, 9000))) == "3 finalists × 1 seed on all 9,000 rows"
-    assert in_words(_outlook((), Step(0, 9000))) == "all was trained"
+
+
+@pytest.mark.parametrize(
+    ("configurations", "seconds", "said"),
+    [
+        (2, 60.0, "no further trial fits the time"),
+        (None, 60.0, "no further trial fits the time"),
+        (1, 60.0, "all was trained"),
+        (2, None, "all was trained"),
+    ],
+)
+def test_where_no_trial_is_to_come_it_is_said_whether_the_time_is_why(
+    configurations: int | None, seconds: float | None, said: str
+) -> None:
+    outlook = replace(_outlook((), Step(0, 9000)), seconds_left=seconds)
+    plan = SearchPlan(
+        read_recipe({}), Path("run"), "rows", ("a", "b"), (1, 1, 1), configurations, 1, (), "loom", "known", outlook
+    )
+    assert f"plan    {said}" in plan_lines(plan)
 
 
 def test_where_no_rung_fits_there_are_finals_alone() -> None:

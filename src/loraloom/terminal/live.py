@@ -36,7 +36,7 @@ from loraloom.study.provenance import rows_of
 from loraloom.study.record import Evaluation, Timings, TrialRecord
 from loraloom.study.run import BEST
 from loraloom.terminal.console import is_drawn_on, make_console, say
-from loraloom.terminal.outlook import in_words, plan_lines
+from loraloom.terminal.outlook import in_words, no_more, plan_lines
 from loraloom.terminal.wording import (
     duration,
     finding_lines,
@@ -105,7 +105,7 @@ class Terminal(Watcher):
             self._say(escape(line))
         self._say(f"engine  {plan.engine} ({escape(plan.engine_reason)})")
         if plan.outlook.trials == 0:
-            self._say(f"run     {escape(str(plan.run))}: nothing is left to train")
+            self._say(f"run     {escape(str(plan.run))}: {no_more(plan)}")
         else:
             self._say(
                 f"run     {escape(str(plan.run))}; if it is broken off: {escape(go_on_command(plan.run, plan.recipe))}"

@@ -22,13 +22,19 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
         if not plan.recipe.axes and _is_search(plan):
             yield "        no field varies, so nothing is searched: give lists, or --set search.sampler=auto"
     else:
-        yield f"plan    {in_words(outlook)}"
+        yield f"plan    {in_words(outlook) if outlook.trials else no_more(plan)}"
     yield from (f"        {sentence}" for sentence in left_out(plan))
     if outlook.seconds_left is not None:
         ends = time.strftime("%H:%M:%S", time.localtime(time.time() + outlook.seconds_left))
         speed = outlook.examples_per_second
         measured = "" if speed is None else f"; measured here: {speed:,.0f} training rows/s"
         yield f"clock   {duration(outlook.seconds_left)} left, ends by {ends}{measured}"
+
+
+def no_more(plan: SearchPlan) -> str:
+    """Why no trial is to come."""
+    untried = plan.configurations is None or plan.finished < plan.configurations
+    return "no further trial fits the time" if untried and plan.outlook.seconds_left is not None else "all was trained"
 
 
 def in_words(outlook: Outlook) -> str:
@@ -40,8 +46,6 @@ def in_words(outlook: Outlook) -> str:
     if outlook.leading is not None:
         leading = f"{plural(outlook.leading.trials, 'preset')} on {outlook.leading.rows:,} rows"
         steps = f"{leading}, {steps}" if steps else leading
-    if outlook.trials == 0:
-        return "all was trained"
     if outlook.finals.trials == 0:
         return f"about {steps}{_passes(outlook)}"
     seeds, rest = divmod(outlook.finals.trials, outlook.finalists or 1)
