@@ -194,6 +194,25 @@ def test_one_alone_is_not_said_to_have_each(tmp_path: Path, rungs: list[dict[str
     assert f"began: {what} on all 1,558 rows, with 1 seed. " in kept.sentence
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ({"epochs": [], "configurations": None}, True),
+        ({"epochs": [], "configurations": 2}, True),
+        ({"epochs": [], "configurations": 1}, False),
+        ({"epochs": None, "configurations": None}, False),
+        ({"epochs": [], "configurations": None, "rungs": [519, None]}, False),
+    ],
+)
+def test_it_is_said_why_one_configuration_had_all_the_time(tmp_path: Path, kept: dict[str, Any], *, said: bool) -> None:
+    run = whole_run(tmp_path / "r")
+    alone = {**PLAN, "rungs": [{"trials": 1, "rows": 1558}], "finals": {"trials": 0, "rows": 1558}, "finalists": 1}
+    write_sealed(run / "plan.json", {"first": {**alone, "seeds": 1}, "rungs": [None], **kept})
+    plan = made(run).plan
+    assert plan is not None
+    assert (" One configuration was to have all the time: " in plan.sentence) is said
+
+
 def test_a_plan_that_only_the_time_ends_says_so(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "r")
     plan = {**PLAN, "rungs": [], "finals": {"trials": 100_000, "rows": 1558}, "finalists": None}

@@ -53,7 +53,7 @@ def plan_kept(run: RunRead, problems: list[str]) -> PlanKept | None:
         done: dict[int, list[TrialRecord]] = {}
         for record in run.records:
             done.setdefault(whole if record.train_rows is None else record.train_rows, []).append(record)
-        sentence = _sentence(run, first, whole, done) + _left_out(kept)
+        sentence = _sentence(run, first, whole, done) + _alone(kept, planned) + _left_out(kept)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -118,6 +118,15 @@ def _sentence(run: RunRead, first: Mapping[str, Any], whole: int, done: Collecti
         f"{plural(number, 'configuration')} with {plural(count, 'seed')}" for count, number in sorted(had.items())
     ]
     return f"{planned}. Complete on {_rows_in_words(most, whole)}: {listed(reached) or 'none'}."
+
+
+def _alone(kept: Mapping[str, Any], planned: Mapping[int, int]) -> str:
+    """Why one configuration was planned for where others could be tried, and passes were by the clock."""
+    others = kept.get("epochs") is not None and kept.get("configurations") != 1
+    if not others or sum(planned.values()) != 1 or len(kept["rungs"]) != 1:
+        return ""
+    worth = "more rows or passes were taken to be worth more than trying others"
+    return f" One configuration was to have all the time: {worth}."
 
 
 def _left_out(kept: Mapping[str, Any]) -> str:
