@@ -27,6 +27,7 @@ from loraloom.search.plan import (
     extended,
     fitted,
     foreseen,
+    is_hurried,
     make_plan,
     most_passes,
     recounted,
@@ -404,6 +405,26 @@ def test_presets_are_not_compared_on_a_rung_of_very_few_rows_and_the_first_has_t
         assert (plan.leading_rung > 0) >= compares
 
 
+def _of_layers(rows: int, given: dict[str, Any], *, every_layer_first: bool) -> tuple[Task, Costs]:
+    """The default space as far as `given` leaves it; a row of every layer is twice as dear as one of the upper half."""
+    asked = read_recipe(
+        {"backbone": {"model": SMALL}, **given, "search": {"sampler": "auto", **given.get("search", {})}}
+    )
+    recipe = default_space(asked, deadline=True)
+    points = preset_points(recipe, lambda _: None, in_order(every_layer_first=every_layer_first))
+    task = Task(recipe, rows, EVAL_ROWS, 4, None, tuple(map(recipe.configuration, points[: how_many_lead(points)])))
+    row: dict[str, Any] = {"eval_row_seconds": 0.001, "beside_seconds": 0.5}
+    costs = Costs(
+        Measured(
+            **cost_key(kind)._asdict(),
+            train_row_seconds=0.004 if "top-half" in cost_key(kind).adapted else 0.008,
+            **row,
+        )
+        for kind in task.kinds
+    )
+    return task, costs
+
+
 @pytest.mark.parametrize(
     ("given", "every_layer_first", "seconds", "slots", "alone"),
     [
@@ -422,27 +443,22 @@ def test_presets_are_not_compared_on_a_rung_of_very_few_rows_and_the_first_has_t
 def test_every_layer_has_all_the_time_where_more_passes_are_worth_more_than_a_choice(
     given: dict[str, Any], seconds: float, slots: int, *, every_layer_first: bool, alone: bool
 ) -> None:
-    asked = read_recipe(
-        {"backbone": {"model": SMALL}, **given, "search": {"sampler": "auto", **given.get("search", {})}}
-    )
-    recipe = default_space(asked, deadline=True)
-    points = preset_points(recipe, lambda _: None, in_order(every_layer_first=every_layer_first))
-    task = Task(recipe, 76_000, EVAL_ROWS, 4, None, tuple(map(recipe.configuration, points[: how_many_lead(points)])))
-    row: dict[str, Any] = {"eval_row_seconds": 0.001, "beside_seconds": 0.5}
-    costs = Costs(
-        Measured(
-            **cost_key(kind)._asdict(),
-            train_row_seconds=0.004 if "top-half" in cost_key(kind).adapted else 0.008,
-            **row,
-        )
-        for kind in task.kinds
-    )
+    task, costs = _of_layers(76_000, given, every_layer_first=every_layer_first)
     plan = make_plan(task, costs, seconds, slots)
     assert (len(plan.rungs) == 1) is alone
     if alone:
         planned = plan.planned(task.leading[0], None)
         assert (plan.top, planned.lora.layers_to_transform) == (None, None)
         assert 0.88 * seconds < costs.seconds(planned, 76_000, EVAL_ROWS) <= seconds
+
+
+@pytest.mark.parametrize("rows", [1_500, 4_000, 17_000, 20_000, 30_000, 76_000])
+def test_every_layer_leaves_time_for_a_choice_where_it_has_all_the_passes_that_are_worth_it(rows: int) -> None:
+    task, costs = _of_layers(rows, {}, every_layer_first=True)
+    final = task.leading[0].with_fields(train={"num_train_epochs": most_passes(rows)})
+    takes = costs.seconds(final, rows, EVAL_ROWS)
+    assert is_hurried(task, costs, takes, 1)
+    assert not is_hurried(task, costs, 1.2 * takes, 1)
 
 
 def test_one_that_leads_alone_begins_with_all_others() -> None:

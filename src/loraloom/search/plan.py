@@ -246,8 +246,11 @@ def is_hurried(task: Task, costs: Costs, seconds: float, slots: int) -> bool:
     first = task.leading[0] if task.leading else None
     if slots > 1 or first is None or first.lora.layers_to_transform is not None or not _is_default_search(task):
         return False
-    planned = _passes_of(cost_key(first), passes(task, costs, task.train_rows, HURRIED_SHARE * seconds))
-    return planned < most_passes(task.train_rows)
+    planned, most = (
+        _passes_of(cost_key(first), passes(task, costs, task.train_rows, share * seconds, FITTED_EPOCHS))
+        for share in (HURRIED_SHARE, math.inf)
+    )
+    return planned < most
 
 
 def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots: int) -> Plan:
