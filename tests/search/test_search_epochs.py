@@ -461,6 +461,19 @@ def test_every_layer_leaves_time_for_a_choice_where_it_has_all_the_passes_that_a
     assert not is_hurried(task, costs, 1.2 * takes, 1)
 
 
+@pytest.mark.parametrize("seconds", [200, 600, 1_200])
+def test_every_layer_is_the_one_that_has_all_the_time_where_that_does_for_a_part_of_a_pass_too(seconds: float) -> None:
+    task, costs = _of_layers(76_000, {}, every_layer_first=True)
+    pace = Pace(task, make_plan(task, costs, seconds, slots=1), Clock(seconds, lambda: 0.0, reserve=0.0), costs)
+    proposals = Proposals(task.recipe, cast(Any, InMemoryLedger()), lambda _: None, pace, rows=(None, None))
+    proposals.listing.foresee(0.0, every_layer_first=True)
+    proposal = proposals.next()
+    assert proposal is not None
+    assert proposal.configuration.lora.layers_to_transform is None
+    passes = [pace.plan.planned(one, pace.plan.top).train.num_train_epochs for one in task.leading]
+    assert (passes[0] < 1 <= passes[1]) is (seconds < 1_000)
+
+
 def test_one_that_leads_alone_begins_with_all_others() -> None:
     recipe = read_recipe({"lora": {"r": [4, 8]}, "search": {"epochs": "clock", "sampler": "auto"}})
     costs = Costs([Measured("roberta-base", 128, 16, 0.001, 0.0003, 0.5)])

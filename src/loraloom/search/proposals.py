@@ -216,7 +216,9 @@ class Proposals:
         listed, leading = self.listing.keys, len(self.listing.leading)
         while self._visited < len(listed) and listed[self._visited] in self._tried.by_key:
             self._visited += 1
-        lead = sorted(listed[self._visited : leading], key=self._is_hurried)
+        lead = listed[self._visited : leading]
+        if len({(one.backbone.model, one.data.max_length) for one in map(self.at, lead)}) > 1:
+            lead = tuple(sorted(lead, key=self._is_hurried))
         others = listed[max(self._visited, leading) :]
         untried = (key for key in chain(lead, others) if key not in self._tried.by_key)
         for key in islice(untried, MOST_LISTED):
@@ -225,7 +227,7 @@ class Proposals:
         return None
 
     def _is_hurried(self, key: str) -> bool:
-        """Whether the clock gives a configuration less than a pass over the rows; of those that lead it comes last."""
+        """Whether the clock gives a configuration less than a pass over the rows: another model or length is first."""
         plan = self._pace.plan
         return plan.epochs is not None and plan.planned(self.at(key), None).train.num_train_epochs < 1
 
