@@ -20,6 +20,7 @@ from loraloom.search.pace import Pace
 from loraloom.search.plan import (
     CLOCKED_SHARE,
     EPOCHS,
+    FEWEST_ROWS,
     LEADING_SHARE,
     MOST_EPOCHS,
     Plan,
@@ -152,6 +153,16 @@ def test_what_is_foreseen_is_what_the_leading_one_that_sees_the_fewest_sees_in_a
         assert foreseen(task, costs, seconds, leading) == min(seen)
     assert foreseen(task, costs, 300.0, ()) == 0
     assert foreseen(task, costs, None, (small,)) == 20_000
+
+
+@pytest.mark.parametrize("rows", [100_000, 2_000_000])
+@pytest.mark.parametrize("seconds", [0.0, 20.0, 200.0])
+def test_no_more_is_foreseen_than_ends_in_time_where_that_is_less_than_the_fewest_passes(
+    rows: int, seconds: float
+) -> None:
+    recipe = read_recipe({"search": {"epochs": "clock", "sampler": "auto"}})
+    task, costs = Task(recipe, rows, EVAL_ROWS, 2, None), Costs([Measured("roberta-base", 128, 16, 0.05, 0.001, 0.5)])
+    assert foreseen(task, costs, seconds, task.kinds) <= max(FEWEST_ROWS, seconds / 0.05)
 
 
 def test_more_time_than_passes_can_use_goes_to_finalists_and_seeds() -> None:

@@ -308,11 +308,14 @@ def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> 
 def foreseen(task: Task, costs: Costs, seconds: float | None, leading: Sequence[Configuration]) -> float:
     """Examples that a final sees in all its passes, of the one of the `leading` that sees the fewest; 0 of none."""
     if seconds is None or task.recipe.search.epochs != "clock":
-        epochs = [one.train.num_train_epochs for one in leading]
+        rows, epochs = task.train_rows, [one.train.num_train_epochs for one in leading]
     else:
-        found = passes(task, costs, task.train_rows, CLOCKED_SHARE * seconds)
+        taken = _for_a_pass(task, costs)
+        share = max(CLOCKED_SHARE * seconds, taken(_least_rows(task)))
+        rows = _most_rows(task, taken, share)  # a part, where not even the cheapest kind has a pass over all
+        found = passes(task, costs, rows, share)
         epochs = [_passes_of(cost_key(one), found) for one in leading]
-    return task.train_rows * min(epochs, default=0.0)
+    return rows * min(epochs, default=0.0)
 
 
 def most_passes(rows: int) -> float:
