@@ -506,6 +506,24 @@ def test_every_layer_is_first_where_a_final_sees_many_examples_of_a_class_and_st
     assert len(asked) == (seconds > 30)
 
 
+def test_every_layer_that_comes_first_is_measured_on_another_machine_too_and_is_what_its_speed_is_told_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _measuring(monkeypatch, 2 * ROW_SECONDS)
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path, layers=("top-half", None))
+    monkeypatch.setattr(planning, "warm_up", lambda *_: WarmedUp((found._first,), 1.0))
+    monkeypatch.setattr(planning, "_machine", lambda: "another, 64 cores")
+    found.planner = found.again()
+    (first, _), pace = found.listing.leading, found.planner.pace
+    assert [one.lora.layers_to_transform for one in asked] == [None] * 2
+    assert pace.costs.train_row_seconds(first) == 2 * ROW_SECONDS
+    found.trained({"lora.layers_to_transform": None}, 6 * ROW_SECONDS)
+    assert pace.clock.slowdown == pytest.approx(3)
+    found.again()
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize(
     ("ranks", "layers"), [((8, 4), ("top-half", None)), ((16, 16), (None, None)), ((16, 16), ("top-half", "top-half"))]
 )

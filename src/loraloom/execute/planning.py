@@ -96,6 +96,9 @@ class Planner:
         self.reserve.keep()
         if begun:
             self._seen, self._every_layer_first = kept.get("seen", 0.0), kept.get("every_layer_first", False)
+            if self._every_layer_first and self._fastest:  # goes on elsewhere, where other costs were measured
+                for every_layer in _of_every_layer(pace.task)[:1]:
+                    self._note_measured(self._measure_one(every_layer, executor))
         else:
             self._seen, self._every_layer_first = self._seen_first(pace.task, executor)
         self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left
@@ -169,7 +172,7 @@ class Planner:
         where that may be so.
         """
         costs, clock = self.pace.costs, self._clock
-        every_layer = tuple(one for one in task.leading if one.lora.layers_to_transform is None)
+        every_layer = _of_every_layer(task)
         of_one_rank = len({one.lora.r for one in task.leading}) == 1
         is_open = task.recipe.search.epochs == "clock" and 0 < len(every_layer) < len(task.leading)
 
@@ -178,12 +181,21 @@ class Planner:
 
         # Before it is measured it is taken to cost what the other one does, which is less.
         if is_open and of_one_rank and sees_many(costs):
-            left = clock.seconds_left or 0.0
-            one = measure_one(self._place, executor, every_layer[0], left, self._path.parent)
+            one = self._measure_one(every_layer[0], executor)
             if one is not None and sees_many(Costs([one])):
-                costs.note(one)
+                self._note_measured(one)
                 return foreseen(task, costs, clock.training_seconds_left, every_layer), True
         return foreseen(task, costs, clock.training_seconds_left, task.leading), False
+
+    def _measure_one(self, configuration: Configuration, executor: Executor) -> Measured | None:
+        left = self._clock.seconds_left or 0.0
+        return measure_one(self._place, executor, configuration, left, self._path.parent)
+
+    def _note_measured(self, one: Measured | None) -> None:
+        """Has what one more kind costs here known, which a machine that slows down is compared with too."""
+        if one is not None:
+            self.pace.costs.note(one)
+            self._fastest[one.key] = one.train_row_seconds
 
     def _first_plan(self, task: Task) -> Plan:
         try:
@@ -317,6 +329,11 @@ class Planner:
             if epochs is not None and plan.top != pace.plan.top:  # passes over the rows that the rungs are of
                 epochs = passes(pace.task, pace.costs, pace.task.rows(pace.plan.top), CLOCKED_SHARE * seconds)
             pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs, fitted=False)
+
+
+def _of_every_layer(task: Task) -> tuple[Configuration, ...]:
+    """What leads with every layer adapted."""
+    return tuple(one for one in task.leading if one.lora.layers_to_transform is None)
 
 
 def _anew(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
