@@ -145,6 +145,7 @@ def test_a_resume_where_memory_suffices_for_less_tries_that_and_leaves_the_trial
         _lacks_memory(patch, 16)
         pipeline.resume(run.path, watcher=ear)
     assert any(note.startswith("trial 0 was broken off, and is left as it is: ") for note in ear.notes)
+    assert ear.plans[0].broken_off == 0
     assert [(record.number, record.configuration.data.max_length) for record in run.records()] == [(1, 16), (2, 16)]
     with monkeypatch.context() as patch:
         patch.setattr(planning, "_machine", lambda: "the first, again")
@@ -294,7 +295,9 @@ def test_a_search_that_is_asked_to_stop_goes_on_to_the_same_end(tiny_recipe: dic
             pipeline.search(recipe, run, watcher=_Ear(stop, at=3), stop=stop)
         assert len(Run(run).records()) == 1
         assert (Run(run).best() is not None) == (grace > 0)
-        assert loraloom.resume(run).number == whole.number
+        ear = _Ear()
+        assert pipeline.resume(run, watcher=ear).number == whole.number
+        assert [plan.broken_off for plan in ear.plans] == [1]
         for number in range(2):
             name = f"trials/{number:04d}/adapter_model.safetensors"
             assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from loraloom.recipe import read_recipe
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import SearchPlan
+from loraloom.terminal.live import Terminal
 from loraloom.terminal.outlook import in_words, plan_lines
 
 
@@ -103,3 +106,24 @@ def test_that_nothing_is_searched_is_said_to_who_wanted_a_search(command: str, s
     outlook = replace(_outlook((), Step(1, 500)), finalists=None)
     plan = SearchPlan(recipe, Path("run"), "rows", ("a", "b"), (1, 1, 1), 1, 0, (), "loom", "it is known", outlook)
     assert any("nothing is searched" in line for line in plan_lines(plan)) is said
+
+
+@pytest.mark.parametrize(
+    ("broken_off", "to_come", "said"),
+    [
+        (0, 0, "all was trained"),
+        (1, 0, "1 trial that was broken off"),
+        (2, 4, "2 trials that were broken off, then about 4 trials on 243 rows"),
+    ],
+)
+def test_a_trial_that_goes_on_is_said_and_a_run_that_has_one_may_be_broken_off_again(
+    broken_off: int, to_come: int, said: str
+) -> None:
+    outlook, out = _outlook((Step(to_come, 243),) if to_come else (), Step(0, 243)), io.StringIO()
+    plan = SearchPlan(
+        *(read_recipe({}), Path("run"), "rows", ("a", "b"), (1, 1, 1), 1, 0, (), "loom", "known", outlook),
+        broken_off=broken_off,
+    )
+    Terminal(Console(file=out, width=120), quiet=False).planned(plan)
+    assert f"plan    {said}\n" in out.getvalue()
+    assert ("if it is broken off: " in out.getvalue()) is bool(broken_off)

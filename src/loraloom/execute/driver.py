@@ -137,6 +137,7 @@ class Driver:
                 engine_reason=reason,
                 outlook=self._outlook(),
                 more_dropped=more_dropped,
+                broken_off=self._proposals.broken_off,
             )
         )
 

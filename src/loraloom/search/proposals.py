@@ -113,6 +113,13 @@ class Proposals:
                 else:
                     self._ledger.reject(entry.number, why)
 
+    @property
+    def broken_off(self) -> int:
+        """How many trials that were under way when the run was broken off go on."""
+        running = (entry for entry in self._ledger.entries() if entry.state == "running")
+        again = (self._proposal(entry) for entry in running if self._why_not_again(entry) is None)
+        return sum(self._pace.leaves_out(proposal.configuration) is None for proposal in again)
+
     def _why_not_again(self, entry: Entry) -> str | None:
         """Why a trial that was under way is not to be trained, as versions that began what they drew may have left."""
         if point_of(self._recipe, entry.params) is None:

@@ -30,6 +30,8 @@ class SearchPlan:
     outlook: Outlook
     more_dropped: int = 0
     """Than `dropped` names."""
+    broken_off: int = 0
+    """Trials that were under way when the run was broken off and go on, before all that is to come."""
 
 
 class Watcher:

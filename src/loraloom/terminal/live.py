@@ -104,7 +104,7 @@ class Terminal(Watcher):
         for line in plan_lines(plan):
             self._say(escape(line))
         self._say(f"engine  {plan.engine} ({escape(plan.engine_reason)})")
-        if plan.outlook.trials == 0:
+        if plan.outlook.trials == plan.broken_off == 0:
             self._say(f"run     {escape(str(plan.run))}: {no_more(plan)}")
         else:
             self._say(

@@ -22,7 +22,7 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
         if not plan.recipe.axes and _is_search(plan):
             yield "        no field varies, so nothing is searched: give lists, or --set search.sampler=auto"
     else:
-        yield f"plan    {in_words(outlook) if outlook.trials else no_more(plan)}"
+        yield f"plan    {_what_is_to_come(plan)}"
     yield from (f"        {sentence}" for sentence in left_out(plan))
     if outlook.seconds_left is not None:
         ends = time.strftime("%H:%M:%S", time.localtime(time.time() + outlook.seconds_left))
@@ -35,6 +35,14 @@ def no_more(plan: SearchPlan) -> str:
     """Why no trial is to come."""
     untried = plan.configurations is None or plan.finished < plan.configurations
     return "no further trial fits the time" if untried and plan.outlook.seconds_left is not None else "all was trained"
+
+
+def _what_is_to_come(plan: SearchPlan) -> str:
+    """As `1 trial that was broken off, then …`: those that go on are none of the plan's."""
+    again = f"{plural(plan.broken_off, 'trial')} that {'was' if plan.broken_off == 1 else 'were'} broken off"
+    if not plan.outlook.trials:
+        return again if plan.broken_off else no_more(plan)
+    return f"{again}, then {in_words(plan.outlook)}" if plan.broken_off else in_words(plan.outlook)
 
 
 def in_words(outlook: Outlook) -> str:
