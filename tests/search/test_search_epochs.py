@@ -416,8 +416,11 @@ def test_presets_are_not_compared_on_a_rung_of_very_few_rows_and_the_first_has_t
         assert (plan.leading_rung > 0) >= compares
 
 
-def _of_layers(rows: int, given: dict[str, Any], *, every_layer_first: bool) -> tuple[Task, Costs]:
-    """The default space as far as `given` leaves it; a row of every layer is twice as dear as one of the upper half."""
+def _of_layers(rows: int, given: dict[str, Any], *, every_layer_first: bool, states: float = 0.0) -> tuple[Task, Costs]:
+    """The default space as far as `given` leaves it; a row of every layer is twice as dear as one of the upper half.
+
+    The states of the lower half take so many seconds a row, once.
+    """
     asked = read_recipe(
         {"backbone": {"model": SMALL}, **given, "search": {"sampler": "auto", **given.get("search", {})}}
     )
@@ -425,11 +428,13 @@ def _of_layers(rows: int, given: dict[str, Any], *, every_layer_first: bool) -> 
     points = preset_points(recipe, lambda _: None, in_order(every_layer_first=every_layer_first))
     task = Task(recipe, rows, EVAL_ROWS, 4, None, tuple(map(recipe.configuration, points[: how_many_lead(points)])))
     row: dict[str, Any] = {"eval_row_seconds": 0.001, "beside_seconds": 0.5}
+    kept: dict[str, Any] = {"layers": "top-half", "dropout": "off", "prefix_row_seconds": states}
     costs = Costs(
         Measured(
             **cost_key(kind)._asdict(),
-            train_row_seconds=0.004 if "top-half" in cost_key(kind).adapted else 0.008,
             **row,
+            **(kept if states and "top-half off" in cost_key(kind).adapted else {}),
+            train_row_seconds=0.004 if "top-half" in cost_key(kind).adapted else 0.008,
         )
         for kind in task.kinds
     )
@@ -483,6 +488,26 @@ def test_every_layer_is_the_one_that_has_all_the_time_where_that_does_for_a_part
     assert proposal.configuration.lora.layers_to_transform is None
     passes = [pace.plan.planned(one, pace.plan.top).train.num_train_epochs for one in task.leading]
     assert (passes[0] < 1 <= passes[1]) is (seconds < 1_000)
+
+
+@pytest.mark.parametrize("seconds", [1_700, 1_800, 2_000])
+def test_what_every_layer_is_compared_with_has_time_though_its_states_would_take_a_while_on_all_rows(
+    seconds: float,
+) -> None:
+    task, costs = _of_layers(76_000, {}, every_layer_first=True, states=0.008)
+    at, ledger = [0.0], InMemoryLedger()
+    pace = Pace(task, make_plan(task, costs, seconds, slots=1), Clock(seconds, lambda: at[0], reserve=0.0), costs)
+    assert pace.plan.leading_rung > 0
+    proposals = Proposals(task.recipe, cast(Any, ledger), lambda _: None, pace, rows=(None, None))
+    proposals.listing.foresee(0.0, every_layer_first=True)
+    layers = []
+    for value in (0.9, 0.8):
+        proposal = proposals.next()
+        assert proposal is not None
+        layers.append(proposal.configuration.lora.layers_to_transform)
+        at[0] += pace.seconds(proposal.configuration, proposal.configuration.data.max_train_samples)
+        ledger.tell(proposal.number, "complete", value)
+    assert layers == [None, "top-half"]
 
 
 def test_one_that_leads_alone_begins_with_all_others() -> None:

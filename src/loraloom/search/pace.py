@@ -134,8 +134,8 @@ class Pace:
     def allows(self, configuration: Configuration, rows: int | None, keep: Kept = NOTHING) -> bool:
         """Whether such a trial would end in time, with what is to `keep` left after it; no one left out.
 
-        On the plan's most rows it would need what the first there makes for all others: that is left too, or, where one
-        configuration alone comes there, what that one makes which makes more.
+        On the plan's most rows it would need what the first there makes for all others: that is left too. Where one
+        configuration alone comes there, that is this one or the one that is kept for: what takes longer is left.
         """
         left = self.seconds_left
         if self.leaves_out(configuration) is not None:
@@ -143,11 +143,12 @@ class Pace:
         if left is None or self.nothing_yet:
             return True
         own = self._shared(configuration, self.plan.top)
-        finals: Mapping[Shared, float] = {**keep.shared, **own}
+        finals = Kept(keep.seconds, {**keep.shared, **own})
         if self.plan.finalists == 1:
-            finals = max(keep.shared, own, key=lambda made: sum(made.values()))
-        shared = {**finals, **self._shared(configuration, rows)}
-        return self.seconds(configuration, rows) + keep.seconds + sum(shared.values()) <= left
+            alone = Kept(min(keep.seconds, self.plan.seeds * self.seconds(configuration, self.plan.top)), own)
+            finals = max(keep, alone, key=lambda one: one.seconds + sum(one.shared.values()))
+        shared = {**finals.shared, **self._shared(configuration, rows)}
+        return self.seconds(configuration, rows) + finals.seconds + sum(shared.values()) <= left
 
     def allows_some(self, rows: int | None, keep: Kept = NOTHING) -> bool:
         """Whether a trial of any kind would, of the fewest epochs."""
