@@ -510,6 +510,22 @@ def test_what_every_layer_is_compared_with_has_time_though_its_states_would_take
     assert layers == [None, "top-half"]
 
 
+def test_where_few_are_held_out_nothing_takes_the_place_of_what_leads_and_has_no_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task, costs = _of_layers(76_000, {}, every_layer_first=True)
+    pace, ledger = Pace(task, Plan((2_000, None), 1), Clock(1_000, lambda: 0.0), costs), InMemoryLedger()
+    proposals = Proposals(task.recipe, cast(Any, ledger), lambda _: None, pace, rows=(76_000, 40))
+    proposals.listing.foresee(0.0, every_layer_first=True)
+    monkeypatch.setattr(Pace, "allows", lambda _, one, *__: one.lora.layers_to_transform is None)
+    tried = []
+    for value in (0.9, 0.8, 0.7):
+        if (proposal := proposals.next()) is not None:
+            tried.append((proposal.configuration.head.kind, proposal.configuration.data.max_train_samples))
+            ledger.tell(proposal.number, "complete", value)
+    assert tried == [("linear", 2_000), *[("linear", None)] * 2]  # a final, and a seed of it
+
+
 def test_one_that_leads_alone_begins_with_all_others() -> None:
     recipe = read_recipe({"lora": {"r": [4, 8]}, "search": {"epochs": "clock", "sampler": "auto"}})
     costs = Costs([Measured("roberta-base", 128, 16, 0.001, 0.0003, 0.5)])

@@ -52,6 +52,11 @@ class Listing:
         self._list()
 
     @property
+    def draws(self) -> bool:
+        """Whether new points are drawn where none that is listed can be tried."""
+        return self.samples and not self.leads_alone
+
+    @property
     def samples(self) -> bool:
         """Whether points are drawn after those that are listed."""
         return self._recipe.search.sampler != "grid"
@@ -93,7 +98,7 @@ class Listing:
             ordered = in_order(every_layer_first=every_layer_first)
             presets = preset_points(self._recipe, self.why_not, ordered, rows=self._rows, seen=seen)
             self.leading = tuple(map(self._recipe.configuration, presets[: leading(presets)]))
-            self.keys = self._keys(presets)
+            self.keys = self._keys(presets[: len(self.leading)] if self.leads_alone else presets)
 
     def _list(self) -> None:
         if self.samples:

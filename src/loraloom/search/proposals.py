@@ -216,7 +216,7 @@ class Proposals:
         if most is not None and len(self._tried) >= most:
             return None
         listed = self._first_listed(rows, keep)
-        return self._sampled(rows, keep) if listed is None and self.listing.samples else listed
+        return self._sampled(rows, keep) if listed is None and self.listing.draws else listed
 
     def _first_listed(self, rows: int | None, keep: Kept) -> Wanted | None:
         """The first point of the grid, or of the presets, that was not tried and for which there is time."""
