@@ -150,6 +150,25 @@ def test_finals_warm_up_as_the_recipe_says_on_a_part_of_the_rows_too_and_rungs_f
     assert all(steps == int(60 * rows / top) for rows, steps in data)
 
 
+@pytest.mark.parametrize("seconds", [40, 600])
+def test_a_warm_up_that_is_left_to_a_range_takes_a_quarter_of_the_steps_at_most(seconds: float) -> None:
+    def trained(warm_up: Any) -> list[tuple[int, float]]:
+        """Of each trial its warm-up and its steps."""
+        axes = {"lr_scheduler_type": "linear", "learning_rate": list(RATES), "warmup_steps": warm_up}
+        recipe = default_space(read_recipe({"train": axes, "search": {"sampler": "auto"}}), deadline=True)
+        search = _Simulated(recipe, 20_000, seconds)
+        search.run()
+        found = [proposal.configuration for proposal in search.trained]
+        return [
+            (one.train.warmup_steps, (one.data.max_train_samples or 20_000) * one.train.num_train_epochs / 16)
+            for one in found
+        ]
+
+    ranged, written = trained({"min": 200, "max": 5_000}), trained([2_000])
+    assert all(warm_up <= steps / 4 for warm_up, steps in ranged)
+    assert any(warm_up > steps / 4 for warm_up, steps in written)
+
+
 @pytest.mark.parametrize("seconds", [None, 10_000.0])
 def test_a_grid_that_was_broken_off_goes_on_with_what_was_not_tried(seconds: float | None) -> None:
     recipe = _recipe(pruner="none", seeds=1)

@@ -224,9 +224,3 @@ def test_what_sees_many_examples_learns_at_half_the_rate_and_the_sources_presets
     assert [point[rate] for point in many[:3]] == [5e-4, 5e-4, 1e-3]
     assert [{**point, rate: None} for point in few[:2]] == [{**point, rate: None} for point in many[:2]]
     assert few[2:] == many[2:]
-
-
-def test_the_warm_up_is_a_quarter_of_the_foreseen_steps_at_most() -> None:
-    recipe = default_space(_recipe({}), deadline=True)
-    first, every, *_ = preset_points(recipe, _all_fit, rows=6_000, seen=1_600)
-    assert [recipe.configuration(point).train.warmup_steps for point in (first, every)] == [25, 25]

@@ -46,7 +46,7 @@ class Preset:
 
         A warm-up of a tenth of a few rows' sixteen passes; with every layer adapted, of a tenth of four passes (Mosbach
         et al. 2021, "On the Stability of Fine-tuning BERT"), within limits: with a shorter one some trainings end by
-        chance. Where fewer steps are foreseen it is a quarter of these at most, or the rate would hardly be reached.
+        chance.
         """
         if not self.fitted:
             return self.values
@@ -57,9 +57,6 @@ class Preset:
             values |= {"head.pooling": "mean", "train.warmup_steps": rows // 10}
         elif rows is not None and values["lora.layers_to_transform"] is None:
             values["train.warmup_steps"] = min(MOST_WARM_UP, max(values["train.warmup_steps"], rows // 40))
-        if seen:
-            steps = seen / values["train.per_device_train_batch_size"]
-            values["train.warmup_steps"] = min(values["train.warmup_steps"], int(steps / 4))
         return values
 
     def within(self, recipe: Recipe) -> Preset:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from loraloom.recipe import Configuration, Recipe
+from loraloom.recipe import Configuration, Range, Recipe
 from loraloom.search.finals import Finals, Wanted, promotion
 from loraloom.search.history import shown
 from loraloom.search.listing import Fits, Listing
@@ -37,6 +37,9 @@ MOST_LATE = 5
 """Points drawn for one trial that may take longer than there is time before the time counts as used."""
 MOST_LISTED = 200
 """The same, of a grid: it is tried in a shuffled order, so that those are of all kinds."""
+_WARM_UP = "train.warmup_steps"
+MOST_WARMED = 0.25
+"""Of a trial's steps, for warming up, where that is left to a range: by the clock they may be few."""
 STUCK_AFTER = 20
 """Points drawn in vain after which the next is drawn at random: tpe learns nothing from those."""
 
@@ -291,7 +294,17 @@ class Proposals:
             # Of fewer steps as many would be a larger part: a rung shall show the schedule that the finals have.
             share = self._pace.task.rows(rows) / self._pace.task.rows(self._pace.plan.top)
             train["warmup_steps"] = int(base.train.warmup_steps * share)
-        return point, self._pace.plan.planned(base.with_fields(train=train, data=data), rows)
+        planned = self._pace.plan.planned(base.with_fields(train=train, data=data), rows)
+        return point, self._that_warms_up(planned, rows)
+
+    def _that_warms_up(self, planned: Configuration, rows: int | None) -> Configuration:
+        """A configuration as it is, or with a shorter warm-up of a range, by which the rate would hardly be reached."""
+        task, train = self._pace.task, planned.train
+        if task is None or not isinstance(self._recipe.axes.get(_WARM_UP), Range):
+            return planned
+        batch = train.per_device_train_batch_size * train.gradient_accumulation_steps
+        most = int(MOST_WARMED * task.rows(rows) * train.num_train_epochs / batch)
+        return planned.with_fields(train={"warmup_steps": most}) if train.warmup_steps > most else planned
 
 
 def make_sampler(recipe: Recipe, proposed: int, drawn: int) -> optuna.samplers.BaseSampler:
