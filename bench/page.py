@@ -70,8 +70,8 @@ and `python -m bench.deadlines`) and writes this page anew; `python -m bench.eng
   which favours loraloom in ratios and costs it in shares of the peak; one without is busy with products under any
   engine, and where a peer reaches 70 % of the peak nothing can be twice as fast as it. Virtual machines name their
   processor loosely: of "AMD EPYC" without a family no more is known. **fp32** is for processors without bf16, such as
-  Intel's Xeon at 2.5 GHz here, the one machine that measured it with loraloom's kernels for fp32; elsewhere it computed
-  in plain torch.
+  Intel's Xeon at 2.5 GHz and AMD's EPYC of family 25, model 1, here; they measured it with loraloom's kernels for fp32,
+  the others when it still computed in plain torch.
 """
 _REPORT = """\
 ## The report of a search of 10,000 trials
