@@ -112,8 +112,8 @@ class Planner:
             pace.plan = self._first_plan(pace.task)
             if left is not None and is_hurried(pace.task, pace.costs, left, pace.slots):
                 note(
-                    "every layer adapted has all the time: rows are so many that passes over them are worth more than "
-                    "trying others, unless search.n_trials asks for it"
+                    "one configuration, with every layer adapted, has all the time: rows are so many that passes over "
+                    "them are worth more than trying others, unless search.n_trials asks for it"
                 )
 
     def _measure(self, kept: Mapping[str, Any], executor: Executor, note: Callable[[str], None]) -> None:
