@@ -108,20 +108,22 @@ class Proposals:
 
     def interrupted(self) -> Iterator[Proposal]:
         """Trials that were under way when the run was broken off, to be begun again; what can't be is rejected."""
-        for entry in self._ledger.entries():
-            if entry.state == "running":
-                why = self._why_not_again(entry)
-                if why is None:
-                    yield self._proposal(entry)
-                else:
-                    self._ledger.reject(entry.number, why)
+        for entry, why in self._under_way():
+            if why is None:
+                yield self._proposal(entry)
+            else:
+                self._ledger.reject(entry.number, why)
 
     @property
     def broken_off(self) -> int:
         """How many trials that were under way when the run was broken off go on."""
-        running = (entry for entry in self._ledger.entries() if entry.state == "running")
-        again = (self._proposal(entry) for entry in running if self._why_not_again(entry) is None)
+        again = (self._proposal(entry) for entry, why in self._under_way() if why is None)
         return sum(self._pace.leaves_out(proposal.configuration) is None for proposal in again)
+
+    def _under_way(self) -> Iterator[tuple[Entry, str | None]]:
+        """Trials that were under way when the run was broken off, and why one is not to go on, or None."""
+        running = (entry for entry in self._ledger.entries() if entry.state == "running")
+        return ((entry, self._why_not_again(entry)) for entry in running)
 
     def _why_not_again(self, entry: Entry) -> str | None:
         """Why a trial that was under way is not to be trained, as versions that began what they drew may have left."""
