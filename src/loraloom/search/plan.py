@@ -129,13 +129,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int) -> Pl
     if seconds is None:
         return _with_rungs(task, task.train_rows, *_smaller_and_smaller(task)[0]) if by_rows else everything
     if search.epochs == "clock":
-        if is_hurried(task, costs, seconds, slots):
-            return _for_the_first(task, costs, _most_rows(task, _for_a_pass(task, costs), seconds), seconds)
-        plan = _by_the_clock(task, costs, seconds, slots)
-        leading = _leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds)
-        if leading == 0 and slots == 1 and len(plan.rungs) >= TOO_FEW and _is_of_one_model(task):
-            return _for_the_first(task, costs, _most_rows(task, _for_a_pass(task, costs), seconds), seconds)
-        return replace(plan, leading_rung=leading)
+        return _by_the_clock(task, costs, seconds, slots)
     dearest = task.dearest(costs)
     seconds -= SHARED_PARTS * costs.shared_seconds(dearest, task.train_rows, task.eval_rows)
 
@@ -166,13 +160,25 @@ def _all_fit(task: Task, costs: Costs, dearest: float, seconds: float, slots: in
 
 
 def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
-    """Passes that let a finalist use the finals' share of `seconds`; more finalists and seeds where it can't."""
+    """Passes by what they take; all the time is for the configuration that comes first where none is left to choose."""
+    plan = None if is_hurried(task, costs, seconds, slots) else _that_chooses(task, costs, seconds, slots)
+    if plan is not None:
+        leading = _leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds)
+        if leading > 0 or slots > 1 or len(plan.rungs) < TOO_FEW or not _is_of_one_model(task):
+            return replace(plan, leading_rung=leading)
+    top = _most_rows(task, _for_a_pass(task, costs), seconds)
+    return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds, FITTED_EPOCHS))
+
+
+def _that_chooses(task: Task, costs: Costs, seconds: float, slots: int) -> Plan | None:
+    """Passes that let a finalist use the finals' share of `seconds`; more finalists and seeds where it can't.
+
+    None where nothing else could be tried before it.
+    """
     kinds, taken, share = task.kinds, _for_a_pass(task, costs), CLOCKED_SHARE * seconds
     if taken(task.train_rows) > share:
         top, chooses = _top(task, taken, share, seconds, FEWEST_COMPARED)
-        if not chooses:
-            return _for_the_first(task, costs, top, seconds)
-        return _with_rungs(task, top, 1, 1, passes(task, costs, top, max(share, taken(top))))
+        return _with_rungs(task, top, 1, 1, passes(task, costs, top, max(share, taken(top)))) if chooses else None
     epochs = passes(task, costs, task.train_rows, share)
 
     def each(rows: int) -> list[float]:
@@ -181,8 +187,8 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
 
     finals, lowest = each(task.train_rows), ladder(task.train_rows, task.classes)[0]
     others = FEWEST_COMPARED - (lowest == task.train_rows)  # where the final is one of those that are compared
-    if slots == 1 and min(finals) + others * min(each(lowest)) > seconds:  # no time to choose: it goes to the first
-        return _for_the_first(task, costs, task.train_rows, seconds)
+    if slots == 1 and min(finals) + others * min(each(lowest)) > seconds:
+        return None
     return _with_rungs(task, task.train_rows, *(_finals(task, max(finals), share, slots) or (1, 1)), epochs)
 
 
@@ -195,11 +201,6 @@ def _for_a_pass(task: Task, costs: Costs) -> Callable[[int], float]:
         return costs.seconds(once, rows, validated) + costs.shared_seconds(once, rows, validated)
 
     return taken
-
-
-def _for_the_first(task: Task, costs: Costs, top: int, seconds: float) -> Plan:
-    """All the time for the configuration that comes first, on `top` rows."""
-    return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds, FITTED_EPOCHS))
 
 
 def _finals(task: Task, each: float, seconds: float, slots: int) -> tuple[int, int] | None:
