@@ -17,12 +17,11 @@ from loraloom.search.costs import Costs, Measured, cost_key
 from loraloom.search.finals import WORTH, Finals
 from loraloom.search.ladder import REDUCTION_FACTOR
 from loraloom.search.pace import Pace
+from loraloom.search.passes import EPOCHS, MOST_EPOCHS, most_passes
 from loraloom.search.plan import (
     CLOCKED_SHARE,
-    EPOCHS,
     FEWEST_ROWS,
     LEADING_SHARE,
-    MOST_EPOCHS,
     Plan,
     as_begun,
     extended,
@@ -30,7 +29,6 @@ from loraloom.search.plan import (
     foreseen,
     is_hurried,
     make_plan,
-    most_passes,
     recounted,
 )
 from loraloom.search.presets import in_order, preset_points

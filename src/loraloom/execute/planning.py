@@ -24,6 +24,7 @@ from loraloom.recipe import Configuration
 from loraloom.search.costs import Costs, Key, Measured, cost_key, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace, named
+from loraloom.search.passes import passes
 from loraloom.search.plan import (
     CLOCKED_SHARE,
     NoTrialFitsError,
@@ -32,7 +33,6 @@ from loraloom.search.plan import (
     foreseen,
     is_hurried,
     make_plan,
-    passes,
     recounted,
 )
 from loraloom.search.presets import EACH_SEEN

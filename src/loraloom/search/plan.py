@@ -19,15 +19,16 @@ Of many rows the one with every layer adapted comes first, and further passes of
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration
 from loraloom.recipe.fields import MORE_SEEDS
-from loraloom.search.costs import Costs, Key, cost_key, most_like
+from loraloom.search.costs import Costs, Key, cost_key
 from loraloom.search.ladder import REDUCTION_FACTOR, ladder
+from loraloom.search.passes import FITTED_EPOCHS, passes, passes_of, with_epochs
 from loraloom.search.space import SPACE
 from loraloom.search.task import Task
 
@@ -40,14 +41,6 @@ HURRIED_SHARE = 0.85
 """The same, beyond which the first has it all where every layer comes first: what is left would do for no choice."""
 LEADING_SHARE = 0.2
 """The same, for the comparison of the presets that lead."""
-EPOCHS = (16, 12, 8, 6, 5, 4, 3, 2.5, 2, 1.6, 1.3, 1, 0.8, 0.65, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1, 0.07, 0.05)
-"""Passes that are planned with, most first: coarse, so that kinds of like cost have as many."""
-FITTED_EPOCHS = tuple(twentieths / 20 for twentieths in range(20 * EPOCHS[0], 0, -1))
-"""Passes of finals, most first: fine, so that they use all the time that is left."""
-MOST_EPOCHS, MANY_ROWS = 4, 16_000
-"""Passes at most, where they come to this many rows; fewer rows are seen more often."""
-FEWEST_EPOCHS, MOST_SEEN = 2, 64_000
-"""Passes at most over rows so many that four would come to more than `MOST_SEEN`: further ones teach nothing new."""
 MORE_ROWS = 1.5
 """A plan that was made gets another rung where there is time for so many times its rows, or for all."""
 SHARED_PARTS = 1.5
@@ -97,7 +90,7 @@ class Plan:
         """A configuration as it is tried on `rows`: below the last rung, its end is all that is asked of it."""
         update: dict[str, object] = {}
         if self.epochs is not None:
-            update["num_train_epochs"] = _passes_of(cost_key(configuration), self.epochs)
+            update["num_train_epochs"] = passes_of(cost_key(configuration), self.epochs)
         if not self.is_last(rows):
             update["eval_strategy"] = "end"
         return configuration.with_fields(train=update) if update else configuration
@@ -183,7 +176,7 @@ def _that_chooses(task: Task, costs: Costs, seconds: float, slots: int) -> Plan 
 
     def each(rows: int) -> list[float]:
         validated = task.validated(task.rung_of(rows))
-        return [costs.seconds(_with_epochs(kind, epochs[cost_key(kind)]), rows, validated) for kind in kinds]
+        return [costs.seconds(with_epochs(kind, epochs[cost_key(kind)]), rows, validated) for kind in kinds]
 
     finals, lowest = each(task.train_rows), ladder(task.train_rows, task.classes)[0]
     others = FEWEST_COMPARED - (lowest == task.train_rows)  # where the final is one of those that are compared
@@ -194,7 +187,7 @@ def _that_chooses(task: Task, costs: Costs, seconds: float, slots: int) -> Plan 
 
 def _for_a_pass(task: Task, costs: Costs) -> Callable[[int], float]:
     """What one pass over so many rows takes, of what is cheapest, with what it makes for all others."""
-    once = _with_epochs(min(task.kinds, key=costs.train_row_seconds), 1)
+    once = with_epochs(min(task.kinds, key=costs.train_row_seconds), 1)
 
     def taken(rows: int) -> float:
         validated = task.validated(task.rung_of(rows))
@@ -248,7 +241,7 @@ def is_hurried(task: Task, costs: Costs, seconds: float, slots: int) -> bool:
     if slots > 1 or first is None or first.lora.layers_to_transform is not None or not _is_default_search(task):
         return False
     planned, most = (
-        _passes_of(cost_key(first), passes(task, costs, task.train_rows, share * seconds, FITTED_EPOCHS))
+        passes_of(cost_key(first), passes(task, costs, task.train_rows, share * seconds, FITTED_EPOCHS))
         for share in (HURRIED_SHARE, math.inf)
     )
     return planned < most
@@ -315,40 +308,8 @@ def foreseen(task: Task, costs: Costs, seconds: float | None, leading: Sequence[
         share = max(CLOCKED_SHARE * seconds, taken(_least_rows(task)))
         rows = _most_rows(task, taken, share)  # a part, where not even the cheapest kind has a pass over all
         found = passes(task, costs, rows, share)
-        epochs = [_passes_of(cost_key(one), found) for one in leading]
+        epochs = [passes_of(cost_key(one), found) for one in leading]
     return rows * min(epochs, default=0.0)
-
-
-def most_passes(rows: int) -> float:
-    """Passes over so many rows that are worth their time; further seeds and configurations are worth more."""
-    return min(EPOCHS[0], max(min(MOST_EPOCHS, MOST_SEEN / rows), FEWEST_EPOCHS, math.ceil(MANY_ROWS / rows)))
-
-
-def passes(task: Task, costs: Costs, rows: int, seconds: float, choices: Sequence[float] = EPOCHS) -> dict[Key, float]:
-    """For each kind the most of `choices` over `rows` that end in `seconds`, with the states that are kept for it."""
-    validated = task.validated(task.rung_of(rows))
-    most = most_passes(rows)
-    found: dict[Key, float] = {}
-    for kind in task.kinds:
-        left = seconds - costs.shared_seconds(kind, rows, validated)
-
-        def fits(epochs: float, kind: Configuration = kind, left: float = left) -> bool:
-            return epochs <= most and costs.seconds(_with_epochs(kind, epochs), rows, validated) <= left
-
-        found[cost_key(kind)] = choices[min(bisect_left(choices, True, key=fits), len(choices) - 1)]
-    return found
-
-
-def _passes_of(key: Key, epochs: Mapping[Key, float]) -> float:
-    """The passes of a kind; where it was not planned for, within a range, the fewest of those that are most like it.
-
-    As its seconds are taken for those of the slowest that are most like it (`Costs`).
-    """
-    return min(epochs[alike] for alike in most_like(key, epochs))
-
-
-def _with_epochs(configuration: Configuration, epochs: float) -> Configuration:
-    return configuration.with_fields(train={"num_train_epochs": epochs})
 
 
 def as_begun(configuration: Configuration, begun: Configuration) -> Configuration:
