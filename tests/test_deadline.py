@@ -16,14 +16,16 @@ import pytest
 
 import loraloom
 from loraloom import pipeline, preparation
+from loraloom.blending import blend
 from loraloom.engine.loom.engine import NO_MEMORY
 from loraloom.engine.loom.trial import Trial
 from loraloom.errors import BudgetError, LoraloomError, RecipeError, RunError, StoppedError
-from loraloom.execute import planning
+from loraloom.execute import planning, reserve
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.reserve import Reserve
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
+from loraloom.report.reading import read_run
 from loraloom.search import listing
 from loraloom.search.clock import Clock
 from loraloom.search.costs import cost_key
@@ -34,6 +36,7 @@ from loraloom.study.commands import go_on_command, last_again_seconds
 from loraloom.study.record import Evaluation
 from loraloom.study.run import PLAN, Run
 from loraloom.study.sealed import read_sealed, write_sealed
+from loraloom.terminal.live import closing_lines
 
 SPACE = ["search.sampler=random", "train.learning_rate={min: 1e-3, max: 1e-1, log: true}", "search.seeds=2"]
 
@@ -95,6 +98,36 @@ def test_a_length_that_memory_does_not_suffice_for_is_left_out_and_the_others_ar
     monkeypatch.undo()
     loraloom.resume(run.path, max_seconds=math.inf)  # nothing is left out where nothing is measured
     assert [record.configuration.data.max_length for record in run.records()] == [16, 16, 32, 32]
+
+
+def test_where_a_test_on_all_rows_takes_most_of_the_time_a_part_is_tested_and_more_when_there_is_more_time(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, ear = tmp_path / "run", _Ear()
+    monkeypatch.setattr(reserve, "MOST_TESTING", 0.0)
+    monkeypatch.setattr(reserve, "PART_TESTING", 0.0)
+    monkeypatch.setattr(reserve, "LEAST_TESTED", 9)
+    winner = pipeline.search(read_recipe(tiny_recipe, ["budget.max_seconds=600"]), run, watcher=ear)
+    every = ear.plans[0].rows[2]
+    assert winner.tested_rows == 9 < every
+    assert any(f"tested on 9 of {every} test rows" in note for note in ear.notes)
+    assert f"tested on 9 of {every} test rows" in (run / "report" / "index.html").read_text()
+    assert any(f"on 9 of {every} test rows" in line for line in closing_lines(winner, run, Run(run).recipe, ()))
+    best = read_run(run).best
+    assert best is not None
+    part = {row.row: (row.text, row.label) for row in best.predictions}
+    assert len({label for _, label in part.values()}) == len(winner.labels)
+    blended, refitted = blend(run), loraloom.refit(run)
+    assert (blended.record.tested_rows, refitted.tested_rows) == (9, 9)
+    assert blended.gain is not None
+    monkeypatch.undo()
+    assert loraloom.resume(run, max_seconds=math.inf).tested_rows == every
+    best = read_run(run).best
+    assert best is not None
+    whole = {row.row: (row.text, row.label) for row in best.predictions}
+    assert sorted(whole) == list(range(every))
+    assert part.items() <= whole.items()
+    assert "It was tested on" not in (run / "report" / "index.html").read_text()
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ from loraloom.study.record import (
 from loraloom.study.run import BEST, BLEND, Run
 from loraloom.use.adapter import Classifier
 from loraloom.use.backbones import Backbones
-from loraloom.use.evaluate import test_winner
+from loraloom.use.evaluate import test_winner, tested_part
 from loraloom.use.tfidf import Tfidf, fit
 from loraloom.wording import plural
 
@@ -81,6 +81,7 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
             place = prepare_again(run, watcher, in_memory, command_on("blend", run.path, run.recipe))
             data, asked = place.data, place.rows(winner.configuration, noted=False)
             validation = asked.data.validation
+            test = data.test.take(tested_part(data.test, winner.tested_rows))
             most = run.recipe.configuration(winner.point).data.max_train_samples  # the winner's own has its rung's rows
             train = part_of(data.train, min(most or MOST_ROWS, MOST_ROWS), run.recipe.train.seed)
             watcher.note(f"fitting TF-IDF to {plural(len(train), 'training row')}")
@@ -91,9 +92,9 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
                 probabilities = classifier.predict_proba(validation.texts)
                 write_predicted(new, asked.predicted(probabilities))
                 watcher.note("testing it")
-                tested, predictions = test_winner(classifier, data.test, watcher.note)
+                tested, predictions = test_winner(classifier, data.test, winner.tested_rows, watcher.note)
                 record = _with_validation(tested, _scored(validation, probabilities))
-                by_tfidf = [softmax(tfidf.log_probabilities(split.texts)) for split in (validation, data.test)]
+                by_tfidf = [softmax(tfidf.log_probabilities(split.texts)) for split in (validation, test)]
                 for name, text in {
                     RECORD: record.model_dump_json(indent=2) + "\n",
                     TEST_PREDICTIONS: predictions,
@@ -101,8 +102,8 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
                     CARD: model_card(run.path, record, _form(tfidf, len(train))),
                 }.items():
                     write_text(new / name, text)
-            apart = Result(validation=_scored(validation, by_tfidf[0]), test=_scored(data.test, by_tfidf[1]))
-            return Blend(record, tfidf, len(train), apart, _gain(run, data.test, predictions))
+            apart = Result(validation=_scored(validation, by_tfidf[0]), test=_scored(test, by_tfidf[1]))
+            return Blend(record, tfidf, len(train), apart, _gain(run, test, predictions))
 
 
 def _begun(run: Run, winner: TrialRecord, tfidf: Tfidf, new: Path) -> Classifier:

@@ -116,12 +116,13 @@ def _crown(
     """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
     best = run.best()
     folder, winner = _adapter(run, place, watcher, clock, standing)
-    if best is not None and (best.number, best.marks) == (winner.number, winner.marks):
+    is_tested = best is not None and (best.number, best.marks) == (winner.number, winner.marks)
+    if best is not None and is_tested and best.tested_rows >= clock.test_rows:
         run.renew_card(model_card(run.path, best))
         return best
     watcher.note(f"testing the winner, trial {winner.number}{' with its other seeds' if winner.is_soup else ''}")
     log.tests(winner.number)
-    tested, predictions = test_winner(load(folder), place.data.test, watcher.note)
+    tested, predictions = test_winner(load(folder), place.data.test, clock.test_rows, watcher.note)
     run.publish_best(folder, tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
     return tested
 

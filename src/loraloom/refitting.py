@@ -252,7 +252,7 @@ def _publish(
                 shutil.copyfile(folders[0] / name, new / name)
             write_manifest(new)
             classifier = backbones.add(new)
-        tested, predictions = test_winner(classifier, place.data.test, note)
+        tested, predictions = test_winner(classifier, place.data.test, winner.tested_rows, note)
         assert tested.result is not None
         assert winner.result is not None
         result = Result(validation=winner.result.validation, test=tested.result.test)

@@ -70,12 +70,14 @@ def soup(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) -
     with alone(), left_as_found():
         run, watcher = Run(Path(out)), watcher or Watcher()
         with run.locked():
-            seeds = standing_of(run, run.winner())
+            winner = run.winner()
+            seeds = standing_of(run, winner)
             _refuse_alone(run, seeds)
             place = prepare_again(run, watcher, in_memory, command_on("soup", run.path, run.recipe))
             made = mix_seeds(run, place, seeds, watcher)
             watcher.note("testing it")
-            tested, predictions = test_winner(load(run.path / SOUP), place.data.test, watcher.note)
+            mixed, test = load(run.path / SOUP), place.data.test
+            tested, predictions = test_winner(mixed, test, winner.tested_rows, watcher.note)
             run.publish(run.path / SOUP, tested, {TEST_PREDICTIONS: predictions, CARD: model_card(run.path, tested)})
             return replace(made, record=tested)
 

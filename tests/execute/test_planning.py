@@ -65,6 +65,7 @@ class _Planned:
     """Whether they were told to begin with every layer adapted."""
 
     def __post_init__(self) -> None:
+        self.run.mkdir(exist_ok=True)
         write_sealed(self.run / PLAN, {"measured": [asdict(one) for one in self.timed or (self._first,)]})
         self.planner = self.again()
 
@@ -397,10 +398,27 @@ def test_where_not_one_trial_fits_what_would_do_in_all_is_said_and_does(tmp_path
     assert _Planned(recipe, tmp_path, seconds=would_do).planner.pace.plan.top is not None
 
 
-def test_where_the_test_alone_takes_longer_than_is_left_that_is_said(tmp_path: Path) -> None:
-    alone = r"the test of 20,000 rows and the report alone take about (\d+) s, and (\d+) s are left in all; give it"
+def test_where_a_test_on_all_rows_takes_most_of_the_time_a_part_of_them_is_tested(tmp_path: Path) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4]}})
+    tested, said = [], []
+    for seconds in (30, 60, 120, 600):
+        found = _Planned(recipe, tmp_path / f"{seconds}", seconds=seconds, test_rows=20_000)
+        clock = found.planner.pace.clock
+        tested.append(clock.test_rows)
+        said.append(any(f"on {clock.test_rows:,} of 20,000 test rows" in note for note in found.notes))
+        assert clock.seconds_left is not None
+        assert clock.reserve < 0.75 * clock.seconds_left  # the report beside the test
+    assert tested == sorted(tested)
+    assert (tested[0] > 200, tested[-1]) == (True, 20_000)
+    assert said == [rows < 20_000 for rows in tested]
+
+
+def test_where_the_test_of_few_rows_alone_takes_longer_than_is_left_that_is_said(tmp_path: Path) -> None:
+    alone = r"the test of 200 rows and the report alone take about (\d+) s, and (\d+) s are left in all; give it"
+    recipe = read_recipe({"lora": {"r": [2, 4]}})
+    timed = (Measured(recipe.backbone.model, 128, 16, 0.5, 0.1, 0.5),)
     with pytest.raises(BudgetError, match=alone) as no:
-        _Planned(read_recipe({"lora": {"r": [2, 4]}}), tmp_path, seconds=30, test_rows=20_000)
+        _Planned(recipe, tmp_path, seconds=30, timed=timed, test_rows=20_000)
     found = re.search(alone, str(no.value))
     assert found is not None
     assert int(found[1]) > int(found[2])

@@ -92,7 +92,13 @@ class Planner:
             pace.task = replace(pace.task, recipe=without_longer(pace.task.recipe, pace.longest))
             self._foresee(0.0)
             note(f"texts are cut at {pace.longest} tokens: the test of longer ones would take too much of the time")
-        self._clock.test_rows = len(self._place.data.test)
+        self._clock.test_rows = every = len(self._place.data.test)
+        if (part := self.reserve.test_a_part(pace.task)) is not None:
+            self._clock.test_rows = part
+            note(
+                f"the winner is tested on {part:,} of {every:,} test rows, a stratified part: a test on all of them "
+                "would take most of the time"
+            )
         self.reserve.keep()
         if begun:
             self._seen, self._every_layer_first = kept.get("seen", 0.0), kept.get("every_layer_first", False)

@@ -22,6 +22,9 @@ TEST_CAUTION = 1.5
 """What follows the last step is expected to take so much longer than it was measured: there is no second try."""
 LONGEST_TEST = 1 / 3
 """Of the time that is left before training: texts of which a test takes more are left out, where there are shorter."""
+MOST_TESTING, PART_TESTING, LEAST_TESTED = 1 / 2, 1 / 4, 200
+"""Of the same: where a test on all rows takes more than the first, it is on a part of them that takes the second, and
+has as many rows at least."""
 REHEARSAL_SECONDS, REHEARSAL_TEXTS = 20.0, 128
 """Where less is left, the end is not rehearsed; it takes a second or two."""
 
@@ -75,6 +78,18 @@ class Reserve:
             if TEST_CAUTION * self._test_seconds(within, self._test_rows) <= most:
                 return None if length == longer[-1] else length
         return shortest
+
+    def test_a_part(self, task: Task) -> int | None:
+        """Has as many rows tested as leave time to train, and returns their number; None where those are all."""
+        left, every = self._clock.seconds_left, self._test_rows
+        if left is None or not self._pace.costs.known:
+            return None
+        loading, whole = (TEST_CAUTION * self._test_seconds(task, rows) for rows in (0, every))
+        to_share = left - self._clock.report_seconds
+        if whole <= MOST_TESTING * to_share or every <= (least := max(LEAST_TESTED, task.classes)):
+            return None
+        self._test_rows = max(least, int(every * (PART_TESTING * to_share - loading) / (whole - loading)))
+        return self._test_rows
 
     def rehearse(self, rehearsal: Rehearsal, job: Job, texts: Sequence[str], finished: int) -> None:
         """Times the test of the first adapter of a model and length, and the page each time that the trials doubled.

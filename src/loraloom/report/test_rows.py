@@ -32,6 +32,16 @@ def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str
     )
 
 
+def of_part(run: RunRead) -> Iterator[str]:
+    """Whether the clock left test rows out."""
+    tested, every = run.best.record.tested_rows if run.best else 0, rows_of(run.recipe).get("test")
+    if every is not None and 0 < tested < every:
+        yield (
+            f"It was tested on {tested:,} of {plural(every, 'test row')}, a part stratified by class, since a test on "
+            "all of them would have taken most of the time. Resumed with more time, it is tested on more of them."
+        )
+
+
 def tested_trials(run: RunRead, commands: tuple[Command, ...], best: TrialRecord) -> tuple[int, ...]:
     """The trials that the test rows were read with, `best` the last: by their records, and by the log of commands.
 

@@ -189,6 +189,11 @@ class TrialRecord(_Frozen):
         return self.train_rows and round(self.train_rows * min(1.0, 1.0 if self.epochs is None else self.epochs))
 
     @property
+    def tested_rows(self) -> int:
+        """Test rows that it was tested on: a part, where a clock left the others out; 0 where it was not tested."""
+        return self.result.test.examples if self.result and self.result.test else 0
+
+    @property
     def whole_seconds(self) -> float:
         """The time of a trial, and of what the clock kept it from; 0 where it was not timed."""
         whole = self.configuration.train.num_train_epochs / self.epochs if self.cut_short and self.epochs else 1.0

@@ -247,7 +247,8 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
     against = "" if cap is None else f", {percent(winner.counts.trainable / cap)} of the cap of {cap:,}"
     marked = f" ({'; '.join(winner.doubts)})" if winner.doubts else ""
     what = point_in_words(trained_point(winner)) or "the recipe's one configuration"
-    every, page = rows_of(recipe).get("train"), run / "report" / "index.html"
+    rows, page = rows_of(recipe), run / "report" / "index.html"
+    every, tested = rows.get("train"), winner.tested_rows
     seen = winner.rows_seen
     on_part = every is not None and seen is not None and seen < every
     return (
@@ -255,11 +256,18 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
         *([_soup(winner, recipe.search.metric)] if winner.is_soup else []),
         *([f"trained on  {seen:,} of {every:,} training rows"] if on_part else []),
         *_why(chosen(records, recipe.search.metric)),
-        f"accuracy    {with_interval(test, recipe.search.metric)} on {plural(test.examples, 'test row')}{marked}",
+        f"accuracy    {with_interval(test, recipe.search.metric)} on {_of_all(tested, rows.get('test'))}{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {page if page.is_file() else f'loraloom report {shell_path(run)}   (there is none yet)'}",
         f"use         loraloom predict {shell_path(run / BEST)} --text …",
         *(f"next        {command}" for command in _next(winner, run, recipe, records)),
+    )
+
+
+def _of_all(tested: int, every: int | None) -> str:
+    """`7,600 test rows`, or `2,000 of 7,600 test rows`."""
+    return (
+        plural(tested, "test row") if every is None or tested == every else f"{tested:,} of {plural(every, 'test row')}"
     )
 
 

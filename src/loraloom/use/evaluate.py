@@ -18,6 +18,7 @@ from loraloom.data import Split, read_labelled
 from loraloom.data.checks import with_validation
 from loraloom.data.encoding import Encoded
 from loraloom.data.overlap import text_key
+from loraloom.data.sampling import part_rows
 from loraloom.data.telling import Telling
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
@@ -28,18 +29,25 @@ from loraloom.use.temperature import fitted_temperature
 from loraloom.wording import plural
 
 
-def test_winner(classifier: Classifier, test: Split, note: Callable[[str], None]) -> tuple[TrialRecord, str]:
-    """The record of an adapter as loaded with its result on `test`, and the lines of test_predictions.jsonl.
+def tested_part(test: Split, rows: int) -> NDArray[np.int64]:
+    """The numbers of `rows` test rows: the same for every adapter of a run, and among those of a larger part."""
+    return part_rows(test.labels, rows, seed=0)
+
+
+def test_winner(classifier: Classifier, test: Split, rows: int, note: Callable[[str], None]) -> tuple[TrialRecord, str]:
+    """The record of an adapter as loaded with its result on `rows` of `test`, and the lines of test_predictions.jsonl.
 
     `note` hears in some seconds how far it is.
     """
-    encoded, probabilities = _predicted(classifier, test, note)
-    scores = metrics.score(test.labels, probabilities)
+    numbers = tested_part(test, rows)
+    tested = test.take(numbers)
+    encoded, probabilities = _predicted(classifier, tested, note)
+    scores = metrics.score(tested.labels, probabilities)
     record = classifier.record
     assert record.result is not None
     result = Result(validation=record.result.validation, test=Score.of(scores))
     lengths = encoded.lengths
-    lines = [_line(row, test, probabilities, int(lengths[row])) for row in range(len(test.texts))]
+    lines = [_line(row, int(number), tested, probabilities, int(lengths[row])) for row, number in enumerate(numbers)]
     return record.model_copy(update={"result": result}), "".join(lines)
 
 
@@ -66,9 +74,9 @@ def rehearse_test(folder: Path, texts: Sequence[str]) -> tuple[float, float]:
     return loaded - start, (time.monotonic() - loaded) / (len(texts) - first)
 
 
-def _line(row: int, test: Split, probabilities: NDArray[np.float64], tokens: int) -> str:
+def _line(row: int, number: int, test: Split, probabilities: NDArray[np.float64], tokens: int) -> str:
     values: dict[str, Any] = {
-        "row": row,
+        "row": number,
         "text": test.texts[row],
         "label": int(test.labels[row]),
         "prediction": int(probabilities[row].argmax()),
