@@ -192,6 +192,17 @@ def test_each_point_of_a_picture_names_its_trial(tmp_path: Path) -> None:
     assert "<title>Rank 1, trial 0002 (r 4): accuracy 0.92 (95 % interval 0.88–0.95), 184,864 parameters" in html
 
 
+def test_an_interval_that_goes_on_below_the_picture_runs_off_it(tmp_path: Path) -> None:
+    found = of(tmp_path, {1: 0.97, 2: 1.0})
+    assert found is not None
+    with mpl.rc_context(STYLE):
+        svg = next(draw_tradeoffs(found)).svg
+    edge = float(re.findall(r"patch_2.>\s*<path d=.M [\d.]+ ([\d.]+)", svg)[0])
+    ends = [float(y) for y in re.findall(r'd="M \S+ (\S+)  L \S+ \S+  "[^>]*stroke-opacity: 0.5', svg)]
+    assert len(ends) == 2
+    assert max(ends) > edge > min(ends)
+
+
 def test_of_very_many_points_those_that_can_be_told_apart_are_drawn() -> None:
     points = [
         Point(n, n + 1, "", 0.9 + (n % 70) / 1000, None, 1, 1000 * (n % 20 + 1), None, True, n == 7, n == 8, False)

@@ -106,7 +106,7 @@ def _picture(
     def draw(axes: Axes) -> None:
         _draw_front(axes, sorted((cost(p), p.metric) for p in points if on_front(p)), floor)
         for place in places if len(points) <= MOST_BARS else [p for p in places if p.on_front or p.point.winner]:
-            _draw_interval(axes, place, floor)
+            _draw_interval(axes, place)
         for gid, group in groups.items():
             if group:
                 _draw_points(axes, gid, group)
@@ -116,6 +116,7 @@ def _picture(
             axes.set_xlim(0, max(ends[1] * 1.06, max(across) + 0.02 * ends[1]) or 1)
         _draw_cap(axes, cap)
         _label(axes, ends, log, of_parameters=name == "tradeoffs_parameters")
+        _end_below(axes, floor)
         axes.set_ylabel(f"validation {found.metric_name}")
 
     return picture(name, title, sentence, draw, size=(4.9, 3.3), marks=marks)
@@ -185,12 +186,18 @@ def _draw_front(axes: Axes, steps: Sequence[tuple[float, float]], floor: float) 
         axes.step(across, up, where="post", color=SERIES[2], linewidth=1.8, alpha=0.85, zorder=1.6)
 
 
-def _draw_interval(axes: Axes, place: Place, floor: float) -> None:
+def _draw_interval(axes: Axes, place: Place) -> None:
     if place.point.interval is None or place.low:
         return
-    low, high = place.point.interval
     colour = WARN if place.point.winner else SERIES[0] if place.point.full else MUTED
-    axes.vlines(place.across, max(floor, low), high, color=colour, linewidth=1.2, alpha=0.5, zorder=1.8)
+    axes.vlines(place.across, *place.point.interval, color=colour, linewidth=1.2, alpha=0.5, zorder=1.8)
+
+
+def _end_below(axes: Axes, floor: float) -> None:
+    """Ends the picture a little below the lowest point, so that an interval that goes on below runs off it."""
+    top = axes.dataLim.y1
+    margin = 0.05 * (top - floor) or 0.01
+    axes.set_ylim(floor - margin, top + margin)
 
 
 def _draw_points(axes: Axes, gid: str, group: Sequence[Place]) -> None:
