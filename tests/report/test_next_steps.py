@@ -91,6 +91,14 @@ def test_a_winner_that_lacked_much_of_a_pass_by_the_clock_is_to_see_all_rows(
     assert found.next_steps[0].sentence.startswith(f"All rows: the winner was {seen}") == advised
 
 
+def test_of_a_part_of_the_rows_that_the_clock_cut_short_all_of_the_page_says_as_many(tmp_path: Path) -> None:
+    recipe, (first,) = ranks({1: 0.9}, budget={"max_seconds": 90})
+    winner = first.model_copy(update={"train_rows": 306, "epochs": 0.95})
+    found = of(tmp_path, recipe, [winner])
+    assert any(said.startswith("It was trained on 291 of 1,558 rows") for said in found.cautions)
+    assert found.next_steps[0].sentence.startswith("All rows: the winner was trained on 291 of 1,558")
+
+
 def test_no_more_seeds_are_advised_where_there_was_no_time_for_all_rows(tmp_path: Path) -> None:
     recipe, records = ranks({1: 0.9, 2: 0.9}, budget={"max_seconds": 90})
     fewer = [record.model_copy(update={"train_rows": 306}) for record in records]

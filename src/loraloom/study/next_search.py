@@ -101,7 +101,8 @@ def more_time(
     every = None if every is None else min(every, asked or every)
     most = max((_rows_seen(record, recipe) or 0 for record in records if record.result is not None), default=0)
     if seen and every is not None and max(seen, most) < every:
-        return AllRows(seen, every, 10 * math.ceil(had * every / seen / 10), had)
+        learnt = _rows_seen(winner, recipe, whole=1.0) or seen
+        return AllRows(learnt, every, 10 * math.ceil(had * every / learnt / 10), had)
     configurations, tried = _most(run, recipe), len({record.point_key for record in records})
     if recipe.axes and (configurations is None or tried < configurations):
         again = recipe.budget.max_seconds or had
@@ -111,11 +112,11 @@ def more_time(
     return None
 
 
-def _rows_seen(record: TrialRecord, recipe: Recipe) -> int | None:
-    """Rows that a trial learnt from, where it lacked much of a pass for want of time and not by its recipe."""
+def _rows_seen(record: TrialRecord, recipe: Recipe, whole: float = _NEARLY) -> int | None:
+    """Rows that a trial learnt from, where it lacked much of a `whole` pass for want of time and not by its recipe."""
     by_the_clock = recipe.search.epochs == "clock" or record.cut_short
     seen, rows = record.rows_seen, record.train_rows
-    return seen if by_the_clock and seen is not None and seen < _NEARLY * (rows or 0) else rows
+    return seen if by_the_clock and seen is not None and seen < whole * (rows or 0) else rows
 
 
 def _most(run: Path, recipe: Recipe) -> int | None:
