@@ -94,7 +94,7 @@ def test_ranks_are_compared_at_their_last_evaluation_alone(tmp_path: Path) -> No
     for jumps in ((2,), (2, 4)):
         rank, epochs = claims(found(tmp_path / f"{len(jumps)}", [2, 4], epochs=5, jumps=jumps))
         assert (rank.verdict, epochs.verdict) == ("few", "none")
-        assert "Of no two ranks the gap is known at the last evaluation" in rank.sentence
+        assert "The gap at the last evaluation is known of fewer than two ranks" in rank.sentence
 
 
 def test_one_rank_and_one_epoch_say_what_to_run(tmp_path: Path) -> None:

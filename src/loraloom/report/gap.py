@@ -52,8 +52,8 @@ MOST_SERIES = 4
 LEVEL = 0.05 / 2
 _RANK = "lora.r"
 _WHY_NOT_AT_END = (
-    "Of no two ranks the gap is known at the last evaluation, before which validation shall move by "
-    f"{100 * MOST_MOVED:g} points at most: `--set train.num_train_epochs=4`"
+    "The gap at the last evaluation is known of fewer than two ranks, since validation accuracy still moved by more "
+    f"than {100 * MOST_MOVED:g} points before it. More epochs may settle it: `--set train.num_train_epochs=4`"
 )
 
 
