@@ -141,6 +141,7 @@ def test_the_answer_is_a_function_of_the_rows_and_the_seed() -> None:
         (0.52, (0.45, 0.60), 0.05, "No difference found", UNSURE),
         (0.55, (0.51, 0.59), 0.05, "No difference found", CHANCE),
         (0.58, (0.51, 0.60), 0.05, "No difference found", f"{CHANCE} {UNSURE}"),
+        (0.19, (0.14, 0.28), 1.00, "No difference found", "in the other too; else once in forty times."),
     ],
 )  # fmt: skip
 def test_a_difference_is_told_by_its_size_and_by_what_its_interval_leaves_open(

@@ -56,6 +56,8 @@ def on_difference(found: TwoSample | None, p: float, rows: tuple[int, int]) -> V
         unsure = "" if high < SLIGHT else " So few rows can't rule out a moderate difference (60 % of pairs)."
         if low > CHANCE:
             unsure = " The classifier's interval leaves chance out; one in forty does where nothing differs." + unsure
+        elif high < CHANCE:
+            unsure = " It falls below chance where texts of the one set are in the other too; else once in forty times."
         return Verdict("No difference found", figures + unsure)
     if high < SLIGHT:
         return Verdict("A slight difference, more than chance and too small to matter much", figures)
