@@ -122,6 +122,13 @@ def test_a_file_of_two_columns_without_a_header_is_refused(tmp_path: Path) -> No
     assert "first row looks like data" in refusal(train_file=write_csv(tmp_path / "rows.csv", rest, header=first))
 
 
+@pytest.mark.parametrize(("header", "what"), [(("", "label"), "texts"), (("text", ""), "labels")])
+def test_a_column_without_a_name_is_not_guessed(tmp_path: Path, header: tuple[str, ...], what: str) -> None:
+    """As pandas names a frame's index: no recipe could name it, and no trial's record."""
+    message = refusal(train_file=write_csv(tmp_path / "rows.csv", rows(30), header=header))
+    assert f"rows.csv: the column of its {what} has no name: give it one; its columns are" in message
+
+
 @pytest.mark.parametrize(
     ("sign", "hint"),
     [(";", "';': separate them by ','"), ("|", "'|': separate them by ','"), ("\t", "tabs: call it .tsv")],

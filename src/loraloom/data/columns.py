@@ -57,6 +57,9 @@ def choose_columns(
     text = text_column or _tupled(_only([name for name in free if name != label], TEXT_NAMES))
     if not (label and text):
         label, text = _of_two(table, label, text)
+    if "" in (label, *(text or ())):
+        what = "labels" if label == "" else "texts"
+        raise DataError(f"{table.source}: the column of its {what} has no name: give it one; {_listed(table)}")
     if len(table.columns) == 1:  # no name that could be given makes two of it
         only = f"has one column, {_quoted(list(table.columns))}, where text and label are two"
         raise DataError(f"{table.source}: {only}{headerless(table)}")
