@@ -126,6 +126,7 @@ _BAD_FIELDS = [
     ("an empty axis", "r: []", "lora.r: [] is an empty axis; list at least one value"),
     ("axis with a bad value", "r: [4, 0]", "lora.r: 0 is too small; it must be 1 or more"),
     ("axis with a twin", "r: [4, 4]", "lora.r: [4, 4] holds a value twice; list each once"),
+    ("axis with a twin in another type", "lora_alpha: [16, 16.0]", "[16, 16.0] holds a value twice; list each once"),
     ("min above max", "r: {min: 8, max: 2}", "has min 8 not below max 2; min must be below max"),
     ("half a range", "r: {min: 8}", "is not a range; a range is {min: 1, max: 16, log: true}"),
     ("unknown range key", "r: {min: 1, max: 2, step: 1}", "'step' is not one of min, max, log"),

@@ -57,7 +57,7 @@ def read_axis(source: Source, section: str, leaf: str, value: Any) -> Axis | Non
     if isinstance(value, dict) and "values" not in value:
         low, high = checked
         return _range(source, path, value, low, high, when)
-    if len(set(map(repr, checked))) < len(checked):
+    if len(set(checked)) < len(checked):  # 16.0 is 16, for a ledger too
         source.refuse(path, value, "holds a value twice; list each once")
         return None
     return Choices(tuple(checked), when)
