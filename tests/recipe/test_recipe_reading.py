@@ -179,6 +179,21 @@ def test_an_override_has_no_comments(override: str, section: str, leaf: str, exp
         read_recipe({}, ["budget.max_seconds=#600"])
 
 
+@pytest.mark.parametrize(
+    ("override", "section", "leaf", "expected"),
+    [
+        ("data.label_column=1", "data", "label_column", "1"),
+        ("data.text_column= 0 ", "data", "text_column", ("0",)),
+        ("data.text_column=title,2.50", "data", "text_column", ("title", "2.50")),
+        ("backbone.revision=12e4567", "backbone", "revision", "12e4567"),
+        ("data.train_file=true", "data", "train_file", "true"),
+        ("data.label_column=null", "data", "label_column", None),
+    ],
+)
+def test_an_override_of_a_text_may_look_like_a_number(override: str, section: str, leaf: str, expected: Any) -> None:
+    assert getattr(getattr(read_recipe({}, [override]), section), leaf) == expected
+
+
 def test_an_override_replaces_the_axis_of_the_file(tmp_path: Path) -> None:
     recipe = _read(tmp_path, "lora: {r: [2, 4]}", "lora.r=16")
     assert recipe.lora.r == 16

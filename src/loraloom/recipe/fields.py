@@ -254,6 +254,10 @@ SECTIONS = cast(dict[str, type[Section]], {name: info.annotation for name, info 
 NOT_AXES = {f"data.{name}" for name in Data.model_fields if name != "max_length"} | {"backbone.revision", "train.seed"}
 LIST_FIELDS = {"data.text_column", "lora.target_modules", "lora.layers_to_transform"}
 """Fields of which one value may be a list."""
+TEXT_FIELDS = {f"data.{name}" for name in ("dataset", "train_file", "validation_file", "test_file")} | {
+    *("data.text_column", "data.label_column", "backbone.model", "backbone.revision")
+}
+"""Fields that hold text, also where it could be a number: a column may be called 1, and a commit 12e4567."""
 LIST_WORDS = "all-linear", "top-half"
 """What such a field may hold instead of a list."""
 

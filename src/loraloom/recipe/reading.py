@@ -22,7 +22,7 @@ from loraloom.errors import RecipeError, first_line
 from loraloom.recipe.axes import Axis, Range, Recipe
 from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
-from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, MORE_SEEDS, NOT_AXES, SECTIONS, SEEDS
+from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, MORE_SEEDS, NOT_AXES, SECTIONS, SEEDS, TEXT_FIELDS
 from loraloom.recipe.problems import Source, dotted, explain, kind
 from loraloom.shipped import find_recipe, near_name
 
@@ -179,9 +179,11 @@ def _read_file(path: Path, most_bytes: int) -> Source:
     return source
 
 
-def _value(written: str) -> Any:
+def _value(written: str, name: str) -> Any:
+    """As YAML; a number as it is written where the field `name` holds text, since a shell takes quotes away."""
     _refuse_unfit(written)
-    return _Yaml12Loader(written).get_single_data()
+    value = _Yaml12Loader(written).get_single_data()
+    return written.strip() if name in TEXT_FIELDS and isinstance(value, int | float) else value
 
 
 def _refuse_unfit(text: str) -> None:
@@ -270,8 +272,8 @@ def _scalar_or_yaml(written: str, name: str) -> Any:
             raise yaml.YAMLError("a value is missing beside a comma")
         if name not in LIST_FIELDS and any(re.fullmatch(r"0\d+", part) for part in parts):
             raise yaml.YAMLError("1,000 or 0,001, meant as one number")
-        return [_value(part) for part in parts]
-    value = _value(written)
+        return [_value(part, name) for part in parts]
+    value = _value(written, name)
     return [value] if bare and name in LIST_FIELDS and value is not None and value not in LIST_WORDS else value
 
 
