@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loraloom.errors import RecipeError
 from loraloom.recipe import Choices, Condition, Recipe, read_recipe
 
 SCHEDULES = {
@@ -207,3 +208,15 @@ def test_a_range_has_no_grid_where_it_is_conditional_either() -> None:
     recipe = read_recipe({**values, "search": {"sampler": "random"}})
     with pytest.raises(TypeError, match="range"):
         list(recipe.grid())
+
+
+def test_a_grid_of_too_many_points_to_look_at_each_is_refused() -> None:
+    steps, ranks = list(range(1, 1_001)), list(range(1, 101))
+    varied = {"lora": {"r": ranks}, "train": {"warmup_steps": steps}}
+    assert len(read_recipe(varied).axes) == 2  # a hundred thousand
+    more = varied | {"lora": {"r": [*ranks, 101]}}
+    with pytest.raises(RecipeError, match="'grid' spans more than 100,000 points, each of which is looked at; use"):
+        read_recipe(more)
+    assert read_recipe(more, ["search.sampler=random"])
+    conditional = {"lora": {"r": [*ranks, 101]}, "train": {"warmup_steps": {"values": steps, "when": {"lora.r": 1}}}}
+    assert len([*read_recipe(conditional).grid()]) == 1_100

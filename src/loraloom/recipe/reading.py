@@ -12,6 +12,7 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ import yaml
 from pydantic import ValidationError
 
 from loraloom.errors import RecipeError, first_line
-from loraloom.recipe.axes import Axis, Range, Recipe
+from loraloom.recipe.axes import Axis, Choices, Range, Recipe
 from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
 from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, MORE_SEEDS, NOT_AXES, SECTIONS, SEEDS, TEXT_FIELDS
@@ -36,6 +37,8 @@ DEEPEST = 50
 """Mappings and lists within each other; a run's recipe has some six."""
 MOST_VALUES = 500_000
 """And keys: a run's recipe has seven for each class. Each takes PyYAML some 350 bytes and 5 microseconds."""
+MOST_POINTS = 100_000
+"""Of a grid: before the first trial each is made a configuration and counted, in a fifth of a millisecond or more."""
 
 
 class _Yaml12Loader(SafeLoader):
@@ -337,3 +340,14 @@ def _check_together(source: Source, recipe: Recipe) -> None:
             "grid",
             f"has no points on a range ({', '.join(ranges)}); use random, tpe or auto, or list values",
         )
+    elif recipe.search.sampler == "grid" and not source.problems and _spans_more(recipe, MOST_POINTS):
+        why = f"spans more than {MOST_POINTS:,} points, each of which is looked at; use random, tpe or auto"
+        source.refuse(("search", "sampler"), "grid", why)
+
+
+def _spans_more(recipe: Recipe, most: int) -> bool:
+    """Whether its lists span more than `most` points; where none is conditional, nothing is gone through for it."""
+    product = math.prod(len(axis.values) for axis in recipe.axes.values() if isinstance(axis, Choices))
+    if product <= most or not any(axis.when for axis in recipe.axes.values()):
+        return product > most
+    return next(islice(recipe.grid(), most, None), None) is not None
