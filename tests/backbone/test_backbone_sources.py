@@ -159,6 +159,7 @@ def test_the_pin_of_a_folder_does_not_change_with_folders_in_it(tmp_path: Path) 
     [
         {"model_type": "qwen2"},
         {"model_type": "gpt2"},
+        {"model_type": "mistral4"},
         {"model_type": "xlnet", "n_head": 2, "d_head": 8},
         {"model_type": "t5"},
         {"model_type": "bart"},

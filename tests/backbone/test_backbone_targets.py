@@ -94,8 +94,9 @@ def test_all_linear_leaves_embeddings_poolers_and_heads_alone() -> None:
             "no bert model can be built of its config.json: The hidden",
         ),
         (BertConfig(hidden_act="unheard-of"), "no bert model can be built of its config.json: "),
+        (BertConfig(vocab_size=5, pad_token_id=9), "no bert model can be built of its config.json: Padding_idx must"),
     ],
-    ids=["images", "sizes", "activation"],
+    ids=["images", "sizes", "activation", "padding"],
 )
 def test_a_model_that_has_no_shape_for_texts_is_refused(config: Any, why: str) -> None:
     with pytest.raises(BackboneError, match=why):

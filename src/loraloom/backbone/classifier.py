@@ -65,7 +65,7 @@ def build_empty(config: Any, head: Head, labels: Sequence[str]) -> nn.Module:
         try:
             auto, arguments = _auto(config, head)
             model = auto.from_config(config, **arguments)
-        except (ImportError, ValueError, TypeError, AttributeError, KeyError) as error:
+        except (ImportError, ValueError, TypeError, AttributeError, KeyError, AssertionError) as error:
             raise BackboneError(
                 f"backbone.model: no {config.model_type} model can be built of its config.json: {first_line(error)}"
             ) from error

@@ -147,15 +147,17 @@ def _unfit(config: Any) -> str | None:
 def _decodes(config: Any) -> bool:
     """Whether tokens don't see those after them: a first token, or a mean of all, then does not stand for the text.
 
-    An architecture that transformers has for writing on and not for filling gaps in is a decoder.
+    An architecture that transformers has for writing on, be it from pictures, and not for filling gaps in is a decoder.
     """
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
     kind = config.model_type
-    writes = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    writing = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() | MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.keys()
+    writes = kind in writing and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return kind in _CAUSAL or writes or config.is_encoder_decoder or getattr(config, "is_decoder", False)
 
 
