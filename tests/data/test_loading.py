@@ -417,6 +417,12 @@ def test_classes_whose_names_are_nearly_the_same_are_kept_and_said(tmp_path: Pat
     assert {repr("Sports"), repr(other)} == set(found.examples[0].split(", "))
 
 
+def test_a_number_that_is_written_in_two_ways_beside_names_is_nearly_the_same_class(tmp_path: Path) -> None:
+    names = ("1", "1.0", "2", "unknown")
+    found = _finding(load(train_file=write_csv(tmp_path / "rows.csv", rows(80, names))), "alike_classes")
+    assert (found.count, found.examples) == (2, ("'1', '1.0'",))
+
+
 def test_nearly_the_same_classes_are_shown_with_the_blanks_by_which_they_differ(tmp_path: Path) -> None:
     names = ("World news", "World  news")
     found = _finding(load(train_file=write_csv(tmp_path / "rows.csv", rows(60, names))), "alike_classes")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loraloom.data.labels import is_whole, value_of
 from loraloom.data.overlap import Keys, near_copies
 from loraloom.data.text_data import MAX_EXAMPLES, Finding, Split, TextData, examples_of, listed, shorten
 from loraloom.errors import DataError
@@ -110,19 +111,20 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
 
 
 def find_alike(labels: Sequence[str]) -> tuple[Finding, ...]:
-    """Classes that are very likely one, written in several ways: 'Sports' and 'sports'.
+    """Classes that are very likely one, written in several ways: 'Sports' and 'sports', or '1' and '1.0' beside names.
 
     What is only another form of a character for Unicode (NFKC) counts as the same: full width, but also superscripts.
     """
     ways: dict[str, list[str]] = defaultdict(list)
     for label in labels:
         plain = unicodedata.normalize("NFKC", label).casefold()
-        ways["".join(sign for sign in plain if sign.isprintable() and not sign.isspace())].append(label)
+        seen = "".join(sign for sign in plain if sign.isprintable() and not sign.isspace())
+        ways[str(value_of(seen)) if is_whole(seen) else seen].append(label)
     alike = [names for names in ways.values() if len(names) > 1]
     if not alike:
         return ()
     count = sum(map(len, alike))
-    how = "capitals, blanks, invisible characters or forms of a character (full width, superscript)"
+    how = "capitals, blanks, invisible characters, forms of a character (full width, superscript) or of a number (1.0)"
     sentence = f"{count:,} classes differ from another in {how} alone: kept apart."
     return (Finding("alike_classes", "warning", count, sentence, tuple(map(listed, alike[:MAX_EXAMPLES]))),)
 

@@ -113,7 +113,7 @@ def _codes_of_texts(cells: Sequence[str], place: str) -> list[str]:
     if problem := next(filter(None, map(text_problem, kinds)), None):
         raise DataError(f"{place} {problem}")
     if all(_WHOLE.fullmatch(kind) for kind in kinds):
-        code = {kind: str(_value(kind)) for kind in kinds}
+        code = {kind: str(value_of(kind)) for kind in kinds}
         plain = all(kind.lstrip("-").isdecimal() for kind in kinds) and len(set(code.values())) == len(kinds)
         return list(cells) if plain else [code[cell] for cell in cells]
     if all(_NUMBER.fullmatch(kind) for kind in kinds):
@@ -130,10 +130,10 @@ def ordered(codes: Iterable[str]) -> tuple[str, ...]:
 
 def _by_value(code: str) -> tuple[int, str]:
     """Names of classes may be written 1.0, or 01 beside 1."""
-    return _value(code), code
+    return value_of(code), code
 
 
-def _value(code: str) -> int:
+def value_of(code: str) -> int:
     """Of what is written as a whole number."""
     return int(code.partition(".")[0])
 
@@ -175,8 +175,8 @@ def names_of(table: Table, column: str, labels: Labels) -> list[str]:
     if (class_names := table.class_names.get(column)) is not None:
         return named(codes, class_names)
     if all(map(is_whole, labels.codes)):
-        written = {_value(code): code for code in labels.codes}
-        codes = [written.get(_value(code), code) if code not in known and is_whole(code) else code for code in codes]
+        written = {value_of(code): code for code in labels.codes}
+        codes = [written.get(value_of(code), code) if code not in known and is_whole(code) else code for code in codes]
     plain = {_plain(name): name for name in labels.names}
     if len(plain) < len(labels.names):
         return codes
