@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import signal
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import go_on_command, read_commands
 from loraloom.study.next_search import search_command
+from loraloom.study.record import read_record
 from loraloom.study.run import Run
 from loraloom.use.similarity import collect
 from tests.commands import Commands, wait_for
@@ -171,6 +173,17 @@ def test_resuming_a_finished_run_changes_nothing(tiny_recipe: dict[str, Any], tm
     before = (tmp_path / "run" / "best" / "manifest.json").read_bytes()
     assert loraloom.resume(tmp_path / "run") == winner
     assert (tmp_path / "run" / "best" / "manifest.json").read_bytes() == before
+
+
+def test_a_winner_whose_folder_was_lost_is_trained_and_tested_again_and_its_trial_has_that(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    winner = loraloom.search(tiny_recipe, tmp_path / "run")
+    folder = tmp_path / "run" / "trials" / "0000"
+    shutil.rmtree(folder)
+    again = loraloom.resume(tmp_path / "run")
+    assert again.result == winner.result
+    assert read_record(folder) == read_record(tmp_path / "run" / "best") == again
 
 
 def test_a_run_that_goes_on_keeps_timing_its_steps(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
