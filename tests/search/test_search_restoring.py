@@ -107,6 +107,14 @@ def test_an_ended_trial_without_a_finished_folder_is_under_way_again(run: Run) -
     assert "trial 0 is trained again" in said[0]
 
 
+def test_a_folder_of_another_trial_is_refused_before_the_ledger_is_touched(run: Run) -> None:
+    before = (run.path / LEDGER).read_bytes()
+    shutil.copytree(run.trial_folder(0), run.trial_folder(7))
+    with pytest.raises(RunError, match=r"0007/trial\.json: is of trial 0; take another copy"):
+        open_ledger(run, _silent)
+    assert (run.path / LEDGER).read_bytes() == before
+
+
 def _train(run: Run, ledger: Ledger, number: int) -> None:
     """Trains a trial that is worse than those before it."""
     folder, values, state = run.trial_folder_to_begin(number), {}, "complete"

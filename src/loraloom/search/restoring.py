@@ -33,8 +33,8 @@ from loraloom.study.ledger import (
     write_trials,
 )
 from loraloom.study.pruning_notes import ENDED, pruner_notes
-from loraloom.study.record import Evaluation, TrialRecord, read_metrics, read_record
-from loraloom.study.run import BEST, LEDGER, Run, trial_folders
+from loraloom.study.record import Evaluation, TrialRecord, read_metrics
+from loraloom.study.run import BEST, LEDGER, Run, read_trial, trial_folders
 
 LOST = f"{NOT_TRAINED}: its entry was lost with a damaged ledger"
 
@@ -47,7 +47,7 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
     """
     folders = trial_folders(run.path)
     put_aside_damage(run.path, folders, run.path / BEST, say)
-    found = {int(folder.name): (read_record(folder), read_metrics(folder)) for folder in folders if is_whole(folder)}
+    found = {int(folder.name): (read_trial(folder), read_metrics(folder)) for folder in folders if is_whole(folder)}
     path = run.path / LEDGER
     existed = path.exists()
     try:
