@@ -116,8 +116,8 @@ def _crown(
     """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
     best = run.best()
     folder, winner = _adapter(run, place, watcher, clock, standing)
-    is_tested = best == winner  # not where its trial's folder was lost, and it was trained again
-    if best is not None and is_tested and best.tested_rows >= clock.test_rows:
+    # It is another where its trial's folder was lost and it was trained again.
+    if best is not None and best == winner and best.tested_rows >= clock.test_rows:
         run.renew_card(model_card(run.path, best))
         return best
     watcher.note(f"testing the winner, trial {winner.number}{' with its other seeds' if winner.is_soup else ''}")

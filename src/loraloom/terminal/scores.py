@@ -46,8 +46,8 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
         are, them = ("is a test row", "it") if one else ("are test rows", "them")
         say(
             console,
-            f"{result.tested_on:,} of these rows {are} of its run. Who chooses by these figures chooses by the test, and "
-            f"its accuracy is then too high; the report does not count this look at {them}",
+            f"{result.tested_on:,} of these rows {are} of its run. Who chooses by these figures chooses by the test, "
+            f"and its accuracy is then too high; the report does not count this look at {them}",
         )
     say(
         console,
