@@ -327,7 +327,7 @@ def test_what_made_less_than_a_pass_was_not_trained_on_all_rows() -> None:
 
 def test_more_time_is_reckoned_by_what_the_commands_took(tmp_path: Path) -> None:
     write_sealed(tmp_path / COMMANDS, {"commands": [{"started": "", "allowed_seconds": 60, "seconds": 45}]})
-    assert _next(_recipe(), 2, train_rows=100, run=tmp_path).endswith("=180   (all 400 rows, in about 3 min)")
+    assert _next(_recipe(), 2, train_rows=100, run=tmp_path).endswith("=130   (all 400 rows, in about 2 min)")
     again = _next(_recipe(budget={}), 1, run=tmp_path)  # it had --deadline
     assert again.startswith(f"loraloom resume {tmp_path} --max_seconds 45   (45 s more;")
 
@@ -336,7 +336,7 @@ def test_a_search_that_was_done_had_the_time_that_it_was_allowed_whatever_its_re
     for seconds in (40, 50):  # as its report is written, and afterwards
         command = {"started": "", "allowed_seconds": 60, "seconds": seconds, "ended": "done"}
         write_sealed(tmp_path / COMMANDS, {"commands": [command]})
-        assert _next(_recipe(), 2, train_rows=100, run=tmp_path).endswith("=240   (all 400 rows, in about 4 min)")
+        assert _next(_recipe(), 2, train_rows=100, run=tmp_path).endswith("=150   (all 400 rows, in about 2 min)")
 
 
 def test_a_search_that_has_tried_all_that_it_would_is_not_to_go_on(tmp_path: Path) -> None:
@@ -367,8 +367,8 @@ def test_more_seeds_are_advised_where_the_winner_has_one() -> None:
 
 
 def test_a_winner_of_a_part_of_the_rows_is_to_see_all() -> None:
-    longer = "loraloom search runs/x/recipe.yaml --out runs/x-longer --set budget.max_seconds=240"
-    assert _next(_recipe(), 2, train_rows=100) == f"{longer}   (all 400 rows, in about 4 min)"
+    longer = "loraloom search runs/x/recipe.yaml --out runs/x-longer --set budget.max_seconds=150"
+    assert _next(_recipe(), 2, train_rows=100) == f"{longer}   (all 400 rows, in about 2 min)"
     collapsed = record(2, point={"lora.r": 1}, train_rows=400)
     assert "x-longer" not in _next(_recipe(), 2, train_rows=100, others=[collapsed])  # they had time for all
 

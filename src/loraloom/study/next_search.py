@@ -27,6 +27,8 @@ from loraloom.study.sealed import read_sealed
 _MOST_COUNTED = 100_000
 _NEARLY = 0.9
 """Of a pass: for the rest of it nobody begins anew."""
+_FINAL_SHARE, _CAUTION = 0.7, 1.1
+"""What a final takes of the time for training, as search/plan.py has it; how much longer it may take than it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def more_time(
     most = max((_rows_seen(record, recipe) or 0 for record in records if record.result is not None), default=0)
     if seen and every is not None and max(seen, most) < every:
         learnt = _rows_seen(winner, recipe, whole=1.0) or seen
-        return AllRows(learnt, every, 10 * math.ceil(had * every / learnt / 10), had)
+        return AllRows(learnt, every, 10 * math.ceil(_seconds_of(every / learnt, winner, records, had) / 10), had)
     configurations, tried = _most(run, recipe), len({record.point_key for record in records})
     if recipe.axes and (configurations is None or tried < configurations):
         again = recipe.budget.max_seconds or had
@@ -110,6 +112,15 @@ def more_time(
         alone = tried == 1 and any(record.whole_seconds > again / 2 for record in records)
         return MoreConfigurations(tried, configurations, (1 + alone) * again, had)
     return None
+
+
+def _seconds_of(times: float, winner: TrialRecord, records: Sequence[TrialRecord], had: float) -> float:
+    """What a search of so many `times` the rows would take: its trials that much longer, all beside them as long."""
+    if winner.timings is None:
+        return times * had
+    trained = sum(record.timings.seconds for record in records if record.timings)
+    training = min(had, max(trained, winner.timings.seconds / _FINAL_SHARE))
+    return _CAUTION * times * training + had - training
 
 
 def _rows_seen(record: TrialRecord, recipe: Recipe, whole: float = _NEARLY) -> int | None:
