@@ -218,5 +218,6 @@ def test_a_grid_of_too_many_points_to_look_at_each_is_refused() -> None:
     with pytest.raises(RecipeError, match="'grid' spans more than 100,000 points, each of which is looked at; use"):
         read_recipe(more)
     assert read_recipe(more, ["search.sampler=random"])
+    assert read_recipe({**more, "provenance": {"loraloom": "0.1.0"}})  # of a run that an earlier version began
     conditional = {"lora": {"r": [*ranks, 101]}, "train": {"warmup_steps": {"values": steps, "when": {"lora.r": 1}}}}
     assert len([*read_recipe(conditional).grid()]) == 1_100

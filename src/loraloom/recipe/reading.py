@@ -333,14 +333,17 @@ def _check_together(source: Source, recipe: Recipe) -> None:
     if recipe.train.seed + seeds > SEEDS:
         why = f"is too large: each configuration may be trained with {seeds} seeds, counted from it"
         source.refuse(("train", "seed"), recipe.train.seed, why)
+    if recipe.search.sampler == "grid":
+        _check_grid(source, recipe)
+
+
+def _check_grid(source: Source, recipe: Recipe) -> None:
+    """What can't be gone through point by point; of a run that was begun its recipe has provenance, and was."""
     ranges = [name for name, axis in recipe.axes.items() if isinstance(axis, Range)]
-    if recipe.search.sampler == "grid" and ranges:
-        source.refuse(
-            ("search", "sampler"),
-            "grid",
-            f"has no points on a range ({', '.join(ranges)}); use random, tpe or auto, or list values",
-        )
-    elif recipe.search.sampler == "grid" and not source.problems and _spans_more(recipe, MOST_POINTS):
+    if ranges:
+        why = f"has no points on a range ({', '.join(ranges)}); use random, tpe or auto, or list values"
+        source.refuse(("search", "sampler"), "grid", why)
+    elif not source.problems and not recipe.provenance and _spans_more(recipe, MOST_POINTS):
         why = f"spans more than {MOST_POINTS:,} points, each of which is looked at; use random, tpe or auto"
         source.refuse(("search", "sampler"), "grid", why)
 
