@@ -1,4 +1,4 @@
-"""Counts with their nouns, alike in findings, errors, the terminal and reports; what a terminal obeys; UTF-8."""
+"""How counts with their nouns and shares in per cent are written; what a terminal obeys; UTF-8."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def plural(number: int, noun: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in per cent, `97.3%`; only a whole one is written 100.0%, and only none 0.0%."""
-    text = f"{share:.1%}"
-    if share < 1 and text == "100.0%":
-        return ">99.9%"
-    return "<0.1%" if share > 0 and text == "0.0%" else text
+    """42 %, 3.1 %, 99.7 %: two digits where the first are not all there is; only all is 100 %, and only none 0 %."""
+    value = 100 * share
+    if 10 <= value <= 90 or value in (0, 100):
+        return f"{value:.0f} %"
+    text = f"{value:.1f} %"
+    return {"0.0 %": "<0.1 %", "100.0 %": ">99.9 %"}.get(text, text)

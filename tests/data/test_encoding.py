@@ -136,14 +136,14 @@ def test_cut_texts_are_a_finding() -> None:
     encoded = encode(_tokenizer(), TEXTS, max_length=5, cache=None)
     finding = truncation_finding(encoded, 5)
     assert finding is not None
-    assert finding.sentence == "Training: 1 text (25.0%) longer than data.max_length = 5 tokens: cut."
+    assert finding.sentence == "Training: 1 text (25 %) longer than data.max_length = 5 tokens: cut."
     assert truncation_finding(encode(_tokenizer(), TEXTS, max_length=8, cache=None), 8) is None
 
 
 def test_a_share_that_is_not_whole_is_not_called_so() -> None:
     finding = truncation_finding(Encoded(np.zeros(0, np.int32), np.zeros(3_002, np.int64), cut=3_000), 5)
     assert finding is not None
-    assert "(>99.9%)" in finding.sentence
+    assert "(>99.9 %)" in finding.sentence
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

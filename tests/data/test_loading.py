@@ -466,12 +466,12 @@ def test_a_class_that_test_lacks_is_said(tmp_path: Path) -> None:
 def test_shares_of_classes_are_said(tmp_path: Path) -> None:
     even = load(train_file=write_csv(tmp_path / "even.csv", rows(90)))
     assert _finding(even, "class_shares").severity == "note"
-    assert "Business 33.3%" in _finding(even, "class_shares").sentence
+    assert "Business 33 %" in _finding(even, "class_shares").sentence
 
 
 def test_a_long_label_is_cut_where_its_share_is_said(tmp_path: Path) -> None:
     data = load(train_file=write_csv(tmp_path / "train.csv", rows(40, ("A" * 500, "of\ntwo lines"))))
-    assert _finding(data, "class_shares").sentence.endswith(f"classes: {'A' * 119}… 50.0%, of two lines 50.0%.")
+    assert _finding(data, "class_shares").sentence.endswith(f"classes: {'A' * 119}… 50 %, of two lines 50 %.")
 
 
 def test_of_many_classes_the_largest_and_the_smallest_are_said_in_rows(tmp_path: Path) -> None:
@@ -502,9 +502,9 @@ def test_shares_are_said_to_be_whole_or_none_only_where_they_are(tmp_path: Path)
     held = write_csv(tmp_path / "held.csv", rows(9, ("a", "b"), start=3_000))
     test = write_csv(tmp_path / "test.csv", rows(9, ("a", "b"), start=4_000))
     data = load(train_file=path, validation_file=held, test_file=test)
-    assert "a >99.9%, b <0.1%." in _finding(data, "class_shares").sentence
+    assert "a >99.9 %, b <0.1 %." in _finding(data, "class_shares").sentence
     few = load(train_file=path, validation_file=held, validation_share=0.0004)
-    assert "1 row of training held out (<0.1%, about" in _finding(few, "split_made").sentence
+    assert "1 row of training held out (<0.1 %, about" in _finding(few, "split_made").sentence
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 
@@ -38,6 +39,6 @@ def test_shares_of_a_submission_are_said_to_be_none_or_all_only_where_they_are()
     shares = [ClassShare("rare", None, 3, 3 / 7_600, 0.9999), ClassShare("common", None, 7_597, 7_597 / 7_600, 0.0001)]
     result = Submitted("out.csv", 7_600, tuple(shares), "it fits", ())
     print_submission(make_console(file=said, width=WIDTH), result, checked=True)
-    cells = {line.split()[0]: line.split()[1:] for line in said.getvalue().splitlines()}
-    assert cells["rare"] == ["3", "<0.1%", ">99.9%"]
-    assert cells["common"] == ["7,597", ">99.9%", "<0.1%"]
+    cells = {line.split()[0]: re.split(r"  +", line.strip())[1:] for line in said.getvalue().splitlines()}
+    assert cells["rare"] == ["3", "<0.1 %", ">99.9 %"]
+    assert cells["common"] == ["7,597", ">99.9 %", "<0.1 %"]

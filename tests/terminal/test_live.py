@@ -214,7 +214,7 @@ def test_trials_of_one_point_are_told_apart_by_their_rows_and_seeds() -> None:
 
 def test_a_share_above_the_measured_peak_is_not_told_as_a_share() -> None:
     timed = Timings(seconds=1.0, train_seconds=1.0, examples_per_second=100.0, tokens_per_second=900.0, peak_share=0.62)
-    assert live._speed(timed) == ", 100 examples/s, 900 tokens/s, 62% of peak"
+    assert live._speed(timed) == ", 100 examples/s, 900 tokens/s, 62 % of peak"
     above = timed.model_copy(update={"peak_share": 1.05})
     assert live._speed(above) == ", 100 examples/s, 900 tokens/s, above the measured peak"
 
@@ -258,7 +258,7 @@ def test_a_report_is_named_once_it_is_there(tmp_path: Path) -> None:
     assert f"report      {page}" in closing_lines(winner, tmp_path, _recipe(), [winner])
 
 
-@pytest.mark.parametrize(("cap", "said"), [(1_000_400, ">99.9%"), (1_000_000, "100.0%")])
+@pytest.mark.parametrize(("cap", "said"), [(1_000_400, ">99.9 %"), (1_000_000, "100 %")])
 def test_all_of_the_cap_is_used_only_where_nothing_is_left_of_it(cap: int, said: str) -> None:
     tested = Result(validation=score(0.9), test=score(0.9))
     trial = record(0, accuracy=0.9)

@@ -78,7 +78,7 @@ def test_that_fewer_rows_are_validated_is_said_with_the_rows_that_are_trained_on
     outlook = replace(_outlook((), Step(1, 306), part=306), eval_rows=445, validated=306)
     plan = SearchPlan(read_recipe({}), Path("run"), "rows", ("a", "b"), (1, 1, 1), 1, 0, (), "loom", "known", outlook)
     assert (
-        "        trained on 306 of 9,000 rows (3%, stratified by class) and validated on 306 of 445: "
+        "        trained on 306 of 9,000 rows (3.4 %, stratified by class) and validated on 306 of 445: "
         "the time does not allow for all"
     ) in plan_lines(plan)
 

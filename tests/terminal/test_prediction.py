@@ -15,7 +15,7 @@ def test_the_summary_of_many_and_of_odd_labels_is_one_line() -> None:
     labels = Counter({"of\ntwo lines": 9, "long" * 100: 8, "\x1b[31m": 7} | {f"c{n}": 1 for n in range(1_200)})
     ensemble: Any = SimpleNamespace(members=())
     (line,) = summary_lines(ensemble, Summary(Counts(rows=1_224, written=1_224, by_label=labels), 2.0, 1_224), None)
-    assert line.startswith("1,224 rows in 2.0 s, 612 rows/s: of two lines 0.7%, longlong")
-    assert "… 0.7%, �[31m 0.6%, c0 0.1%" in line
+    assert line.startswith("1,224 rows in 2.0 s, 612 rows/s: of two lines 0.7 %, longlong")
+    assert "… 0.7 %, �[31m 0.6 %, c0 0.1 %" in line
     assert line.endswith(", 1,183 other labels")
     assert len(line) < 600

@@ -356,7 +356,7 @@ def test_predict_says_what_it_took_and_gives_the_same_as_python(
     out, err = capsys.readouterr()
     found = [list(json.loads(line)["probabilities"].values()) for line in out.splitlines()]
     assert found == pytest.approx(answers(skewed, *ASKED), abs=1e-6)
-    assert f"class shares of {skewed}: cat 10.0% where it expects" in err
+    assert f"class shares of {skewed}: cat 10 % where it expects" in err
 
 
 def test_evaluate_scores_what_predict_gives(skewed: Path, tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ def test_a_submission_is_of_the_shares_that_are_asked(taught: Path, tmp_path: Pa
     best = ensemble.probabilities(ensemble.encoded(texts))[0].argmax(axis=1)
     assert [one.rows for one in told.classes] == np.bincount(best, minlength=3).tolist()
     assert told.classes[1].rows == 0 < plain.classes[1].rows
-    assert any(note.startswith("class shares: animals 50.0% where it expects") for note in told.notes)
+    assert any(note.startswith("class shares: animals 50 % where it expects") for note in told.notes)
     assert not any("class shares" in note for note in plain.notes)
 
 

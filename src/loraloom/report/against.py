@@ -17,10 +17,10 @@ from loraloom.metrics import Interval, Paired, paired, wilson_interval
 from loraloom.report.leaderboard import as_written, axis_names
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
-from loraloom.report.wording import LEVEL, duration, p_value, percent, value
+from loraloom.report.wording import LEVEL, duration, p_value, value
 from loraloom.study.commands import go_on_command
 from loraloom.study.provenance import fingerprint_of
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 FEWEST_SHARED = 0.5
 MOST_TEXTS = 20

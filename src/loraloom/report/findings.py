@@ -27,8 +27,9 @@ from loraloom.report.row_recipes import RowRecipes, row_recipes
 from loraloom.report.similarity import Similarity, similarity
 from loraloom.report.testset import Tested, tested
 from loraloom.report.tradeoffs import Tradeoffs, tradeoffs
-from loraloom.report.wording import listed, percent, value
+from loraloom.report.wording import listed, value
 from loraloom.study.provenance import data_stated
+from loraloom.wording import percent
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from loraloom.report.pictures.similarity import distances_sentence
 from loraloom.report.policy import source_hash
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.study.evidence import LONGEST_TEXT
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 SECTIONS = {
     "answer": "Answer",
@@ -106,7 +106,7 @@ def _environment() -> Environment:
         "count": wording.count,
         "duration": wording.duration,
         "loss": wording.loss,
-        "percent": wording.percent,
+        "percent": percent,
         "plural": plural,
         "rounded": rounded,
         "rounded_span": rounded_span,

@@ -15,9 +15,9 @@ from loraloom.metrics import Interval
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded
-from loraloom.report.wording import count, duration, percent, share
+from loraloom.report.wording import count, duration, share
 from loraloom.study.provenance import dropped_points
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 NEAR_CAP = 0.9
 """Of the cap: a best configuration beyond it might be held back by it."""

@@ -30,15 +30,6 @@ def share(value: float | None) -> str:
     return ">0.999" if text == "1.000" and value < 1 else text
 
 
-def percent(share: float) -> str:
-    """42 %, 3.1 %, 99.7 %: two digits where the first are not all there is."""
-    value = 100 * share
-    if 10 <= value <= 90 or value in (0, 100):
-        return f"{value:.0f} %"
-    text = f"{value:.1f} %"
-    return {"0.0 %": "<0.1 %", "100.0 %": ">99.9 %"}.get(text, text)
-
-
 def loss(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 

@@ -317,4 +317,6 @@ def _speed(timed: Evaluation | Timings) -> str:
     if timed.peak_share is None:
         return said
     # A peak that was measured while the machine was busy is no limit: of more than it, no share is known.
-    return f"{said}, {timed.peak_share:.0%} of peak" if timed.peak_share <= 1 else f"{said}, above the measured peak"
+    return (
+        f"{said}, {percent(timed.peak_share)} of peak" if timed.peak_share <= 1 else f"{said}, above the measured peak"
+    )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import SearchPlan
 from loraloom.terminal.wording import duration
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 
 def plan_lines(plan: SearchPlan) -> Iterator[str]:
@@ -72,7 +72,7 @@ def left_out(plan: SearchPlan) -> Iterator[str]:
         if outlook.validated is not None:
             validated = f" and validated on {outlook.validated:,} of {outlook.eval_rows:,}"
         yield (
-            f"trained on {outlook.part:,} of {outlook.train_rows:,} rows ({share:.0%}, stratified by class)"
+            f"trained on {outlook.part:,} of {outlook.train_rows:,} rows ({percent(share)}, stratified by class)"
             f"{validated}: the time does not allow for all"
         )
     if outlook.seeds < plan.recipe.search.seeds:

@@ -10,6 +10,7 @@ from rich.table import Table
 from loraloom.execute.statement import Statement
 from loraloom.terminal.console import say
 from loraloom.terminal.wording import duration
+from loraloom.wording import percent
 
 SHOWN_POINTS = 3
 
@@ -52,7 +53,7 @@ def _against_cap(statement: Statement) -> str:
 
 def _print_remedies(console: Console, statement: Statement) -> None:
     share = statement.count.head / statement.count.trainable
-    say(console, f"does not fit; the head alone is {statement.count.head:,} ({share:.0%} of it)")
+    say(console, f"does not fit; the head alone is {statement.count.head:,} ({percent(share)} of it)")
     for remedy in statement.remedies:
         say(console, f"  would fit: {remedy.options}   ({remedy.parameters:,})")
     if not statement.remedies:

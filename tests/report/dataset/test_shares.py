@@ -14,7 +14,7 @@ from loraloom.metrics import wilson_interval
 from loraloom.report.dataset.shares import balance, cramers_v, drift, share_effect, slope_by_class
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence
-from loraloom.report.wording import percent
+from loraloom.wording import percent
 
 
 def lines(recalls: Sequence[float], judged: Sequence[int] | None = None) -> list[ClassLine]:

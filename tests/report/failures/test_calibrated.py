@@ -14,7 +14,7 @@ from loraloom.metrics import Interval, wilson_interval
 from loraloom.report.failures.calibrated import Change, _remedy, as_used, calibrated, confidence_gap, loss_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.selective import selective
-from loraloom.report.wording import percent
+from loraloom.wording import percent
 from tests.report.failures.judged_rows import drawn_rows, judged_rows
 
 

@@ -10,9 +10,9 @@ from loraloom.report.dataset.counts import Counts, counts
 from loraloom.report.dataset.shares import Balance, Drift, Effect, balance, drift, share_effect
 from loraloom.report.failures import Failures
 from loraloom.report.reading import RunRead
-from loraloom.report.wording import listed, percent, value
+from loraloom.report.wording import listed, value
 from loraloom.study.provenance import data_stated, rows_of
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 
 @dataclass(frozen=True, slots=True)

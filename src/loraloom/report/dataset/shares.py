@@ -20,7 +20,8 @@ from loraloom.report.effects.model import Estimate, fit
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence
 from loraloom.report.points import points, points_span
-from loraloom.report.wording import LEVEL, p_value, percent
+from loraloom.report.wording import LEVEL, p_value
+from loraloom.wording import percent
 
 AS_GOOD_AS_EQUAL = 1.25
 """The commonest class has less than this many times the rarest's rows: nothing can hang on such shares."""

@@ -15,9 +15,9 @@ from loraloom.report.effects.observations import Observations, survivors
 from loraloom.report.effects.verdicts import BADGES, ORDER, sentence_on, verdict_on
 from loraloom.report.points import size
 from loraloom.report.reading import RunRead
-from loraloom.report.wording import duration, listed, passes, percent
+from loraloom.report.wording import duration, listed, passes
 from loraloom.study.leaderboard import metric_name
-from loraloom.wording import plural
+from loraloom.wording import percent, plural
 
 LEAST_SURVIVORS = 8
 

@@ -20,7 +20,8 @@ from loraloom.metrics import Interval, difference_interval, holm, wilson_interva
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.failures.kept import Judged
 from loraloom.report.points import points, points_span
-from loraloom.report.wording import LEVEL, p_value, percent, shortened
+from loraloom.report.wording import LEVEL, p_value, shortened
+from loraloom.wording import percent
 
 FEWEST_ERRORS = 5
 """Fewer wrong rows than these show no pattern, whatever a test says."""

@@ -21,7 +21,7 @@ from loraloom.calibration import (
 )
 from loraloom.metrics import LEAST_DISCORDANT, Floats, Interval, wilson_interval
 from loraloom.report.failures.kept import Judged
-from loraloom.report.wording import percent
+from loraloom.wording import percent
 
 TARGETS = (0.95, 0.98, 0.99, 0.995)
 DRAWS = 500

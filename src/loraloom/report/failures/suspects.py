@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from loraloom.metrics import wilson_interval
 from loraloom.report.failures.kept import Judged
-from loraloom.report.wording import percent
+from loraloom.wording import percent
 
 MOST_ROWS = 200
 """Rows of a split that are listed in suspect_labels.csv."""

@@ -10,10 +10,10 @@ from loraloom.errors import RunError
 from loraloom.report.failures.kept import summing
 from loraloom.report.failures.suspects import Suspects, named
 from loraloom.report.reading import RunRead
-from loraloom.report.wording import percent
 from loraloom.study.cross_fitted import CrossFitted, read_cross_fitted
 from loraloom.study.embeddings import embeddings_key
 from loraloom.study.record import TrialRecord
+from loraloom.wording import percent
 
 NOT_JUDGED = (
     "Training rows were not judged: the winner has learnt their labels, so what it says of them is no evidence. "

@@ -13,8 +13,8 @@ from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.markdown import verdicts
 from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
 from loraloom.report.rounding import rounded, rounded_span
-from loraloom.report.wording import count, duration, percent, share, shortened
-from loraloom.wording import plural
+from loraloom.report.wording import count, duration, share, shortened
+from loraloom.wording import percent, plural
 
 MOST_ROWS = 10
 CELL = 60

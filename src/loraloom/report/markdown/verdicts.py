@@ -11,8 +11,8 @@ from loraloom.report.findings import Findings
 from loraloom.report.markdown.text import bullets, code, fenced, figures, text, told
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
 from loraloom.report.testset import Error
-from loraloom.report.wording import listed, percent, share, shortened, told_apart
-from loraloom.wording import plural
+from loraloom.report.wording import listed, share, shortened, told_apart
+from loraloom.wording import percent, plural
 
 MOST_TEXTS = 5
 TEXT, NAME = 240, 60

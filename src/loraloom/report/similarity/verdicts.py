@@ -8,8 +8,8 @@ from loraloom.metrics import Interval
 from loraloom.report.similarity.rank import RankSlope
 from loraloom.report.similarity.trend import Slope, Trend
 from loraloom.report.similarity.two_sample import FEWEST_ROWS, TwoSample
-from loraloom.report.wording import LEVEL, p_value, percent
-from loraloom.wording import plural
+from loraloom.report.wording import LEVEL, p_value
+from loraloom.wording import percent, plural
 
 CHANCE, SLIGHT, MODERATE, LARGE = 0.5, 0.6, 0.75, 0.9
 """The AUC of chance, and those at which a difference is called moderate, large, and one of kind."""
