@@ -19,9 +19,9 @@ from loraloom.execute.alone import alone, left_as_found
 from loraloom.execute.driver import Driver
 from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import Chosen, choose_engine
+from loraloom.execute.kept_plan import has_passes, is_planned
 from loraloom.execute.kept_type import another_type_here
 from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
-from loraloom.execute.planning import has_passes, is_planned
 from loraloom.execute.reserve import Rehearsal
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace

@@ -1,8 +1,4 @@
-"""The plan of a run: made from a warm-up, kept in plan.json, and made anew as trials are timed.
-
-plan.json holds the rungs, which a resumed run must keep, what was measured, and the plan as it was first made, so that
-the report can set what happened beside it.
-"""
+"""The plan of a run: made from a warm-up, kept in plan.json (`kept_plan.py`), and made anew as trials are timed."""
 
 from __future__ import annotations
 
@@ -14,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.engine import Job, Outcome
-from loraloom.errors import BudgetError, RunError
+from loraloom.errors import BudgetError
 from loraloom.execute.executor import Executor
+from loraloom.execute.kept_plan import as_json, plan_of, read_plan, write_plan
 from loraloom.execute.reserve import TEST_CAUTION, Reserve
 from loraloom.execute.warm_up import WarmUpFailedError, measure_one, warm_up
 from loraloom.execute.workplace import Workplace
@@ -41,8 +38,6 @@ from loraloom.search.space import without_longer
 from loraloom.search.task import Task
 from loraloom.study.choice import SOUP_ROWS
 from loraloom.study.record import read_metrics
-from loraloom.study.run import PLAN
-from loraloom.study.sealed import read_sealed, write_sealed
 from loraloom.wording import plural
 
 
@@ -50,7 +45,7 @@ class Planner:
     """Makes and keeps the plan, which it gives to the `pace` that the `proposals` ask."""
 
     def __init__(self, run: Path, place: Workplace, pace: Pace, proposals: Proposals) -> None:
-        self._run, self._path, self._place = run, run / PLAN, place
+        self._run, self._place = run, place
         self.pace, self._clock = pace, pace.clock
         few = place.most_rows[0] < SOUP_ROWS
         self.reserve = Reserve(run, pace, len(place.data.test), mixes=few)
@@ -84,43 +79,67 @@ class Planner:
                 f"{pace.task.eval_rows} held-out rows are too few to choose by: the presets that lead are tried, and "
                 "no more, unless search.n_trials asks for it"
             )
-        kept = _read(self._path)
+        kept = read_plan(self._run)
         self._measure(kept, executor, note)
-        begun = "rungs" in kept  # what a run began with stays, whatever time it is given later
-        pace.longest = kept.get("longest") if begun else self.reserve.longest_testable(pace.task)
-        if pace.longest is not None:
-            pace.task = replace(pace.task, recipe=without_longer(pace.task.recipe, pace.longest))
+        begun = "rungs" in kept
+        self._cut_texts(kept.get("longest") if begun else self.reserve.longest_testable(pace.task), note)
+        self._test_a_part(note)
+        self.reserve.keep()
+        if begun:
+            self._take_up(kept, executor)
+        else:
+            self._plan_first(executor, note)
+
+    def _cut_texts(self, longest: int | None, note: Callable[[str], None]) -> None:
+        """Has no texts tried that are longer than this, where it is given."""
+        pace = self.pace
+        assert pace.task is not None
+        pace.longest = longest
+        if longest is not None:
+            pace.task = replace(pace.task, recipe=without_longer(pace.task.recipe, longest))
             self._foresee(0.0)
-            note(f"texts are cut at {pace.longest} tokens: the test of longer ones would take too much of the time")
+            note(f"texts are cut at {longest} tokens: the test of longer ones would take too much of the time")
+
+    def _test_a_part(self, note: Callable[[str], None]) -> None:
+        """Has a part of the test rows tested, where all of them would take most of the time."""
+        assert self.pace.task is not None
         self._clock.test_rows = every = len(self._place.data.test)
-        if (part := self.reserve.test_a_part(pace.task)) is not None:
+        if (part := self.reserve.test_a_part(self.pace.task)) is not None:
             self._clock.test_rows = part
             note(
                 f"the winner is tested on {part:,} of {every:,} test rows, a stratified part: a test on all of them "
                 "would take most of the time"
             )
-        self.reserve.keep()
-        if begun:
-            self._seen, self._every_layer_first = kept.get("seen", 0.0), kept.get("every_layer_first", False)
-            if self._every_layer_first and self._fastest:  # goes on elsewhere, where other costs were measured
-                for every_layer in _of_every_layer(pace.task)[:1]:
-                    self._note_measured(self._measure_one(every_layer, executor))
-        else:
-            self._seen, self._every_layer_first = self._seen_first(pace.task, executor)
+
+    def _take_up(self, kept: Mapping[str, Any], executor: Executor) -> None:
+        """What the run began with stays, whatever time it is given now; with more there may be rungs above."""
+        pace = self.pace
+        assert pace.task is not None
+        self._seen, self._every_layer_first = kept.get("seen", 0.0), kept.get("every_layer_first", False)
+        if self._every_layer_first and self._fastest:  # goes on elsewhere, where other costs were measured
+            for every_layer in _of_every_layer(pace.task)[:1]:
+                self._note_measured(self._measure_one(every_layer, executor))
+        left = self._begin_to_plan()
+        pace.plan = extended(plan_of(kept), pace.task, pace.costs, left, pace.slots)
+
+    def _plan_first(self, executor: Executor, note: Callable[[str], None]) -> None:
+        """The plan of a run that begins."""
+        pace = self.pace
+        assert pace.task is not None
+        self._seen, self._every_layer_first = self._seen_first(pace.task, executor)
+        left = self._begin_to_plan()
+        pace.plan = self._first_plan(pace.task)
+        if left is not None and is_hurried(pace.task, pace.costs, left, pace.slots):
+            note(
+                "one configuration, with every layer adapted, has all the time: rows are so many that passes over "
+                "them are worth more than trying others, unless search.n_trials asks for it"
+            )
+
+    def _begin_to_plan(self) -> float | None:
+        """Notes when it is planned, and fits what leads to what finals will see; returns the seconds for training."""
         self._planned_at, left = self._clock.seconds, self._clock.training_seconds_left
         self._foresee(self._seen)
-        if begun:
-            epochs = None if kept.get("epochs") is None else {Key(*key): passes for key, passes in kept["epochs"]}
-            rungs, leading_rung = tuple(kept["rungs"]), kept.get("leading_rung", 0)
-            before = Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung, kept.get("fitted", False))
-            pace.plan = extended(before, pace.task, pace.costs, left, pace.slots)
-        else:
-            pace.plan = self._first_plan(pace.task)
-            if left is not None and is_hurried(pace.task, pace.costs, left, pace.slots):
-                note(
-                    "one configuration, with every layer adapted, has all the time: rows are so many that passes over "
-                    "them are worth more than trying others, unless search.n_trials asks for it"
-                )
+        return left
 
     def _measure(self, kept: Mapping[str, Any], executor: Executor, note: Callable[[str], None]) -> None:
         """Measures, where that is needed, and leaves out what could not be."""
@@ -135,7 +154,7 @@ class Planner:
             self._clock.refuse_too_little()
             note("measuring what a row costs here")
             try:
-                warmed = warm_up(self._place, executor, left, self._path.parent)
+                warmed = warm_up(self._place, executor, left, self._run)
             except WarmUpFailedError as error:
                 if not before.known or not self._proposals.has_results:
                     raise
@@ -195,7 +214,7 @@ class Planner:
 
     def _measure_one(self, configuration: Configuration, executor: Executor) -> Measured | None:
         left = self._clock.seconds_left or 0.0
-        return measure_one(self._place, executor, configuration, left, self._path.parent)
+        return measure_one(self._place, executor, configuration, left, self._run)
 
     def _note_measured(self, one: Measured | None) -> None:
         """Has what one more kind costs here known, which a machine that slows down is compared with too."""
@@ -218,17 +237,19 @@ class Planner:
         """Keeps the plan with the run; where nothing could be measured, that of the machine where it was stays."""
         if self._idle:
             return
-        kept = _read(self._path)
         plan = self.pace.plan
-        first = kept.get("first") or asdict(self.outlook(0, 0, 0))
-        values = {"rungs": list(plan.rungs), "finalists": plan.finalists, "seeds": plan.seeds, "first": first}
-        values["leading_rung"], values["configurations"] = plan.leading_rung, self._listing.configurations
-        values["epochs"] = None if plan.epochs is None else [[list(key), passes] for key, passes in plan.epochs.items()]
-        values["measured"], values["machine"] = self.pace.costs.as_json(), self._where
-        values["left_out"] = [[*kind, why] for kind, why in self.pace.left_out.items()]
-        values["seen"], values["longest"], values["fitted"] = self._seen, self.pace.longest, plan.fitted
-        values["every_layer_first"] = self._every_layer_first
-        write_sealed(self._path, values)
+        values = {
+            **as_json(plan),
+            "first": read_plan(self._run).get("first") or asdict(self.outlook(0, 0, 0)),
+            "configurations": self._listing.configurations,
+            "measured": self.pace.costs.as_json(),
+            "machine": self._where,
+            "left_out": [[*kind, why] for kind, why in self.pace.left_out.items()],
+            "longest": self.pace.longest,
+            "seen": self._seen,
+            "every_layer_first": self._every_layer_first,
+        }
+        write_plan(self._run, values)
         self._kept = plan
 
     def write_what_changed(self) -> None:
@@ -350,16 +371,6 @@ def _anew(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> P
         return kept
 
 
-def is_planned(run: Path) -> bool:
-    """Whether what a row costs was measured for a run, here or elsewhere."""
-    return bool(_read(run / PLAN).get("measured"))
-
-
-def has_passes(run: Path) -> bool:
-    """Whether the plan of a run says how many passes over the rows its trials have, which a clock did once."""
-    return _read(run / PLAN).get("epochs") is not None
-
-
 @cache
 def _machine() -> str:
     """What durations depend on; GPUs are counted and not touched, since workers may be who trains on them."""
@@ -368,12 +379,3 @@ def _machine() -> str:
     machine, visible = read_machine(), os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = f"{torch.cuda.device_count()} GPUs" + (f" ({visible})" if visible else "")
     return ", ".join((machine.cpu, f"{machine.logical_cores} cores", gpus, *machine.gpus))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return read_sealed(path)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: can't be read: {error}; remove it, and the search is planned anew") from None
