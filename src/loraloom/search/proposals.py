@@ -37,7 +37,6 @@ MOST_LATE = 5
 """Points drawn for one trial that may take longer than there is time before the time counts as used."""
 MOST_LISTED = 200
 """The same, of a grid: it is tried in a shuffled order, so that those are of all kinds."""
-_WARM_UP = "train.warmup_steps"
 MOST_WARMED = 0.25
 """Of a trial's steps, for warming up, where that is left to a range: by the clock they may be few."""
 STUCK_AFTER = 20
@@ -302,7 +301,7 @@ class Proposals:
     def _that_warms_up(self, planned: Configuration, rows: int | None) -> Configuration:
         """A configuration as it is, or with a shorter warm-up of a range, by which the rate would hardly be reached."""
         task, train = self._pace.task, planned.train
-        if task is None or not isinstance(self._recipe.axes.get(_WARM_UP), Range):
+        if task is None or not isinstance(self._recipe.axes.get("train.warmup_steps"), Range):
             return planned
         batch = train.per_device_train_batch_size * train.gradient_accumulation_steps
         most = int(MOST_WARMED * task.rows(rows) * train.num_train_epochs / batch)
