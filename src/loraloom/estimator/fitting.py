@@ -29,10 +29,9 @@ from loraloom.search.outlook import Outlook
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import chosen
 from loraloom.study.durable import replacing_folder
-from loraloom.study.integrity import RECIPE
 from loraloom.study.leaderboard import Standing, metric_name
 from loraloom.study.record import TrialRecord
-from loraloom.study.run import BEST, Run
+from loraloom.study.run import BEST, Run, is_run
 
 _ROWS_CHANGED = {"leak", "near_copy", "empty_text"}
 """Findings that say that rows were left out, or should have been."""
@@ -160,7 +159,7 @@ def _interruptible(stop: Stop) -> Iterator[None]:
 
 def _best_so_far(out: Path) -> tuple[Path, TrialRecord] | None:
     """The tested winner, else the trial that leads; None where none has ended."""
-    if not (out / RECIPE).is_file():
+    if not is_run(out):
         return None
     run = Run(out)
     if (best := run.best()) is not None:

@@ -283,7 +283,7 @@ def refuse_taken(path: Path) -> None:
     """
     refuse_bytes(path)
     refuse_dangling(path)
-    if (path / RECIPE).is_file():
+    if is_run(path):
         raise RunError(f"{path}: holds a run already; choose another folder, or go on by: {go_on_command(path)}")
     if path.is_file():
         raise RunError(f"{path}: is a file; choose another folder")

@@ -25,9 +25,8 @@ from loraloom.data.rows import no_character
 from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest
-from loraloom.study.integrity import RECIPE
 from loraloom.study.record import CARD, RECORD, WEIGHTS, TrialRecord, read_record
-from loraloom.study.run import BEST, TRIALS
+from loraloom.study.run import BEST, TRIALS, is_run
 from loraloom.use import hub_adapter
 from loraloom.use.adapter_checks import check_files, refuse_code
 from loraloom.use.class_shares import ClassShares, Shift, as_predicted, asked_shares, expected_shares
@@ -296,11 +295,11 @@ def read_adapter_record(folder: Path) -> TrialRecord:
 
 
 def _checked_record(folder: Path) -> TrialRecord:
-    if folder.name == BEST and not folder.exists() and (folder.parent / RECIPE).is_file():
+    if folder.name == BEST and not folder.exists() and is_run(folder.parent):
         raise AdapterError(f"{folder}: {_no_winner(folder.parent)}")
     if not folder.is_dir():
         raise AdapterError(f"{folder}: no such folder; give a trial's folder, such as RUN/best")
-    if (folder / RECIPE).is_file():
+    if is_run(folder):
         if not (folder / BEST).is_dir():
             raise AdapterError(f"{folder}: is a run; {_no_winner(folder)}")
         raise AdapterError(f"{folder}: is a run; give {folder / BEST}, or one of {folder / TRIALS}")

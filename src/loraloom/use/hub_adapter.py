@@ -23,8 +23,8 @@ from loraloom.data import default_cache
 from loraloom.errors import AdapterError, first_line
 from loraloom.machine import with_home
 from loraloom.study.durable import disk_is_full, verify_manifest, write_json, write_manifest
-from loraloom.study.integrity import RECIPE
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
+from loraloom.study.run import is_run
 from loraloom.use.adapter_checks import CLASSES, SCORES, TERMS, refuse_code
 from loraloom.use.copies import KEPT, keep_fitted
 
@@ -39,7 +39,7 @@ def is_name(given: Path | str) -> bool:
     """Whether it can be `owner/name`, and is nothing on this machine, nor missing in a run."""
     if NAME.fullmatch(str(given)) is None:
         return False
-    return not Path(given).exists() and not (Path(given).parent / RECIPE).is_file()
+    return not Path(given).exists() and not is_run(Path(given).parent)
 
 
 def download(name: str, revision: str | None = None) -> Path:

@@ -8,11 +8,10 @@ from pathlib import Path
 from loraloom.data import TextData, load_again
 from loraloom.errors import LoraloomError, RecipeError, RunError, shell_path
 from loraloom.study.durable import is_whole
-from loraloom.study.integrity import RECIPE
 from loraloom.study.leaderboard import configuration_key
 from loraloom.study.provenance import class_rows, fingerprint_of
 from loraloom.study.record import TrialRecord, read_record
-from loraloom.study.run import BEST, BLEND, REFIT, SOUP, TRIALS, Run
+from loraloom.study.run import BEST, BLEND, REFIT, SOUP, TRIALS, Run, is_run
 
 MOST_BYTES = 50_000_000
 """Of a run's training file that is read again: to check more takes longer than what asks for it."""
@@ -24,7 +23,7 @@ def run_of(adapter: Path) -> Path | None:
     run = place.parent.parent if place.parent.name == TRIALS else None
     if place.name in (BEST, REFIT, SOUP, BLEND):
         run = place.parent
-    return run if run is not None and (run / RECIPE).is_file() else None
+    return run if run is not None and is_run(run) else None
 
 
 def earlier_winner(adapter: Path, record: TrialRecord) -> str | None:

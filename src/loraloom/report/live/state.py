@@ -16,7 +16,7 @@ from loraloom.study.durable import MANIFEST
 from loraloom.study.embeddings import SIMILARITY
 from loraloom.study.evidence import ROWS
 from loraloom.study.integrity import RECIPE
-from loraloom.study.run import BEST, PLAN, TRIALS, in_use
+from loraloom.study.run import BEST, PLAN, TRIALS, in_use, is_run
 
 Stamp = tuple[object, ...]
 _READ = (RECIPE, PLAN, COMMANDS, *(f"{folder}/{MANIFEST}" for folder in (BEST, ROWS, SIMILARITY, CROSS_FITTED)))
@@ -49,7 +49,7 @@ def state_of(run: Path, *, seen: bool = True) -> State:
 
     `seen` says whether the run was there before: if not, it may be yet to come.
     """
-    if not (run / RECIPE).is_file():
+    if not is_run(run):
         if not seen and is_awaited(run):
             return State("waiting", "There is no run here yet. It is shown as soon as a search begins it.")
         return State("gone", "The run's folder is gone. This is the last that was seen of it.")
