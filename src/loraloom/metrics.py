@@ -96,19 +96,16 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> Inter
         raise ValueError(f"total: {total} rows have no accuracy; it must be 1 or more")
     if not 0 <= correct <= total:
         raise ValueError(f"correct: {correct} is not a count out of {total}; it must be 0 to {total}")
-    z = normal_quantile(_checked_confidence(confidence))
-    share = correct / total
-    centre = share + z * z / (2 * total)
-    reach = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    low = 0.0 if correct == 0 else max(0.0, (centre - reach) / scale)
-    high = 1.0 if correct == total else min(1.0, (centre + reach) / scale)
-    return low, high
+    _check_confidence(confidence)
+    low, high = wilson_intervals(np.array(correct), np.array(total), confidence)
+    return float(low), float(high)
 
 
-def wilson_intervals(correct: NDArray[np.int64], total: NDArray[np.int64]) -> tuple[Floats, Floats]:
+def wilson_intervals(
+    correct: NDArray[np.int64], total: NDArray[np.int64], confidence: float = 0.95
+) -> tuple[Floats, Floats]:
     """The low and the high ends (N,) of `wilson_interval` of counts (N,): 100,000 take milliseconds, not seconds."""
-    z = normal_quantile(0.95)
+    z = normal_quantile(confidence)
     share, scale = correct / total, 1 + z * z / total
     centre = share + z * z / (2 * total)
     reach = z * np.sqrt(share * (1 - share) / total + z * z / (4.0 * total * total))
@@ -133,7 +130,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, *, rows: in
     if sample.ndim != 1 or sample.size == 0:
         raise ValueError(f"values: an array of shape {sample.shape} has no mean; give one or more numbers")
     _refuse_not_finite("values", sample)
-    _checked_confidence(confidence)
+    _check_confidence(confidence)
     if rows is not None and rows < 1:
         raise ValueError(f"rows: {rows} rows have no accuracy; it must be 1 or more")
     if sample.size == 1:
@@ -320,7 +317,7 @@ def paired_bootstrap(correct_a: ArrayLike, correct_b: ArrayLike, confidence: flo
     """
     a, b = _flags("correct_a", correct_a), _flags("correct_b", correct_b)
     _refuse_different_lengths("correct_a", a, "correct_b", b)
-    _checked_confidence(confidence)
+    _check_confidence(confidence)
     rows, only_a, only_b = a.size, int((a & ~b).sum()), int((b & ~a).sum())
     if only_a + only_b < LEAST_DISCORDANT:
         return None
@@ -354,10 +351,9 @@ def _class_score(counts: NDArray[np.int64], index: int) -> ClassScore:
     )
 
 
-def _checked_confidence(confidence: float) -> float:
+def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: {confidence} is not within (0, 1); 0.95 is usual")
-    return confidence
 
 
 def _refuse_not_finite(name: str, values: NDArray[np.float64]) -> None:
