@@ -76,10 +76,9 @@ class Text:
         if not problem:
             try:
                 text = text_of(record.cells, self.columns)
-                problem = "" if text.strip() else "has no text"
+                problem = "" if text.strip() else f"row {record.number} has no text"
             except DataError as error:
-                problem = f": {error}"
-            problem = problem and f"row {record.number}{'' if problem.startswith(':') else ' '}{problem}"
+                problem = f"row {record.number}: {error}"
         return (self.refused(record, problem) if problem else record), text
 
     def refused(self, record: Record, problem: str) -> Record:
