@@ -33,7 +33,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.preparation import prepare_again
 from loraloom.recipe import Configuration
 from loraloom.report.model_card import model_card
-from loraloom.report.wording import duration
+from loraloom.report.wording import duration, share
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import Watcher
 from loraloom.souping import is_soup_of, mix_into, numbers, standing_of, to_mix
@@ -216,8 +216,8 @@ def _refuse_less(accuracy: float, before: TrialRecord, work: Path) -> None:
     if knew.is_above(accuracy):
         discard(work)
         raise LoraloomError(
-            f"the training came to an accuracy of {accuracy:.3f} on the validation rows, which it was trained on, "
-            f"where {before.called} has {knew.accuracy:.3f} without; it is not kept, and {BEST}/ is as it was"
+            f"the training came to an accuracy of {share(accuracy)} on the validation rows, which it was trained on, "
+            f"where {before.called} has {share(knew.accuracy)} without; it is not kept, and {BEST}/ is as it was"
         )
 
 

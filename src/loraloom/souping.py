@@ -27,7 +27,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.preparation import prepare_again
 from loraloom.recipe.fields import Metric
 from loraloom.report.model_card import model_card
-from loraloom.report.wording import listed
+from loraloom.report.wording import listed, share
 from loraloom.search.watcher import Watcher
 from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
@@ -227,7 +227,7 @@ def _refuse_less(mean: TrialRecord, trials: Sequence[TrialRecord], metric: Metri
         return
     figures = []
     for one in dict.fromkeys(("accuracy", metric)):
-        theirs = listed([f"{validation(trial, one):.3f}" for trial in trials])
-        figures.append(f"{metric_name(one)} {validation(mean, one):.3f} (they have {theirs})")
+        theirs = listed([share(validation(trial, one)) for trial in trials])
+        figures.append(f"{metric_name(one)} {share(validation(mean, one))} (they have {theirs})")
     has = f"the mean of trials {numbers(trials)} has {' and '.join(figures)} on the validation rows"
     raise UnmixableError(f"{has}; it is not kept")

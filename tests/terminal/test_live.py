@@ -219,6 +219,13 @@ def test_a_share_above_the_measured_peak_is_not_told_as_a_share() -> None:
     assert live._speed(above) == ", 100 examples/s, 900 tokens/s, above the measured peak"
 
 
+def test_a_trial_with_errors_is_not_told_as_one_without() -> None:
+    terminal = _following()
+    _end(terminal, record(0, accuracy=0.9996, macro_f1=0.9997))
+    line = next(line for line in _drawn(terminal).splitlines() if line.split()[:2] == ["0", "r=0"])
+    assert line.split()[3:5] == [">0.999", ">0.999"]
+
+
 def test_what_is_maximised_is_told_by_its_name_beside_the_accuracy() -> None:
     terminal, one = _following(metric="macro_f1"), record(0, accuracy=0.9, macro_f1=0.612)
     _end(terminal, one)

@@ -194,6 +194,7 @@ class _Follower(Watcher):
             print(self._in_words(record))
 
     def _in_words(self, record: TrialRecord) -> str:
+        from loraloom.report.wording import share
         from loraloom.terminal.wording import trial_in_words
 
         assert self._plan is not None  # it was made before the first trial
@@ -201,8 +202,8 @@ class _Follower(Watcher):
         if record.result is None:
             return f"trial {record.number}: {record.state}: {record.reason}  {words}".rstrip()
         reached, metric = record.result.validation, self._plan.recipe.search.metric
-        also = "" if metric == "accuracy" else f", {metric_name(metric)} {reached.macro_f1:.3f}"
-        said = f"{record.state}, validation accuracy {reached.accuracy:.3f}{also}"
+        also = "" if metric == "accuracy" else f", {metric_name(metric)} {share(reached.macro_f1)}"
+        said = f"{record.state}, validation accuracy {share(reached.accuracy)}{also}"
         return f"trial {record.number}: {said}  {words}".rstrip()
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from loraloom.blending import Blend
 from loraloom.errors import shell_path
 from loraloom.report.points import points, spread
-from loraloom.report.wording import p_value
+from loraloom.report.wording import p_value, share
 from loraloom.study.leaderboard import metric_name, validation
 from loraloom.study.run import BLEND, Run
 from loraloom.terminal.wording import with_interval
@@ -18,12 +18,12 @@ def blended_lines(made: Blend, run: Run) -> Iterator[str]:
     """What TF-IDF goes by, the figures of the blend, of the winner and of TF-IDF alone, and what is gained."""
     metric, winner = run.recipe.search.metric, run.winner()
     each = made.record, winner, made.record.model_copy(update={"result": made.apart})
-    own, before, apart = (validation(one, metric) for one in each)
+    own, before, apart = (share(validation(one, metric)) for one in each)
     yield (
         f"TF-IDF      {plural(len(made.tfidf.terms), 'word')} and pairs of words of "
         f"{plural(made.train_rows, 'training row')}; {plural(made.tfidf.parameters, 'weight')}, which no cap counts"
     )
-    yield f"validation  {metric_name(metric)} {own:.3f}, the winner's {before:.3f}, TF-IDF's alone {apart:.3f}"
+    yield f"validation  {metric_name(metric)} {own}, the winner's {before}, TF-IDF's alone {apart}"
     for name, one in zip(("test", "winner", "TF-IDF"), each, strict=True):
         assert one.result is not None
         assert one.result.test is not None

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from loraloom.data import printable
+from loraloom.report.wording import share
 from loraloom.terminal.console import say
 from loraloom.use.export import Exported
 from loraloom.use.export.card import size
@@ -21,7 +22,7 @@ def print_export(console: Console, exported: Exported) -> None:
         table.add_column(name, justify="left" if name == "form" else "right", overflow="fold")
     for one in exported.measured:
         low, high = one.accuracy_interval
-        accuracy = [f"{one.accuracy:.3f}", f"{low:.3f}–{high:.3f}"]
+        accuracy = [share(one.accuracy), f"{low:.3f}–{high:.3f}"]
         figures = [size(one.bytes), *accuracy, percent(one.same_labels / one.rows), f"{one.difference:.0e}"]
         table.add_row(one.name, *figures, f"{one.texts_per_second:,.0f}")
     rows = exported.measured[0].rows

@@ -25,6 +25,7 @@ from loraloom.data import Finding
 from loraloom.errors import shell_path
 from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
+from loraloom.report.wording import share
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
@@ -170,15 +171,15 @@ class Terminal(Watcher):
                 str(record.number),
                 escape(f"{self._in_words(record)}{why}"),
                 f"{record.counts.trainable:,}",
-                f"{score.accuracy:.3f}" if score else "–",
-                f"{score.macro_f1:.3f}" if score else "–",
+                share(score.accuracy if score else None),
+                share(score.macro_f1 if score else None),
                 f"{record.timings.seconds:.0f} s" if record.timings else "–",
             )
         trials = tuple(self._under_way.values())
         for one in trials[:under_way]:
             latest = one.latest
-            accuracy = f"{latest.validation_accuracy:.3f}" if latest else "…"
-            macro_f1 = f"{latest.validation_macro_f1:.3f}" if latest else "…"
+            accuracy = share(latest.validation_accuracy) if latest else "…"
+            macro_f1 = share(latest.validation_macro_f1) if latest else "…"
             state = f"epoch {latest.epoch:.1f}{_speed(latest)}" if latest else "training"
             what = escape(f"{self._in_words(one.proposal)}\n{state}")
             table.add_row(str(one.proposal.number), what, f"{one.parameters:,}", accuracy, macro_f1, style="cyan")
@@ -272,7 +273,7 @@ def _of_all(tested: int, every: int | None) -> str:
 
 
 def _soup(winner: TrialRecord, metric: Metric) -> str:
-    reached = f"validation {metric_name(metric)} {validation(winner, metric):.3f}"
+    reached = f"validation {metric_name(metric)} {share(validation(winner, metric))}"
     return f"adapter     the mean of its seeds, trials {winner.soup_of}: {reached}"
 
 
@@ -301,7 +302,7 @@ def _why(choice: Choice | None) -> tuple[str, ...]:
     if winner.interval is not None:
         low, high = max(0.0, winner.interval[0]), min(1.0, winner.interval[1])
         lines.append(
-            f"validation  mean {metric_name(choice.metric)} {winner.mean:.3f} (95 % interval {low:.3f}–{high:.3f}) "
+            f"validation  mean {metric_name(choice.metric)} {share(winner.mean)} (95 % interval {low:.3f}–{high:.3f}) "
             f"over {plural(len(winner.trials), 'seed')}"
         )
     if choice.sentence is not None:

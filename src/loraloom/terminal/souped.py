@@ -23,8 +23,8 @@ def souped_lines(made: Soup, run: Run) -> tuple[str, ...]:
     why = "" if made.is_advised else "   (the soup is behind its seeds where it was judged)"
     return (
         f"soup        of trials {record.soup_of}; its rank holds {share(made.kept)} of their mean",
-        f"validation  {metric_name(metric)} {own:.3f}, its seeds' mean {made.mean:.3f}, the winner's "
-        f"{validation(winner, metric):.3f}",
+        f"validation  {metric_name(metric)} {share(own)}, its seeds' mean {share(made.mean)}, the winner's "
+        f"{share(validation(winner, metric))}",
         f"test        {with_interval(test, metric)} on {plural(test.examples, 'test row')}",
         f"winner      {with_interval(winner.result.test, metric)} on the same",
         f"use         loraloom predict {shell_path(used)} --text …{why}",
