@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loraloom.data.rows import Row, other_separator, text_problem, without_nan
+from loraloom.data.cells import text_problem, without_nan
+from loraloom.data.rows import Row, other_separator
 from loraloom.data.tables import Table
 from loraloom.data.text_data import Finding, quoted, shorten
 from loraloom.errors import DataError

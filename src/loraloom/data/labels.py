@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.data.cells import text_problem
 from loraloom.data.columns import choose_columns, texts_of
-from loraloom.data.rows import text_problem
 from loraloom.data.tables import Table, read_table
 from loraloom.data.text_data import Split, labels_listed, listed, quoted, shorten
 from loraloom.errors import DataError

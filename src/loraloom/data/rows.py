@@ -20,8 +20,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import IO, Any, cast
 
-import numpy as np
-
+from loraloom.data.cells import MAX_CELL_CHARACTERS, text_problem
 from loraloom.data.opening import LONGEST_MAGIC, Format, compression_of, format_of, lines_of, open_bytes
 from loraloom.data.text_folder import folder_rows
 from loraloom.data.tsv import is_quoted, quoted, quoted_as_it_comes
@@ -29,7 +28,6 @@ from loraloom.errors import DataError, first_line
 
 Row = dict[str, Any]
 
-MAX_CELL_CHARACTERS = 1_000_000
 STANDARD_INPUT = "standard input"
 _PARSER_CHARACTERS = 16 * MAX_CELL_CHARACTERS  # beyond this csv can't say which column a cell is in
 _BATCH_ROWS = 1024
@@ -372,27 +370,3 @@ def _replaced(text: str) -> str:
 
 def _byte(found: re.Match[str]) -> str:
     return f"a byte 0x{ord(found.group()) - 0xDC00:02x}"
-
-
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-
-
-def without_nan(cell: Any) -> Any:
-    """A cell, or None for NaN, by which JSON, Parquet and pandas can say that there is nothing."""
-    return None if isinstance(cell, float | np.floating) and np.isnan(cell) else cell
-
-
-def text_problem(text: str) -> str | None:
-    """Why this can't be a text: too long, NUL, or half of a surrogate pair (which JSON can carry)."""
-    if len(text) > MAX_CELL_CHARACTERS:
-        return f"has {len(text):,} characters; a cell may have {MAX_CELL_CHARACTERS:,}"
-    return no_character(text)
-
-
-def no_character(text: str) -> str | None:
-    """What in it is no character of a text."""
-    if text.isascii() and "\0" not in text:
-        return None
-    if found := _NOT_TEXT.search(text):
-        return f"has U+{ord(found.group()):04X} at character {found.start()}, which is no character of a text"
-    return None

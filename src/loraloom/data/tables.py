@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloom.data.cells import without_nan
 from loraloom.data.opening import format_of
-from loraloom.data.rows import check_columns, good_records, without_nan
+from loraloom.data.rows import check_columns, good_records
 from loraloom.data.saved_dataset import is_saved, load_saved
 from loraloom.data.telling import Telling
 from loraloom.data.text_data import MAX_EXAMPLES, Finding, Severity

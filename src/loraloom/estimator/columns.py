@@ -15,7 +15,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from loraloom.data.rows import text_problem
+from loraloom.data.cells import text_problem
 from loraloom.data.tables import Table
 from loraloom.estimator.saved import is_type_of_classes
 

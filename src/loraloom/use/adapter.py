@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from loraloom import metrics
 from loraloom.calibration import Temperature
 from loraloom.data import Encoded, encode
-from loraloom.data.rows import no_character
+from loraloom.data.cells import no_character
 from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest

@@ -19,8 +19,9 @@ from typing import IO, Protocol
 
 import numpy as np
 
+from loraloom.data.cells import text_problem
 from loraloom.data.opening import format_of
-from loraloom.data.rows import STANDARD_INPUT, Record, read_records, text_problem
+from loraloom.data.rows import STANDARD_INPUT, Record, read_records
 from loraloom.errors import DataError, OptionError
 from loraloom.study.outputs import refuse_over
 from loraloom.study.provenance import own_version

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from loraloom.data.rows import no_character
+from loraloom.data.cells import no_character
 from loraloom.study.record import Dtype
 
 Name = Annotated[
