@@ -21,7 +21,7 @@ from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.failures.kept import Judged
 from loraloom.report.points import points, points_span
 from loraloom.report.wording import LEVEL, p_value, shortened
-from loraloom.wording import percent
+from loraloom.wording import percent, plural
 
 FEWEST_ERRORS = 5
 """Fewer wrong rows than these show no pattern, whatever a test says."""
@@ -256,10 +256,8 @@ def _too_few(wrong: int, rows: int, split: str) -> str:
     """Why nothing can be said of a few errors, and what it would take."""
     if not wrong:
         return f"None of {rows:,} {split} rows is wrong: there is no pattern to tell. More rows may show one."
-    errors = "error" if wrong == 1 else "errors"
-    return (
-        f"Only {wrong} {errors} in {rows:,} {split} rows: no pattern can be told from so few. More rows would show one."
-    )
+    few = plural(wrong, "error")
+    return f"Only {few} in {rows:,} {split} rows: no pattern can be told from so few. More rows would show one."
 
 
 def _why_untested(name: str, found: Dependence) -> str:
