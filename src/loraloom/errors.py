@@ -131,7 +131,7 @@ class PredictionStoppedError(LoraloomError):
 
     exit_code = 75
 
-    def __init__(self, why: str, rows: int, command: str, exit_code: int = 75) -> None:
+    def __init__(self, why: str, rows: int, command: str, exit_code: int) -> None:
         self.exit_code = exit_code
         super().__init__(f"{why}; {rows:,} rows are predicted and kept. Go on with: {command}")
 

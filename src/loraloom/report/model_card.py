@@ -99,7 +99,7 @@ def model_card(path: Path, tested: TrialRecord, form: Form = ADAPTER, *, chosen:
     return _card(_of_run(path, tested, chosen), form)
 
 
-def card_without_run(record: TrialRecord, base: Mapping[str, Any], form: Form = ADAPTER) -> str:
+def card_without_run(record: TrialRecord, base: Mapping[str, Any], form: Form) -> str:
     """The card of an adapter whose run is not at hand; `base` has the facts of its base model's own card."""
     data = record.configuration.data
     return _card(

@@ -22,7 +22,7 @@ def decimals(interval: Interval | None) -> int:
     return places
 
 
-def signed(share: float, places: int = 1) -> str:
+def signed(share: float, places: int) -> str:
     """`+0.3`, `−1.2`, `0.0`, without the unit."""
     text = f"{100 * share:+.{places}f}".replace("-", "−")
     return text[1:] if float(f"{100 * share:.{places}f}") == 0 else text

@@ -40,13 +40,13 @@ Marks = Mapping[str, Sequence[Mark]]
 """The points of each scatter that was given this name by `set_gid`, in its order."""
 
 
-def for_page(svg: bytes, name: str, title: str, description: str, marks: Marks | None = None) -> str:
+def for_page(svg: bytes, name: str, title: str, description: str, marks: Marks) -> str:
     """`svg` as an element of HTML: sized by its container, ids prefixed by `name`, no metadata.
 
     A marked point carries its trial's number for the page's script, and a title for readers without it.
     """
     root = ET.fromstring(svg)  # noqa: S314  # written by matplotlib a moment ago
-    for gid, given in (marks or {}).items():
+    for gid, given in marks.items():
         _mark(root, gid, given)
     for element in root.iter():
         element.tag = _local(element.tag)

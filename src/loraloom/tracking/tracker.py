@@ -57,7 +57,7 @@ class Tracker(Protocol):
 class Known:
     """Which (metric, step) a store holds already, so that what is told twice is kept once."""
 
-    def __init__(self, held: Iterable[tuple[str, int]] = ()) -> None:
+    def __init__(self, held: Iterable[tuple[str, int]]) -> None:
         self._held = set(held)
 
     def fresh(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -42,7 +42,7 @@ def is_name(given: Path | str) -> bool:
     return not Path(given).exists() and not is_run(Path(given).parent)
 
 
-def download(name: str, revision: str | None = None) -> Path:
+def download(name: str, revision: str | None) -> Path:
     """The folder of the adapter `name` at the commit that `revision` (a branch, tag or commit) now stands for.
 
     Where the hub can't be reached, or doesn't answer, what it was when it was last asked is taken.

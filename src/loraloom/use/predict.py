@@ -7,7 +7,6 @@ after a kill, to the same bytes.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -97,14 +96,14 @@ def predict_file(
     ensemble: Ensemble,
     source: str,
     out: Path | None,
-    stdout: IO[str] | None = None,
+    stdout: IO[str],
     choices: Choices = _DEFAULT,
     watcher: Watcher | None = None,
 ) -> Summary:
     """Adds predictions to the rows of `source` ('-' is standard input).
 
-    They go to `out` (CSV, TSV, JSONL or Parquet by its name; whole or not at all), or to `stdout` (standard output, if
-    it is None) as JSONL.
+    They go to `out` (CSV, TSV, JSONL or Parquet by its name; whole or not at all), or where that is None to `stdout`
+    as JSONL.
 
     Raises:
         DataError: the file can't be read to its end, has no text column, a column that would be written over, no row
@@ -113,7 +112,7 @@ def predict_file(
     """
     pass_ = _Pass(ensemble, source, choices, watcher or _Silent())
     if out is None:
-        return pass_.to_stream(stdout or sys.stdout)
+        return pass_.to_stream(stdout)
     refuse_over(out, *([] if source == "-" else [Path(source)]))
     output = output_of(out, pass_.added, pass_.name)
     with locked(out):
@@ -131,9 +130,7 @@ def check_texts(texts: Sequence[str]) -> None:
             raise DataError(f"--text {text!a}: {problem}")
 
 
-def predict_texts(
-    ensemble: Ensemble, texts: Sequence[str], stdout: IO[str], min_confidence: float | None = None
-) -> None:
+def predict_texts(ensemble: Ensemble, texts: Sequence[str], stdout: IO[str], min_confidence: float | None) -> None:
     """Prints a line of JSON for each text.
 
     Raises:

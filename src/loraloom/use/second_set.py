@@ -36,7 +36,7 @@ class SecondRows:
     empty: int
     unlabelled: str | None
     digest: str
-    note: str | None = None
+    note: str | None
 
 
 def read_second(path: Path, record: TrialRecord) -> SecondRows:

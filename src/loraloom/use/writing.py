@@ -50,7 +50,7 @@ class Added:
     """What is added: the labels that probabilities are of, and names of the adapters, where there are several."""
 
     labels: tuple[str, ...]
-    members: tuple[str, ...] = ()
+    members: tuple[str, ...]
 
     @property
     def member_columns(self) -> tuple[str, ...]:

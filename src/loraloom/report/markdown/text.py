@@ -54,7 +54,7 @@ def code(given: str) -> str:
     return f"{fence}{pad}{line}{pad}{fence}"
 
 
-def fenced(given: str, language: str = "") -> str:
+def fenced(given: str, language: str) -> str:
     """A block of code."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", given)), default=0))
     return f"{fence}{language}\n{clean(given).rstrip()}\n{fence}"

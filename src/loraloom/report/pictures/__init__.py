@@ -26,7 +26,7 @@ WITHOUT_MATPLOTLIB = (
 UNDRAWN = "The pictures are missing: there was no time left to draw them. This draws them:"
 
 
-def pictures(found: Findings, may_draw: Callable[[], bool] = lambda: True) -> Mapping[str, Picture] | str:
+def pictures(found: Findings, may_draw: Callable[[], bool]) -> Mapping[str, Picture] | str:
     """The pictures that there is something to draw for, by name; or a sentence on why there are none.
 
     `may_draw` is asked before each section's.

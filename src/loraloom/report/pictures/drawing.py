@@ -74,7 +74,7 @@ def picture(
     figure = Figure(figsize=size)
     axes = figure.add_subplot()
     draw(axes)
-    svg = for_page(saved(figure, "svg", facecolor="none"), name, title, sentence, marks)
+    svg = for_page(saved(figure, "svg", facecolor="none"), name, title, sentence, marks or {})
     figure.set_layout_engine("none")
     left, low, wide, high = axes.get_position().bounds
     below, above = 0.19 * len(legend) + 0.05 * bool(legend), 0.24
