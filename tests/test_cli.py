@@ -268,6 +268,17 @@ def test_what_does_not_fit_the_cap_is_not_told_to_save_memory(
     assert "raise the cap or take a smaller model" in said
 
 
+def test_budget_and_a_search_say_alike_that_no_change_would_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path, tmp_path: Path
+) -> None:
+    none = "no single change would fit, nor another with a smaller rank: raise the cap or take a smaller model"
+    change = "--set=budget.max_trainable_parameters=10"
+    code, said, _ = call(capsys, monkeypatch, "budget", str(recipe_file), change)
+    assert (code, none in " ".join(said.split())) == (2, True)
+    code, _, said = call(capsys, monkeypatch, "search", str(recipe_file), "--out", str(tmp_path / "run"), change)
+    assert (code, none in " ".join(said.split())) == (2, True)
+
+
 def test_a_search_that_does_not_fit_the_cap_is_told_what_the_head_takes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path, tmp_path: Path
 ) -> None:

@@ -26,6 +26,8 @@ _COUNTED = (
 )
 REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim", "train.bf16")
 """What counts beside them where memory is limited."""
+NO_REMEDY = "no single change would fit, nor another with a smaller rank: raise the cap or take a smaller model"
+"""What is said of a configuration over the cap that has no `remedies`."""
 
 
 class Demands:
@@ -170,8 +172,7 @@ class Demands:
             advice = self.memory_advice(configuration)
         else:
             remedies = " or ".join(remedy.options for remedy in self.remedies(configuration))
-            none = "no single change would do, nor another with a smaller rank: raise the cap or take a smaller model"
-            would = f"it would fit with {remedies}" if remedies else none
+            would = f"it would fit with {remedies}" if remedies else NO_REMEDY
             advice = f"the head alone is {counted.head:,} of them; {would}"
         return f"{refusal(point_name(first), why, len(dropped))}; {advice}"
 

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from loraloom.execute.demands import NO_REMEDY
 from loraloom.execute.statement import Statement
 from loraloom.terminal.console import say
 from loraloom.terminal.wording import duration
@@ -57,8 +58,7 @@ def _print_remedies(console: Console, statement: Statement) -> None:
     for remedy in statement.remedies:
         say(console, f"  would fit: {remedy.options}   ({remedy.parameters:,})")
     if not statement.remedies:
-        why = "no single change would fit, nor another with a smaller rank"
-        say(console, f"  {why}; raise the cap or take a smaller model")
+        say(console, f"  {NO_REMEDY}")
 
 
 def _print_points(console: Console, statement: Statement) -> None:
