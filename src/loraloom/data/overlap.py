@@ -145,10 +145,11 @@ def near_copies(
 
     Rows with the same known 5-grams and size are looked up once, so that texts from one template cost little.
     """
-    index = _indexed(held_out)
+    telling = Telling() if telling is None else telling
+    index = _indexed(held_out, telling)
     seen: dict[tuple[bytes, int], tuple[int, ...]] = {}
     found = {}
-    for row, words, first in _known(texts, index, Telling() if telling is None else telling):
+    for row, words, first in _known(texts, index, telling):
         size = len(_grams(words))
         if len(first) < _needed(size):
             continue
@@ -160,10 +161,11 @@ def near_copies(
     return found
 
 
-def _indexed(texts: Sequence[str]) -> _Index:
+def _indexed(texts: Sequence[str], telling: Telling) -> _Index:
     vocabulary: dict[str, int] = {}
     numbers, ends = array("i"), array("q")
-    for text in texts:
+    for row, text in enumerate(texts):
+        telling.far("noting the words of rows that are held out", row, len(texts))
         numbers.extend(vocabulary.setdefault(word, len(vocabulary)) for word in words_of(text))
         numbers.append(_GAP)
         ends.append(len(numbers))

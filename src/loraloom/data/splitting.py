@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data.overlap import Keys
+from loraloom.data.telling import Telling
 from loraloom.data.text_data import Split
 
 
@@ -24,17 +25,21 @@ def hold_out(split: Split, share: float, seed: int, keys: Keys | None = None) ->
     held out, and at least one stays: so a class of one group stays.
     """
     keys = Keys() if keys is None else keys
-    held = held_out_rows(keys.of(split.texts), split.labels, share, seed)
+    held = held_out_rows(keys.of(split.texts), split.labels, share, seed, keys.telling)
     return split.take(np.flatnonzero(~held)), split.take(np.flatnonzero(held))
 
 
-def held_out_rows(keys: Sequence[str], labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
-    """(rows,) whether each row is held out; rows with equal keys are on one side."""
+def held_out_rows(
+    keys: Sequence[str], labels: NDArray[np.int64], share: float, seed: int, telling: Telling | None = None
+) -> NDArray[np.bool_]:
+    """(rows,) whether each row is held out; rows with equal keys are on one side. `telling` hears how far it is."""
+    telling = Telling() if telling is None else telling
     groups: dict[str, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
         groups[key].append(row)
     of_class: dict[int, list[str]] = defaultdict(list)
-    for key, rows in groups.items():
+    for number, (key, rows) in enumerate(groups.items()):
+        telling.far("holding rows out", number, len(groups))
         of_class[_label_of(labels[rows])].append(key)
     held = np.zeros(len(keys), dtype=np.bool_)
     for label, class_keys in of_class.items():
