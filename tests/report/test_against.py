@@ -30,8 +30,17 @@ from tests.report.report_runs import (
 )
 
 
-def with_winner(run: Path, lines: Sequence[Mapping[str, Any]], labels: Sequence[str] = LABELS, rank: int = 4) -> Path:
-    recipe = make_recipe(lora={"r": [2, 4, 8]}, train={})
+def with_winner(
+    run: Path,
+    lines: Sequence[Mapping[str, Any]],
+    labels: Sequence[str] = LABELS,
+    rank: int = 4,
+    test_rows: int | None = None,
+) -> Path:
+    """A run whose winner has `lines`, of `test_rows` test rows, else of all that it has."""
+    rows = PROVENANCE["data"]["rows"] | {"test": len(lines) if test_rows is None else test_rows}
+    provenance = PROVENANCE | {"data": PROVENANCE["data"] | {"rows": rows}}
+    recipe = make_recipe(provenance, lora={"r": [2, 4, 8]}, train={})
     right = sum(line["label"] == line["prediction"] for line in lines)
     best = make_record(recipe, 0, {"lora.r": rank}, labels=labels, test=make_score(right / len(lines), len(lines)))
     return write_run(run, recipe, [make_record(recipe, 0, best.point, labels=labels)], best=best, predictions=lines)
@@ -124,6 +133,16 @@ def test_runs_of_other_test_rows_are_refused(tmp_path: Path) -> None:
     lines = make_predictions(wrong=13)
     with pytest.raises(RunError, match=r"shares 100 test rows with .*, of 445 here and 100 there"):
         two(tmp_path, lines, lines[:100])
+
+
+def test_a_run_that_was_tested_on_a_small_part_of_its_test_rows_is_compared_on_these(tmp_path: Path) -> None:
+    lines = make_predictions(wrong=13)
+    whole, part = with_winner(tmp_path / "one", lines), with_winner(tmp_path / "two", lines[:100], test_rows=445)
+    said = "two was tested on 100 of its 445 test rows, a part stratified by class: the rows that both"
+    for found in (against(read_run(whole), part), against(read_run(part), whole)):
+        assert found.rows == 100
+        assert found.cautions[0].startswith(said)
+        assert not any("in both test sets" in caution for caution in found.cautions)
 
 
 def test_runs_of_other_labels_share_no_row(tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """Two runs on the same test rows: whose winner is better, by how much, whether that is more than chance, and where.
 
 Rows are the same where text and label are, whatever their numbers; a text that stands twice is matched twice. Two runs
-must share at least half of their test rows, and only shared rows are compared. Everything is a function of the counts
-of rows that one run alone has right, so that it costs nothing beside reading the second run.
+must share at least half of their test rows, and only shared rows are compared. Of a run that the clock had tested on a
+part of its test rows, those that it left out are not counted. Everything is a function of the counts of rows that one
+run alone has right, so that it costs nothing beside reading the second run.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from loraloom.metrics import Interval, Paired, paired, wilson_interval
 from loraloom.report.leaderboard import as_written, axis_names
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
+from loraloom.report.test_rows import left_out
 from loraloom.report.wording import LEVEL, duration, p_value, value
 from loraloom.study.commands import go_on_command
 from loraloom.study.provenance import fingerprint_of
@@ -106,8 +108,7 @@ def against(run: RunRead, other_path: Path) -> Against:
     other = read_run(other_path)
     (best, predictions), (other_best, other_predictions) = _tested(run), _tested(other)
     pairs = _shared(best, other_best)
-    share = len(pairs) / max(len(predictions), len(other_predictions))
-    if share < FEWEST_SHARED:
+    if len(pairs) < FEWEST_SHARED * _comparable(run, other):
         raise RunError(
             f"{other_path}: shares {len(pairs):,} test rows with {run.path}, of {len(predictions):,} here and "
             f"{len(other_predictions):,} there; two runs are compared on the same test rows (at least half of them)"
@@ -131,6 +132,12 @@ def _tested(run: RunRead) -> tuple[Best, tuple[Prediction, ...]]:
         why = next((problem for problem in run.problems if "test" in problem), "it left no predictions of single rows")
         raise RunError(f"{run.path}: its test rows can't be compared: {why}")
     return run.best, run.best.predictions
+
+
+def _comparable(run: RunRead, other: RunRead) -> int:
+    """Test rows that two runs of the same data would share: of the fewer, where one was tested on a part of its own."""
+    rows = [len(_tested(each)[1]) for each in (run, other)]
+    return min(rows) if left_out(run) or left_out(other) else max(rows)
 
 
 def _shared(best: Best, other: Best) -> list[tuple[Prediction, Prediction]]:
@@ -164,7 +171,11 @@ def _compared(
         p=stand.p,
         verdict=verdict_of(names, stand),
         on_cost=_on_cost(first, second),
-        cautions=(*_cautions(first, second, rows), *_on_training(run, other, best, other_best, names)),
+        cautions=(
+            *_of_parts({name: each for name, each in zip(names, (run, other), strict=True) if left_out(each)}),
+            *_cautions(first, second, rows, _comparable(run, other)),
+            *_on_training(run, other, best, other_best, names),
+        ),
         changed=_changed(best, other_best, pairs),
     )
 
@@ -238,9 +249,19 @@ def _on_cost(first: Side, second: Side) -> str:
     return f"{'; '.join(parts)}."
 
 
-def _cautions(first: Side, second: Side, rows: int) -> list[str]:
+def _of_parts(in_part: Mapping[str, RunRead]) -> Iterator[str]:
+    """That the clock left out test rows of these runs, by their names."""
+    for name, run in in_part.items():
+        tested = len(_tested(run)[1])
+        yield (
+            f"{name} was tested on {tested:,} of its {tested + left_out(run):,} test rows, a part stratified by class: "
+            "the rows that both runs were tested on are compared."
+        )
+
+
+def _cautions(first: Side, second: Side, rows: int, comparable: int) -> list[str]:
     found = []
-    if rows < max(first.test_rows, second.test_rows):
+    if rows < comparable:
         found.append(
             f"Only {rows:,} rows are in both test sets ({first.test_rows:,} and {second.test_rows:,} rows): the runs "
             "split or read their data differently, and one may have trained on rows that the other was tested on. The "

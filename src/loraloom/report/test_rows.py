@@ -32,10 +32,17 @@ def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str
     )
 
 
+def left_out(run: RunRead) -> int:
+    """Test rows that the clock had the winner not tested on."""
+    tested, every = run.best.record.tested_rows if run.best else 0, rows_of(run.recipe).get("test", 0)
+    return max(0, every - tested) if tested else 0
+
+
 def of_part(run: RunRead) -> Iterator[str]:
     """Whether the clock left test rows out."""
-    tested, every = run.best.record.tested_rows if run.best else 0, rows_of(run.recipe).get("test")
-    if every is not None and 0 < tested < every:
+    if run.best and (rest := left_out(run)):
+        tested = run.best.record.tested_rows
+        every = tested + rest
         yield (
             f"It was tested on {tested:,} of {plural(every, 'test row')}, a part stratified by class, since a test on "
             "all of them would have taken most of the time. Resumed with more time, it is tested on more of them."
