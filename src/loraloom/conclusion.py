@@ -59,6 +59,7 @@ def conclude(
         stop.raise_if_asked()
     if clock.max_seconds is not None and not stopped:
         watcher.note(_in_the_time(run.recipe, clock, ending))
+        clock.test_more(len(place.data.test))
     with stop.politely(clock.reserve):
         winner = _crown(run, place, watcher, clock, log, _chosen(run, stop, ending))
         log.ends("done", seconds=clock.seconds, finished=len(run.records()))

@@ -59,7 +59,7 @@ class Clock:
     slowdown: float = 1.0
     """How much slower the machine is than when the command began."""
     test_rows: int = 0
-    """Rows that the report's page judges the winner by."""
+    """Rows that the winner is tested on, by which the report's page judges it."""
     rehearsed_page: float = 0.0
     """Seconds that the report's page took when it was last rehearsed, had the machine been as it was at the start; 0 if
     it was not."""
@@ -95,6 +95,16 @@ class Clock:
             return 0.0
         pictured = self.max_seconds is None or self.pictures_seconds <= PICTURED_SHARE * self.max_seconds
         return self.page_seconds + (self.pictures_seconds if pictured else 0.0)
+
+    def test_more(self, every: int) -> None:
+        """Has the winner tested on more of `every` test rows than a part that was planned, where time is left over."""
+        left = self.seconds_left
+        if left is None or not 0 < self.test_rows < every:
+            return
+        spare = max(0.0, left - self.reserve)
+        rows = min(every, int(self.test_rows * (1 + spare / self.test_seconds)))
+        more = (rows / self.test_rows - 1) * self.test_seconds
+        self.test_rows, self.test_seconds, self.reserve = rows, self.test_seconds + more, self.reserve + more
 
     @property
     def allows_mixing(self) -> bool:
