@@ -23,6 +23,7 @@ from loraloom.study.cross_fitted import read_cross_fitted
 from loraloom.study.embeddings import read_embeddings
 from loraloom.study.integrity import RECIPE, write_recipe
 from loraloom.study.run import Run
+from loraloom.use import evaluate, similarity
 from loraloom.use.similarity import collect, collect_in_time
 from study.agnews_files import agnews_folder
 from tests.conftest import make_rows, write_csv
@@ -65,6 +66,18 @@ def test_a_search_without_a_deadline_leaves_embeddings_of_its_rows(run: Path) ->
     ]  # fmt: skip
     assert kept.train.vectors.shape[1] == 32
     assert found_in(run).comparisons[0].names == ("training", "test")
+
+
+def test_of_many_test_rows_those_are_embedded_that_a_part_of_them_is_tested_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(run / "similarity")
+    monkeypatch.setitem(similarity.MOST, "test", 5)
+    assert collect(run) is None
+    kept, test = read_embeddings(run), load_data(Run(run).recipe.data, seed=42).test
+    assert kept is not None
+    assert kept.test.numbers.tolist() == evaluate.tested_part(test, 5).tolist()
+    assert set(kept.test.numbers.tolist()) < set(evaluate.tested_part(test, 9).tolist())
 
 
 def test_a_search_without_a_deadline_judges_its_training_rows(run: Path) -> None:

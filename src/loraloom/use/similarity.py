@@ -2,8 +2,8 @@
 
 By the embeddings it then has the labels of training rows judged (`use/cross_fitting.py`). This is the part of a report
 that needs the model and the data; what is kept is used again until either changes. At most 4,000 training, 4,000 test,
-1,000 validation and 2,000 second rows are embedded, each a stratified part by the run's seed. That nothing can be
-measured is a sentence and no error; a second file that can't be read is one.
+1,000 validation and 2,000 second rows are embedded, each a stratified part. That nothing can be measured is a sentence
+and no error; a second file that can't be read is one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from loraloom.backbone import sources
 from loraloom.data import Split, TextData, load_again
-from loraloom.data.sampling import stratified_order
+from loraloom.data.sampling import part_rows, stratified_order
 from loraloom.errors import LoraloomError, StoppedError, first_line
 from loraloom.recipe import Recipe
 from loraloom.search.clock import BEGIN_SHARE, Clock
@@ -38,6 +38,7 @@ from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run
 from loraloom.use.cross_fitting import cross_fit, is_cross_fitted
 from loraloom.use.embedding import Embedder
+from loraloom.use.evaluate import tested_part
 from loraloom.use.second_set import SecondRows, read_second
 
 MOST = {"train": 4_000, "test": 4_000, "validation": 1_000, "second": 2_000}
@@ -209,13 +210,14 @@ def _data(recipe: Recipe, key: Key, data: TextData | None, note: Note) -> TextDa
 
 
 def _own_texts(data: TextData, key: Key, recipe: Recipe) -> dict[str, tuple[Split, NDArray[np.int64]]]:
-    """The run's splits, with the numbers of the rows to embed; of training, rows that the winner was trained on."""
-    seed = recipe.train.seed
-    most = {**MOST, "train": min(MOST["train"], key.trained_rows)}
-    splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {
-        name: (split, np.sort(stratified_order(split.labels, seed)[: most[name]])) for name, split in splits.items()
-    }
+    """The run's splits, with the numbers of the rows to embed: of training, rows that the winner was trained on.
+
+    Of test, those that a part of them is tested on first, so that it is known whether the winner is right about them.
+    """
+    seed, most = recipe.train.seed, {**MOST, "train": min(MOST["train"], key.trained_rows)}
+    chosen = {name: part_rows(getattr(data, name).labels, most[name], seed) for name in ("train", "validation")}
+    chosen["test"] = tested_part(data.test, MOST["test"])
+    return {name: (getattr(data, name), chosen[name]) for name in SPLITS}
 
 
 class _Embedding:
