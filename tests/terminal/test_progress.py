@@ -32,3 +32,16 @@ def test_a_log_whose_colours_are_forced_holds_no_bar(
         shown.done(done, 0.1)
     shown.close()
     assert capsys.readouterr().err == ""
+
+
+def test_in_a_log_a_line_from_time_to_time_says_how_far_a_file_of_many_rows_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("loraloom.terminal.progress.time.monotonic", lambda: now)
+    shown, beside = RowsProgress("predicting"), RowsProgress("predicting", alone=False)
+    for rows, share in ((0, 0.0), (900, 0.25), (1_800, 0.5), (2_700, None)):
+        shown.done(rows, share)
+        beside.done(rows, share)
+        now += 0.6 * module.LOG_SECONDS
+    assert capsys.readouterr().err == "loraloom: predicting: 1,800 rows so far, 50.0%, 25 rows/s\n"

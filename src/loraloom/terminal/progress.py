@@ -10,8 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from loraloom.terminal.console import is_drawn_on, make_console, say
+from loraloom.wording import percent
 
 LONG_SECONDS = 2.0
+LOG_SECONDS = 60.0
+"""Where no bar can be drawn, as in a log, a line is said as often."""
 
 
 @contextmanager
@@ -44,7 +47,7 @@ def progress(what: str, console: Console) -> Iterator[Callable[[int, int], None]
 
 
 class RowsProgress:
-    """Rows of a file as they are done, with their rate; on a terminal alone, and where it takes long.
+    """Rows of a file as they are done, with their rate, where it takes long: a bar, or lines where none can be drawn.
 
     What is noted meanwhile is printed above it, on standard error as it is.
     """
@@ -52,7 +55,7 @@ class RowsProgress:
     def __init__(self, what: str, *, alone: bool = True) -> None:
         """`alone`: nothing else is printed on the terminal meanwhile, as the rows themselves might be."""
         self._console = make_console(stderr=True)
-        self._drawn = alone and is_drawn_on(self._console)
+        self._drawn, self._alone = alone and is_drawn_on(self._console), alone
         bar = TextColumn("{task.fields[rows]:,} rows"), TextColumn("{task.fields[rate]}")
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -62,9 +65,9 @@ class RowsProgress:
             console=self._console,
             transient=True,
         )
-        self._task = self._bar.add_task(what, total=None, rows=0, rate="")
+        self._what, self._task = what, self._bar.add_task(what, total=None, rows=0, rate="")
         self._first: tuple[float, int] | None = None
-        self._begun = time.monotonic()
+        self._begun = self._told = time.monotonic()
 
     def note(self, sentence: str) -> None:
         say(self._console, f"loraloom: {sentence}")
@@ -77,6 +80,10 @@ class RowsProgress:
         self._bar.update(self._task, total=total, completed=completed, rows=rows, rate=rate)
         if self._drawn and not self._bar.live.is_started and now - self._begun > LONG_SECONDS:
             self._bar.start()
+        if self._alone and not self._drawn and now - self._told > LOG_SECONDS:
+            self._told = now
+            of = "" if share is None else f", {percent(share)}"
+            self.note(", ".join(filter(None, (f"{self._what}: {rows:,} rows so far{of}", rate))))
 
     def close(self) -> None:
         if self._bar.live.is_started:
