@@ -15,6 +15,7 @@ from scipy.special import log_softmax
 
 import loraloom
 from loraloom import LoraClassifier, blending
+from loraloom.data import telling
 from loraloom.errors import AdapterError, RunError
 from loraloom.metrics import softmax, wilson_interval
 from loraloom.report.beside import beside
@@ -23,6 +24,7 @@ from loraloom.report.markdown import markdown
 from loraloom.report.page import page
 from loraloom.report.reading import read_run
 from loraloom.report.rounding import rounded, rounded_span
+from loraloom.search.watcher import Watcher
 from loraloom.study.durable import write_manifest, write_text
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.record import read_record
@@ -67,6 +69,17 @@ def test_its_answers_are_the_winners_and_tfidfs_in_their_parts(run_blended: Path
     np.testing.assert_allclose(classifier.predict_proba(TEXTS), expected(run_blended, TEXTS), atol=1e-6)
     best = loraloom.load(run_blended / "best").predict_proba(TEXTS)
     assert np.abs(best - classifier.predict_proba(TEXTS)).max() > 0.01
+
+
+def test_how_far_it_is_with_the_validation_rows_and_the_test_rows_is_told(
+    blended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, watcher = list[str](), Watcher()
+    monkeypatch.setattr(telling, "SECONDS", 0.0)
+    monkeypatch.setattr(watcher, "note", heard.append)
+    blending.blend(blended, watcher=watcher)
+    for what in ("asking it of validation rows", "testing"):
+        assert any(note.startswith(f"{what}: ") and note.endswith(" rows so far") for note in heard)
 
 
 def test_all_ways_to_ask_it_answer_alike(run_blended: Path) -> None:

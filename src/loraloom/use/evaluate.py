@@ -41,7 +41,7 @@ def test_winner(classifier: Classifier, test: Split, rows: int, note: Callable[[
     """
     numbers = tested_part(test, rows)
     tested = test.take(numbers)
-    encoded, probabilities = _predicted(classifier, tested, note)
+    encoded, probabilities = predict_split(classifier, tested, "testing", note)
     scores = metrics.score(tested.labels, probabilities)
     record = classifier.record
     assert record.result is not None
@@ -51,12 +51,12 @@ def test_winner(classifier: Classifier, test: Split, rows: int, note: Callable[[
     return record.model_copy(update={"result": result}), "".join(lines)
 
 
-def _predicted(
-    classifier: Classifier, split: Split, note: Callable[[str], None]
+def predict_split(
+    classifier: Classifier, split: Split, what: str, note: Callable[[str], None]
 ) -> tuple[Encoded, NDArray[np.float64]]:
-    """The rows as the classifier reads them, and what it gives for them (N, C)."""
+    """The rows as the classifier reads them, and what it gives for them (N, C); `note` hears how far `what` is."""
     encoded, telling = classifier.encoded(split.texts), Telling(note)
-    logits = classifier.logits_of(encoded, lambda done: telling.far("testing", done, len(encoded)))
+    logits = classifier.logits_of(encoded, lambda done: telling.far(what, done, len(encoded)))
     return encoded, classifier.probabilities_of(logits)
 
 
@@ -191,7 +191,7 @@ def evaluate(
         asked_shares(class_shares, record.labels)  # refused before rows are read
     split, read_as = labelled_rows(record, test_file, text_column, label_column)
     classifier = load(folder, class_shares=class_shares)
-    _, probabilities = _predicted(classifier, split, note)
+    _, probabilities = predict_split(classifier, split, "testing", note)
     scores = metrics.score(split.labels, probabilities)
     of_run, unknown = _of_run(folder, record, split.texts)
     said = "; ".join(filter(None, (read_as, _empty(split), unknown, earlier_winner(folder, record)))) or None
