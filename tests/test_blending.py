@@ -78,6 +78,7 @@ def test_how_far_it_is_with_the_validation_rows_and_the_test_rows_is_told(
     monkeypatch.setattr(telling, "SECONDS", 0.0)
     monkeypatch.setattr(watcher, "note", heard.append)
     blending.blend(blended, watcher=watcher)
+    assert any(re.fullmatch(r"fitting TF-IDF to \d+ training rows, which takes seconds", note) for note in heard)
     for what in ("asking it of validation rows", "testing"):
         assert any(note.startswith(f"{what}: ") and note.endswith(" rows so far") for note in heard)
 

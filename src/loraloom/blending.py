@@ -25,6 +25,7 @@ from loraloom.execute.alone import alone, left_as_found
 from loraloom.metrics import Paired, paired, score, softmax
 from loraloom.preparation import prepare_again
 from loraloom.report.model_card import Form, model_card
+from loraloom.report.next_steps import blending_takes
 from loraloom.report.reading import read_run
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import command_on
@@ -84,7 +85,8 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
             test = data.test.take(tested_part(data.test, winner.tested_rows))
             most = run.recipe.configuration(winner.point).data.max_train_samples  # the winner's own has its rung's rows
             train = part_of(data.train, min(most or MOST_ROWS, MOST_ROWS), run.recipe.train.seed)
-            watcher.note(f"fitting TF-IDF to {plural(len(train), 'training row')}")
+            rows = plural(len(train), "training row")
+            watcher.note(f"fitting TF-IDF to {rows}, which takes {blending_takes(len(train))}")
             tfidf = fit(train.texts, train.labels, len(data.labels))
             with replacing_folder(run.path / BLEND) as new, system_errors_of(run.path / BLEND):
                 classifier = _begun(run, winner, tfidf, new)

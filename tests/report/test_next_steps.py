@@ -18,6 +18,7 @@ from loraloom.study.record import TrialRecord
 from tests.report.report_runs import (
     PROVENANCE,
     TEST_ROWS,
+    make_predictions,
     make_recipe,
     make_record,
     make_score,
@@ -248,3 +249,15 @@ def test_what_was_run_already_is_not_advised(tmp_path: Path) -> None:
 
 def test_a_search_without_a_winner_has_but_to_go_on(tmp_path: Path) -> None:
     assert of(tmp_path, *ranks({1: 0.9, 2: 0.9}), None).next_steps == ()
+
+
+@pytest.mark.parametrize(("rows", "takes"), [(18_000, "seconds"), (400_000, "minutes")])
+def test_how_long_a_blend_takes_is_said_by_the_rows(tmp_path: Path, rows: int, takes: str) -> None:
+    recipe, records = ranks({1: 0.9})
+    given = {**PROVENANCE["data"], "rows": {"train": rows, "validation": 500, "test": TEST_ROWS}}
+    recipe = make_recipe({**WHOLE, "data": given}, lora={"r": [1, 2, 4, 8]}, train={})
+    score = records[0].result
+    assert score is not None
+    best = records[0].model_copy(update={"result": score.model_copy(update={"test": make_score(0.95, TEST_ROWS)})})
+    run = read_run(write_run(tmp_path / "run", recipe, records, best=best, predictions=make_predictions(wrong=22)))
+    assert f"It takes {takes}, and nothing is trained of the adapter." in markdown(findings(run))

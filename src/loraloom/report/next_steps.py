@@ -23,11 +23,14 @@ from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
 from loraloom.study.durable import is_whole
 from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
+from loraloom.study.provenance import rows_of
 from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import BLEND
 from loraloom.wording import percent, plural
 
 MOST = 3
+QUICKLY_BLENDED = 20_000
+"""Rows of which TF-IDF takes some ten seconds, of texts of fifty words."""
 ROOM = 0.5
 """Of the cap: a winner below it has room for twice its adapter."""
 
@@ -125,11 +128,17 @@ def _effects(to_tell: Advice | None) -> Iterator[Step]:
 
 def _blend(run: RunRead, best: Best) -> Iterator[Step]:
     if best.predictions and not _is_blended(run, best.record):
+        takes = blending_takes(sum(rows_of(run.recipe).values()))
         yield Step(
             "The figure to beat: what TF-IDF alone has on these test rows, and what it brings as a part of the "
-            "answers, which counts in no cap. It takes seconds, and nothing is trained of the adapter.",
+            f"answers, which counts in no cap. It takes {takes}, and nothing is trained of the adapter.",
             command_on("blend", run.place, run.recipe),
         )
+
+
+def blending_takes(rows: int) -> str:
+    """How long words are counted and weighed of so many."""
+    return "seconds" if rows <= QUICKLY_BLENDED else "minutes"
 
 
 def _is_blended(run: RunRead, winner: TrialRecord) -> bool:
