@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from loraloom.data import telling
 from loraloom.use.adapter import read_adapter_record
 from loraloom.use.evaluate import evaluate
+from tests.conftest import make_rows, write_csv
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,13 @@ def test_rows_without_a_text_are_scored_and_told(taught: Path, tmp_path: Path, b
     file.write_text("text,label\n" + "".join(f"{text},{label}\n" for text in ["soup", *blank]))
     found = evaluate(taught, file)
     assert (found.scores.examples, found.note) == (1 + len(blank), f"{said} scored all the same")
+
+
+def test_how_far_it_is_is_told_from_the_reading_on(
+    taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, heard = write_csv(tmp_path / "rows.csv", make_rows(30, seed=1)), list[str]()
+    monkeypatch.setattr(telling, "SECONDS", 0.0)
+    evaluate(taught, path, note=heard.append)
+    for said in (f"reading {path}: 30 rows so far", "tokenising: 0 of 30 rows so far", "testing: 30 of 30 rows so far"):
+        assert said in heard

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.data.telling import Telling
 from loraloom.data.text_data import Finding, update_with_texts
 from loraloom.errors import RunError
 from loraloom.study.durable import write_bytes
@@ -79,19 +80,28 @@ def default_cache() -> Path:
     return Path(named) if named else Path.home() / ".cache" / "loraloom"
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int, cache: Path | None) -> Encoded:
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    max_length: int,
+    cache: Path | None,
+    telling: Telling | None = None,
+) -> Encoded:
     """Token ids of each text, special ones included, at most `max_length` of them.
 
     With `cache`, a folder, a result is kept there and found again; one that can't be written is done without.
     A tokenizer that can't be written out whole (a slow one) has no name to be found by, and is not cached.
+    `telling` hears how far it is.
     """
+    telling = Telling() if telling is None else telling
     state = _state_of(tokenizer) if cache is not None else None
     if cache is None or state is None:
-        return _tokenized(tokenizer, texts, max_length)
+        return _tokenized(tokenizer, texts, max_length, telling)
     path = cache / "encoded" / f"{_key(state, texts, max_length)}.safetensors"
     encoded = _read(path)
     if encoded is None or len(encoded) != len(texts):
-        encoded = _tokenized(tokenizer, texts, max_length)
+        encoded = _tokenized(tokenizer, texts, max_length, telling)
         with contextlib.suppress(OSError, RunError):
             _write(path, encoded)
     return encoded
@@ -109,11 +119,12 @@ def truncation_finding(encoded: Encoded, max_length: int) -> Finding | None:
     return Finding("truncated", "warning" if share > 0.1 else "note", encoded.cut, sentence)
 
 
-def _tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> Encoded:
+def _tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, telling: Telling) -> Encoded:
     """In chunks, so that memory is the result's."""
     rows: list[NDArray[np.int32]] = []
     whole: list[int] = []
     for start in range(0, len(texts), _CHUNK_ROWS):
+        telling.far("tokenising", start, len(texts))
         for ids, length in _cut_ids(tokenizer, list(texts[start : start + _CHUNK_ROWS]), max_length):
             rows.append(np.array(ids, dtype=np.int32))
             whole.append(length)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from loraloom.data.cells import text_problem
 from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.tables import Table, read_table
+from loraloom.data.telling import Telling
 from loraloom.data.text_data import Split, labels_listed, listed, quoted, shorten
 from loraloom.errors import DataError
 
@@ -262,13 +263,16 @@ def read_labelled(
     label_column: str | None,
     labels: tuple[str, ...],
     label_codes: tuple[str, ...],
+    telling: Telling | None = None,
 ) -> tuple[Split, str | None]:
     """A labelled file under the mapping of an adapter, and what is to be said of how it and its labels were read.
+
+    `telling` hears how far it is.
 
     Raises:
         DataError: the file can't be read, or a label is not one of the adapter's.
     """
-    table = read_table(path)
+    table = read_table(path, telling)
     columns, _ = choose_columns(table, text_column, label_column, before="--")
     known = Labels(labels, label_codes)
     ids, read_so = ids_read(names_of(table, columns.label, known), known, path)

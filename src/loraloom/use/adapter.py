@@ -22,6 +22,7 @@ from loraloom import metrics
 from loraloom.calibration import Temperature
 from loraloom.data import Encoded, encode
 from loraloom.data.cells import no_character
+from loraloom.data.telling import Telling
 from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest
@@ -184,11 +185,11 @@ class Classifier:
             raise DataError(f"text {broken[:40]!a}: {no_character(broken)}")
         return self.logits_of(self.encoded(texts))
 
-    def encoded(self, texts: Sequence[str]) -> Encoded:
+    def encoded(self, texts: Sequence[str], telling: Telling | None = None) -> Encoded:
         """Token ids of texts, cut as in training; of a blend with what TF-IDF says of them, whole."""
         with _TOKENIZING:
             most = self.record.configuration.data.max_length
-            encoded = encode(self._tokenizer, texts, max_length=most, cache=None)
+            encoded = encode(self._tokenizer, texts, max_length=most, cache=None, telling=telling)
         return encoded if self.tfidf is None else replace(encoded, by_tfidf=self.tfidf.log_probabilities(texts))
 
     def unreadable(self, encoded: Encoded) -> dict[int, str]:

@@ -55,7 +55,8 @@ def predict_split(
     classifier: Classifier, split: Split, what: str, note: Callable[[str], None]
 ) -> tuple[Encoded, NDArray[np.float64]]:
     """The rows as the classifier reads them, and what it gives for them (N, C); `note` hears how far `what` is."""
-    encoded, telling = classifier.encoded(split.texts), Telling(note)
+    telling = Telling(note)
+    encoded = classifier.encoded(split.texts, telling)
     logits = classifier.logits_of(encoded, lambda done: telling.far(what, done, len(encoded)))
     return encoded, classifier.probabilities_of(logits)
 
@@ -146,11 +147,15 @@ class Evaluated:
 
 
 def labelled_rows(
-    record: TrialRecord, file: Path | str, text_column: tuple[str, ...] | None, label_column: str | None
+    record: TrialRecord,
+    file: Path | str,
+    text_column: tuple[str, ...] | None,
+    label_column: str | None,
+    telling: Telling | None = None,
 ) -> tuple[Split, str | None]:
     """The rows of a file under an adapter's labels, and how these were read where that is not as they stand.
 
-    Columns are the recipe's unless they are named.
+    Columns are the recipe's unless they are named. `telling` hears how far it is.
 
     Raises:
         DataError: the file can't be read, or its labels are not the adapter's.
@@ -162,6 +167,7 @@ def labelled_rows(
         label_column=label_column or data.label_column,
         labels=record.labels,
         label_codes=record.label_codes,
+        telling=telling,
     )
 
 
@@ -189,7 +195,7 @@ def evaluate(
     fitted = fitted_temperature(folder, record)
     if class_shares is not None:
         asked_shares(class_shares, record.labels)  # refused before rows are read
-    split, read_as = labelled_rows(record, test_file, text_column, label_column)
+    split, read_as = labelled_rows(record, test_file, text_column, label_column, Telling(note))
     classifier = load(folder, class_shares=class_shares)
     _, probabilities = predict_split(classifier, split, "testing", note)
     scores = metrics.score(split.labels, probabilities)
