@@ -137,6 +137,7 @@ def test_figures_hold_the_test_result_of_the_winner_alone() -> None:
     assert "result/test_accuracy" not in figures_of(trial)
     tested = trial.model_copy(update={"result": Result(validation=trial.result.validation, test=score(0.5))})
     assert figures_of(tested)["result/test_accuracy"] == 0.5
+    assert figures_of(tested)["result/tested_rows"] == tested.tested_rows > 0
     assert figures_of(record(1, None, state="failed"))["result/trainable_parameters"] == 1000
 
 

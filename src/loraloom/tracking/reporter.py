@@ -259,7 +259,8 @@ def figures_of(record: TrialRecord) -> dict[str, float]:
         figures["result/examples_per_second"] = record.timings.examples_per_second
     if record.result is not None:
         figures |= _score("validation", record.result.validation)
-        figures |= {} if record.result.test is None else _score("test", record.result.test)
+        if record.result.test is not None:
+            figures |= {**_score("test", record.result.test), "result/tested_rows": record.tested_rows}
     return _finite(figures)
 
 
