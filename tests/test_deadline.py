@@ -37,6 +37,7 @@ from loraloom.study.record import Evaluation
 from loraloom.study.run import PLAN, Run
 from loraloom.study.sealed import read_sealed, write_sealed
 from loraloom.terminal.live import closing_lines
+from loraloom.use import evaluate as evaluation
 
 SPACE = ["search.sampler=random", "train.learning_rate={min: 1e-3, max: 1e-1, log: true}", "search.seeds=2"]
 
@@ -100,15 +101,16 @@ def test_a_length_that_memory_does_not_suffice_for_is_left_out_and_the_others_ar
     assert [record.configuration.data.max_length for record in run.records()] == [16, 16, 32, 32]
 
 
-def test_where_a_test_on_all_rows_takes_most_of_the_time_a_part_is_tested_and_more_when_there_is_more_time(
+def test_a_test_is_on_a_part_of_the_rows_where_there_is_no_time_for_all_and_on_more_where_there_is(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, ear = tmp_path / "run", _Ear()
     monkeypatch.setattr(reserve, "MOST_TESTING", 0.0)
     monkeypatch.setattr(reserve, "PART_TESTING", 0.0)
     monkeypatch.setattr(reserve, "LEAST_TESTED", 9)
+    monkeypatch.setattr(evaluation, "ROUND_ROWS", 9)
     with monkeypatch.context() as patch:
-        patch.setattr(Clock, "test_more", lambda *_: None)
+        patch.setattr(Clock, "allows_testing", lambda *_: False)
         winner = pipeline.search(read_recipe(tiny_recipe, ["budget.max_seconds=600"]), run, watcher=ear)
     every = ear.plans[0].rows[2]
     assert winner.tested_rows == 9 < every
@@ -122,7 +124,19 @@ def test_where_a_test_on_all_rows_takes_most_of_the_time_a_part_is_tested_and_mo
     blended, refitted = blend(run), loraloom.refit(run)
     assert (blended.record.tested_rows, refitted.tested_rows) == (9, 9)
     assert blended.gain is not None
-    assert loraloom.resume(run, max_seconds=600).tested_rows == every  # 9 were planned, and training left all the time
+    before = (run / "best" / "manifest.json").read_bytes()
+    assert loraloom.resume(run, max_seconds=600).tested_rows == 9  # as many as were planned
+    assert (run / "best" / "manifest.json").read_bytes() == before
+    monkeypatch.setattr(reserve, "LEAST_TESTED", 12)
+    allowed = iter([True, False])
+    with monkeypatch.context() as patch:
+        patch.setattr(Clock, "allows_testing", lambda *_: next(allowed))
+        assert loraloom.resume(run, max_seconds=600).tested_rows == 18
+    monkeypatch.setattr(reserve, "LEAST_TESTED", 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(Clock, "allows_testing", lambda *_: False)
+        assert loraloom.resume(run, max_seconds=600).tested_rows == 18  # those that it has are more
+    assert loraloom.resume(run, max_seconds=600).tested_rows == every  # there is time for more than was planned
     best = read_run(run).best
     assert best is not None
     whole = {row.row: (row.text, row.label) for row in best.predictions}

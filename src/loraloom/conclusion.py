@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from loraloom.errors import LoraloomError, StoppedError, UnmixableError, first_line
@@ -59,9 +60,8 @@ def conclude(
         stop.raise_if_asked()
     if clock.max_seconds is not None and not stopped:
         watcher.note(_in_the_time(run.recipe, clock, ending))
-        clock.test_more(len(place.data.test))
     with stop.politely(clock.reserve):
-        winner = _crown(run, place, watcher, clock, log, _chosen(run, stop, ending))
+        winner = _crown(run, place, watcher, clock, stop, log, _chosen(run, stop, ending))
         log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         watcher.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
@@ -112,9 +112,12 @@ def _chosen(run: Run, stop: Stop, ending: Ending) -> Standing:
 
 
 def _crown(
-    run: Run, place: Workplace, watcher: Watcher, clock: Clock, log: CommandLog, standing: Standing
+    run: Run, place: Workplace, watcher: Watcher, clock: Clock, stop: Stop, log: CommandLog, standing: Standing
 ) -> TrialRecord:
-    """Tests the winner, once, from its adapter as saved, and makes best/ of it."""
+    """Tests the winner, once, from its adapter as saved, and makes best/ of it.
+
+    Under a deadline it is tested for as long as there is time: on a part of the rows, where that does for no more.
+    """
     best = run.best()
     folder, winner = _adapter(run, place, watcher, clock, standing)
     # It is another where its trial's folder was lost and it was trained again.
@@ -123,9 +126,18 @@ def _crown(
         return best
     watcher.note(f"testing the winner, trial {winner.number}{' with its other seeds' if winner.is_soup else ''}")
     log.tests(winner.number)
-    tested, predictions = test_winner(load(folder), place.data.test, clock.test_rows, watcher.note)
+    allows = None if clock.max_seconds is None else partial(_allows_testing, clock, stop)
+    tested, predictions = test_winner(load(folder), place.data.test, len(place.data.test), watcher.note, allows)
+    if best is not None and best == winner and tested.tested_rows <= best.tested_rows:
+        return best  # the machine became too slow for more
     run.publish_best(folder, tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
     return tested
+
+
+def _allows_testing(clock: Clock, stop: Stop, seconds: float) -> bool:
+    if stop.asked() and stop.seconds_left <= seconds + clock.page_seconds:
+        return False
+    return clock.allows_testing(seconds)
 
 
 def _adapter(run: Run, place: Workplace, watcher: Watcher, clock: Clock, winner: Standing) -> tuple[Path, TrialRecord]:

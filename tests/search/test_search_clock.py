@@ -14,6 +14,7 @@ from loraloom.search.clock import (
     END_SHARE,
     LOADING_SECONDS,
     MOST_SECONDS,
+    ROUND_CAUTION,
     Clock,
     make_clock,
     point_in_time,
@@ -52,18 +53,14 @@ def test_what_is_left_runs_down_and_keeps_a_reserve_and_the_process_s_end() -> N
     assert clock.training_end == pytest.approx(1050 - END_SHARE * LOADING_SECONDS)
 
 
-@pytest.mark.parametrize(("reserve", "rows"), [(60, 100), (40, 150), (20, 240)])
-def test_of_a_part_of_the_test_rows_as_many_more_are_tested_as_time_is_left_over(reserve: float, rows: int) -> None:
-    clock = Clock(END_SHARE * LOADING_SECONDS + 50, _Hand(), reserve=reserve, test_seconds=20, test_rows=100)
-    clock.test_more(240)
-    assert (clock.test_rows, clock.test_seconds) == (rows, 20 * rows / 100)
-    assert clock.reserve == pytest.approx(reserve + 20 * (rows - 100) / 100)
-
-
-def test_where_no_part_of_the_test_rows_was_planned_all_of_them_are_tested() -> None:
-    for clock in (Clock(None, _Hand(), test_rows=400), Clock(900, _Hand(), reserve=9, test_rows=400)):
-        clock.test_more(400)
-        assert clock.test_rows == 400
+def test_a_test_goes_on_where_twice_what_it_takes_leaves_the_page_its_time() -> None:
+    clock = Clock(END_SHARE * LOADING_SECONDS + 50, _Hand())
+    page = clock.page_seconds
+    assert 0 < page < 20
+    assert clock.allows_testing((49 - page) / ROUND_CAUTION)
+    assert not clock.allows_testing((51 - page) / ROUND_CAUTION)
+    assert Clock(END_SHARE * LOADING_SECONDS + 50, _Hand(), reports=False).allows_testing(49 / ROUND_CAUTION)
+    assert Clock(None, _Hand()).allows_testing(1e9)
 
 
 def test_what_a_command_did_before_its_clock_was_made_counts() -> None:

@@ -107,8 +107,8 @@ class Planner:
         if (part := self.reserve.test_a_part(self.pace.task)) is not None:
             self._clock.test_rows = part
             note(
-                f"the winner is tested on {part:,} of {every:,} test rows, a stratified part: a test on all of them "
-                "would take most of the time"
+                f"the winner is tested on {part:,} of {every:,} test rows at least, a stratified part: a test on all "
+                "of them would take most of the time"
             )
 
     def _take_up(self, kept: Mapping[str, Any], executor: Executor) -> None:

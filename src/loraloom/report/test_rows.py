@@ -44,8 +44,8 @@ def of_part(run: RunRead) -> Iterator[str]:
         tested = run.best.record.tested_rows
         every = tested + rest
         yield (
-            f"It was tested on {tested:,} of {plural(every, 'test row')}, a part stratified by class, since a test on "
-            "all of them would have taken most of the time. Resumed with more time, it is tested on more of them."
+            f"It was tested on {tested:,} of {plural(every, 'test row')}, a part stratified by class: there was no "
+            "time for all of them. Resumed with more time, it is tested on more."
         )
 
 

@@ -28,6 +28,8 @@ JUDGED_ROW_SECONDS = 3e-5
 """What the page takes for each test row: 2,000 samples of the rows, by hand on an AMD EPYC; the rehearsal has none."""
 PAGE_CAUTION = 2.0
 """A page is expected to take so much longer than when it was last rehearsed: its run may have twice as many trials."""
+ROUND_CAUTION = 2.0
+"""As many rows more are expected to take so much longer to test than those before them."""
 PICTURED_SHARE = 0.15
 """Of the whole time: pictures that take more are drawn only where time is left over at the end."""
 SLURM_END = "the SLURM job's end"
@@ -59,7 +61,7 @@ class Clock:
     slowdown: float = 1.0
     """How much slower the machine is than when the command began."""
     test_rows: int = 0
-    """Rows that the winner is tested on, by which the report's page judges it."""
+    """Rows that the winner is to be tested on at least, by which the report's page judges it."""
     rehearsed_page: float = 0.0
     """Seconds that the report's page took when it was last rehearsed, had the machine been as it was at the start; 0 if
     it was not."""
@@ -96,15 +98,11 @@ class Clock:
         pictured = self.max_seconds is None or self.pictures_seconds <= PICTURED_SHARE * self.max_seconds
         return self.page_seconds + (self.pictures_seconds if pictured else 0.0)
 
-    def test_more(self, every: int) -> None:
-        """Has the winner tested on more of `every` test rows than a part that was planned, where time is left over."""
+    def allows_testing(self, seconds: float) -> bool:
+        """Whether so many seconds more of the test leave the page its time, though the machine may become slower."""
         left = self.seconds_left
-        if left is None or not 0 < self.test_rows < every:
-            return
-        spare = max(0.0, left - self.reserve)
-        rows = min(every, int(self.test_rows * (1 + spare / self.test_seconds)))
-        more = (rows / self.test_rows - 1) * self.test_seconds
-        self.test_rows, self.test_seconds, self.reserve = rows, self.test_seconds + more, self.reserve + more
+        page = self.page_seconds if self.reports else 0.0
+        return left is None or left > ROUND_CAUTION * seconds + page
 
     @property
     def allows_mixing(self) -> bool:

@@ -18,7 +18,7 @@ from loraloom.data import Split, read_labelled
 from loraloom.data.checks import with_validation
 from loraloom.data.encoding import Encoded
 from loraloom.data.overlap import text_key
-from loraloom.data.sampling import part_rows
+from loraloom.data.sampling import part_rows, stratified_order
 from loraloom.data.telling import Telling
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
@@ -28,25 +28,46 @@ from loraloom.use.origin import earlier_winner, rows_of
 from loraloom.use.temperature import fitted_temperature
 from loraloom.wording import plural
 
+ROUND_ROWS = 256
+"""Test rows after which it is asked whether there is time for as many more."""
+_SEED = 0
+
 
 def tested_part(test: Split, rows: int) -> NDArray[np.int64]:
     """The numbers of `rows` test rows: the same for every adapter of a run, and among those of a larger part."""
-    return part_rows(test.labels, rows, seed=0)
+    return part_rows(test.labels, rows, _SEED)
 
 
-def test_winner(classifier: Classifier, test: Split, rows: int, note: Callable[[str], None]) -> tuple[TrialRecord, str]:
+def test_winner(
+    classifier: Classifier,
+    test: Split,
+    rows: int,
+    note: Callable[[str], None],
+    allows: Callable[[float], bool] | None = None,  # noqa: PT028  # no test of pytest's
+) -> tuple[TrialRecord, str]:
     """The record of an adapter as loaded with its result on `rows` of `test`, and the lines of test_predictions.jsonl.
 
-    `note` hears in some seconds how far it is.
+    `note` hears in some seconds how far it is. Where `allows` is given, it is asked after each `ROUND_ROWS` whether
+    there are so many seconds, which the next take: if not, the result is on those that were tested.
     """
-    numbers = tested_part(test, rows)
+    order, telling = stratified_order(test.labels, _SEED)[:rows], Telling(note)
+    parts, done, size = [], 0, len(order) if allows is None else ROUND_ROWS
+    while done < len(order):
+        start, numbers = time.monotonic(), np.sort(order[done : done + size])
+        encoded, found = _predicted(classifier, test.take(numbers), "testing", telling, done, len(order))
+        parts.append((numbers, encoded.lengths, found))
+        done += len(numbers)
+        next_seconds = (time.monotonic() - start) * min(size, len(order) - done) / len(numbers)
+        if allows is not None and done < len(order) and not allows(next_seconds):
+            break
+    numbers, lengths, probabilities = (np.concatenate(each) for each in zip(*parts, strict=True))
+    place = np.argsort(numbers)
+    numbers, lengths, probabilities = numbers[place], lengths[place], probabilities[place]
     tested = test.take(numbers)
-    encoded, probabilities = predict_split(classifier, tested, "testing", note)
     scores = metrics.score(tested.labels, probabilities)
     record = classifier.record
     assert record.result is not None
     result = Result(validation=record.result.validation, test=Score.of(scores))
-    lengths = encoded.lengths
     lines = [_line(row, int(number), tested, probabilities, int(lengths[row])) for row, number in enumerate(numbers)]
     return record.model_copy(update={"result": result}), "".join(lines)
 
@@ -55,9 +76,15 @@ def predict_split(
     classifier: Classifier, split: Split, what: str, note: Callable[[str], None]
 ) -> tuple[Encoded, NDArray[np.float64]]:
     """The rows as the classifier reads them, and what it gives for them (N, C); `note` hears how far `what` is."""
-    telling = Telling(note)
+    return _predicted(classifier, split, what, Telling(note), 0, len(split))
+
+
+def _predicted(
+    classifier: Classifier, split: Split, what: str, telling: Telling, before: int, rows: int
+) -> tuple[Encoded, NDArray[np.float64]]:
+    """As `predict_split`, of a split whose rows come after `before` others of all `rows`."""
     encoded = classifier.encoded(split.texts, telling)
-    logits = classifier.logits_of(encoded, lambda done: telling.far(what, done, len(encoded)))
+    logits = classifier.logits_of(encoded, lambda done: telling.far(what, before + done, rows))
     return encoded, classifier.probabilities_of(logits)
 
 
