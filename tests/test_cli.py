@@ -402,7 +402,12 @@ def test_evaluate_says_before_a_terminal_how_far_it_is(
     code, out, said = call(capsys, monkeypatch, *arguments)
     rows = json.loads(out)["examples"]
     assert code == 0
-    assert said == (f"loading the model\ntesting: {rows} of {rows} rows so far\n" if seen else "")
+    told = said.splitlines()
+    if seen:
+        assert (told[0], told[1].partition(" ")[0]) == ("loading the model", "reading")
+        assert told[-2:] == [f"tokenising: 0 of {rows} rows so far", f"testing: {rows} of {rows} rows so far"]
+    else:
+        assert not told
 
 
 def test_evaluate_does_not_write_over_the_rows_that_it_reads(

@@ -44,4 +44,4 @@ def test_in_a_log_a_line_from_time_to_time_says_how_far_a_file_of_many_rows_is(
         shown.done(rows, share)
         beside.done(rows, share)
         now += 0.6 * module.LOG_SECONDS
-    assert capsys.readouterr().err == "loraloom: predicting: 1,800 rows so far, 50.0%, 25 rows/s\n"
+    assert capsys.readouterr().err == "loraloom: predicting: 1,800 rows so far, 50 %, 25 rows/s\n"

@@ -18,9 +18,6 @@ def profile_lines(trial: Path) -> Iterator[str]:
     profile = json.loads(path.read_text(encoding="utf-8"))
     yield f"profile     {path}: {profile['steps']} steps, {profile['seconds']:.1f} s timed"
     for section in profile["sections"]:
-        percent, milliseconds, calls = (
-            100 * section["share"],
-            section["milliseconds_per_step"],
-            section["calls_per_step"],
-        )
+        milliseconds, calls = section["milliseconds_per_step"], section["calls_per_step"]
+        percent = 100 * section["share"]
         yield f"  {percent:6.1f} %  {milliseconds:9.2f} ms a step  {calls:6.1f} calls  {section['section']}"
