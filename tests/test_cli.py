@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import yaml
 
 from loraloom import cli
+from loraloom.cli import entry
 from loraloom.data import telling
 from loraloom.errors import OptionError
 from loraloom.shipped import shipped_recipes
@@ -390,6 +392,28 @@ def test_a_file_whose_name_is_not_utf_8_is_scored(
     assert scored["test_file"] == str(file)
     assert 0 < scored["trained_on"] < scored["examples"]  # the file that the run held rows out of
     assert f"{scored['trained_on']} of these rows were for training in its run" in said.replace("\n", " ")
+
+
+def test_a_second_ctrl_c_while_it_is_said_what_the_first_did_ends_as_the_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = iter([KeyboardInterrupt])
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        for error in second:
+            raise error
+
+    def stopped(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "app", stopped)
+    monkeypatch.setattr(entry, "let_go", interrupted)
+    heeds = signal.getsignal(signal.SIGINT)
+    try:
+        assert call(capsys, monkeypatch, "doctor") == (130, "", "loraloom: stopped by Ctrl-C\n")
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, heeds)
 
 
 @pytest.mark.parametrize("seen", [True, False])

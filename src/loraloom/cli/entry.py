@@ -60,6 +60,9 @@ def run() -> int:
     except TerminatedError as stopped:
         _on_sigterm(signal.SIG_IGN)
         code = _fail(str(stopped), 75)
+    except KeyboardInterrupt:  # a second one, while it was said what the first one did
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        code = _fail("stopped by Ctrl-C", 130)
     return code
 
 
