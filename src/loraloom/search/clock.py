@@ -21,7 +21,7 @@ MOST_SECONDS = 315_360_000
 """Ten years, as recipe/fields.py has it, which takes a while to import."""
 LOADING_SECONDS = 2.0
 """What the command's own libraries take to load, where that was not seen: the measure of how slow the machine is."""
-END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.4, 1.0, 1.6, 4.5
+END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.4, 1.0, 0.8, 4.5
 """What the process's end, the report's page, its pictures, and a model's first steps (with the loading of torch and of
 the report's libraries) take, in the time that loading took."""
 JUDGED_ROW_SECONDS = 3e-5
