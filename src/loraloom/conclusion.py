@@ -56,7 +56,7 @@ def conclude(
     if ending.spent and ending.finished:
         watcher.note(SPENT)
     stopped = stop.asked()
-    if stop.seconds_left < clock.reserve:
+    if not stop.leaves(clock.reserve):
         stop.raise_if_asked()
     if clock.max_seconds is not None and not stopped:
         watcher.note(_in_the_time(run.recipe, clock, ending))
@@ -135,9 +135,7 @@ def _crown(
 
 
 def _allows_testing(clock: Clock, stop: Stop, seconds: float) -> bool:
-    if stop.asked() and stop.seconds_left <= seconds + clock.page_seconds:
-        return False
-    return clock.allows_testing(seconds)
+    return stop.leaves(seconds + clock.page_seconds) and clock.allows_testing(seconds)
 
 
 def _adapter(run: Run, place: Workplace, watcher: Watcher, clock: Clock, winner: Standing) -> tuple[Path, TrialRecord]:
@@ -182,8 +180,6 @@ def _report(run: Run, winner: TrialRecord, place: Workplace, watcher: Watcher, c
     watcher.note("writing the report")
 
     def may_draw() -> bool:
-        if stop.asked() and stop.seconds_left <= clock.page_seconds:
-            return False
-        return clock.allows_picture
+        return stop.leaves(clock.page_seconds) and clock.allows_picture
 
     write_report(run.path, may_draw=may_draw, similar=why_not is None, why_not_similar=why_not)

@@ -37,7 +37,7 @@ def prepare(
     for finding in data.findings:
         if finding.sentence not in known:
             watcher.found(finding)
-    return Workplace(recipe, data, watcher.found, None if begun is None else kept_type(begun))
+    return Workplace(recipe, data, watcher.found, None if begun is None else kept_type(begun), watcher.note)
 
 
 def prepare_again(run: Run, watcher: Watcher, in_memory: dict[str, Any], again: str) -> Workplace:

@@ -53,9 +53,11 @@ def test_the_time_of_grace_runs_from_the_wish() -> None:
         stop.ask(_WishError())
     at[0] = 110
     assert stop.seconds_left == 20
+    assert (stop.leaves(19), stop.leaves(20)) == (True, False)
     at[0] = 200
     assert stop.seconds_left == 0
 
 
 def test_nothing_is_raised_where_nobody_asked() -> None:
     Stop().raise_if_asked()
+    assert Stop().leaves(1e9)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from loraloom.data import telling
 from loraloom.errors import BackboneError, RecipeError
 from loraloom.execute.workplace import Workplace
 from loraloom.preparation import prepare
@@ -61,3 +62,13 @@ def test_seeds_of_a_configuration_are_trained_and_validated_on_the_same_part_of_
     assert one.data.train.texts == other.data.train.texts
     assert one.data.validation.texts == other.data.validation.texts
     assert (len(one.data.train.texts), len(one.data.validation.texts)) == (20, 9)
+
+
+def test_it_is_said_how_far_tokenising_is(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path))  # what others have tokenised is not done anew
+    monkeypatch.setattr(telling, "SECONDS", 0.0)
+    recipe, said = read_recipe(tiny_recipe), list[str]()
+    Workplace(recipe, four_rows(), lambda _: None, note=said.append).rows(recipe.configuration({}))
+    assert said == ["tokenising: 0 of 4 rows so far"]  # validation has the same texts

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data.telling import Telling
+from loraloom.data.telling import SILENT, Telling
 from loraloom.data.text_data import Finding, update_with_texts
 from loraloom.errors import RunError
 from loraloom.study.durable import write_bytes
@@ -86,7 +86,7 @@ def encode(
     *,
     max_length: int,
     cache: Path | None,
-    telling: Telling | None = None,
+    telling: Telling = SILENT,
 ) -> Encoded:
     """Token ids of each text, special ones included, at most `max_length` of them.
 
@@ -94,7 +94,6 @@ def encode(
     A tokenizer that can't be written out whole (a slow one) has no name to be found by, and is not cached.
     `telling` hears how far it is.
     """
-    telling = Telling() if telling is None else telling
     state = _state_of(tokenizer) if cache is not None else None
     if cache is None or state is None:
         return _tokenized(tokenizer, texts, max_length, telling)

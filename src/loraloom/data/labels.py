@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from loraloom.data.cells import text_problem
 from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.tables import Table, read_table
-from loraloom.data.telling import Telling
+from loraloom.data.telling import SILENT, Telling
 from loraloom.data.text_data import Split, labels_listed, listed, quoted, shorten
 from loraloom.errors import DataError
 
@@ -263,7 +263,7 @@ def read_labelled(
     label_column: str | None,
     labels: tuple[str, ...],
     label_codes: tuple[str, ...],
-    telling: Telling | None = None,
+    telling: Telling = SILENT,
 ) -> tuple[Split, str | None]:
     """A labelled file under the mapping of an adapter, and what is to be said of how it and its labels were read.
 

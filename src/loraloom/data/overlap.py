@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data.telling import Telling
+from loraloom.data.telling import SILENT, Telling
 
 GRAM_WORDS = 5
 Gram = tuple[str, ...]
@@ -82,9 +82,9 @@ def text_key(text: str) -> str:
 class Keys(dict[str, str]):
     """`text_key` of texts, made once for each, however often it is compared; `telling` hears how far that is."""
 
-    def __init__(self, telling: Telling | None = None) -> None:
+    def __init__(self, telling: Telling = SILENT) -> None:
         super().__init__()
-        self.telling = Telling() if telling is None else telling
+        self.telling = telling
 
     def __missing__(self, text: str) -> str:
         key = self[text] = text_key(text)
@@ -138,14 +138,11 @@ class _Index:
         return np.concatenate([self.rows[start:end] for start, end in zip(first.tolist(), ends.tolist(), strict=True)])
 
 
-def near_copies(
-    texts: Sequence[str], held_out: Sequence[str], telling: Telling | None = None
-) -> dict[int, tuple[int, ...]]:
+def near_copies(texts: Sequence[str], held_out: Sequence[str], telling: Telling = SILENT) -> dict[int, tuple[int, ...]]:
     """For each row of `texts` that is a near copy of rows of `held_out`: the numbers of those, ascending.
 
     Rows with the same known 5-grams and size are looked up once, so that texts from one template cost little.
     """
-    telling = Telling() if telling is None else telling
     index = _indexed(held_out, telling)
     seen: dict[tuple[bytes, int], tuple[int, ...]] = {}
     found = {}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data.overlap import Keys
-from loraloom.data.telling import Telling
+from loraloom.data.telling import SILENT, Telling
 from loraloom.data.text_data import Split
 
 
@@ -30,10 +30,9 @@ def hold_out(split: Split, share: float, seed: int, keys: Keys | None = None) ->
 
 
 def held_out_rows(
-    keys: Sequence[str], labels: NDArray[np.int64], share: float, seed: int, telling: Telling | None = None
+    keys: Sequence[str], labels: NDArray[np.int64], share: float, seed: int, telling: Telling = SILENT
 ) -> NDArray[np.bool_]:
     """(rows,) whether each row is held out; rows with equal keys are on one side. `telling` hears how far it is."""
-    telling = Telling() if telling is None else telling
     groups: dict[str, list[int]] = defaultdict(list)
     for row, key in enumerate(keys):
         groups[key].append(row)

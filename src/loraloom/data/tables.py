@@ -15,7 +15,7 @@ from loraloom.data.cells import without_nan
 from loraloom.data.opening import format_of
 from loraloom.data.rows import check_columns, good_records
 from loraloom.data.saved_dataset import is_saved, load_saved
-from loraloom.data.telling import Telling
+from loraloom.data.telling import SILENT, Telling
 from loraloom.data.text_data import MAX_EXAMPLES, Finding, Severity
 from loraloom.data.text_folder import files_left_out, files_not_utf8
 from loraloom.errors import DataError
@@ -62,7 +62,7 @@ class Source:
     card: Mapping[str, str] = field(default_factory=dict)  # its licence and where it is described, where known
 
 
-def read_table(path: str, telling: Telling | None = None) -> Table:
+def read_table(path: str, telling: Telling = SILENT) -> Table:
     """All rows of a file or folder (`~` is the home folder); a key that some JSONL rows lack is None there."""
     path = os.path.expanduser(path)  # noqa: PTH111 - names the file as it was given
     if is_saved(Path(path)):
@@ -80,8 +80,7 @@ def read_table(path: str, telling: Telling | None = None) -> Table:
         for name, cells in columns.items():
             cells.append(row.get(name))
         rows += 1
-        if telling is not None:
-            telling.far(f"reading {path}", rows)
+        telling.far(f"reading {path}", rows)
     if not rows:
         raise DataError(f"{path}: has a header but no rows")
     return Table(

@@ -20,3 +20,7 @@ class Telling:
         if now - self._last >= SECONDS:
             self._last = now
             self._note(f"{what}: {done:,}{'' if of is None else f' of {of:,}'} rows so far")
+
+
+SILENT = Telling()
+"""Says nothing."""

@@ -39,6 +39,10 @@ class Stop:
         """Of the time that a run which was asked to stop may still take."""
         return 0.0 if self._until is None else max(0.0, self._until - self._now())
 
+    def leaves(self, seconds: float) -> bool:
+        """Whether the run may still take so many seconds: more are left of its grace, or nobody asked it to stop."""
+        return not self.asked() or self.seconds_left > seconds
+
     def raise_if_asked(self) -> None:
         if self._error is not None:
             raise self._error

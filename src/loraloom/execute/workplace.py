@@ -16,6 +16,7 @@ from loraloom.backbone.sources import Source
 from loraloom.data import Encoded, Finding, TextData, default_cache, encode, truncation_finding
 from loraloom.data.describing import class_rows, measured_lengths, overlaps, token_lengths
 from loraloom.data.sampling import part_of, part_rows
+from loraloom.data.telling import Telling
 from loraloom.engine import Job, Rows
 from loraloom.errors import BackboneError, DataError, RecipeError
 from loraloom.execute.demands import Demands
@@ -37,18 +38,22 @@ class Workplace:
         data: TextData,
         found: Callable[[Finding], None],
         dtype: Dtype | None = None,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`dtype` is the number type that the run's trials have where `train.bf16` is auto; None: it is measured."""
+        """`dtype` is the number type that the run's trials have where `train.bf16` is auto; None: it is measured.
+
+        `note` hears how far the tokenising of many rows is.
+        """
         self.recipe, self.data, self.dtype = recipe, data, dtype
         self.demands = Demands(recipe, data.labels, dtype)
         self._encoded: dict[tuple[Backbone, Data], Rows] = {}
         self._cut: set[tuple[str, int]] = set()
         self._revisions: dict[str, str] = {}
-        self._found = found
+        self._found, self._note = found, note
 
     def over(self, *, recipe: Recipe | None = None, data: TextData | None = None) -> Workplace:
         """The same weights, for another recipe or other rows."""
-        place = Workplace(recipe or self.recipe, data or self.data, self._found, self.dtype)
+        place = Workplace(recipe or self.recipe, data or self.data, self._found, self.dtype, self._note)
         place._revisions = self._revisions
         return place
 
@@ -229,7 +234,13 @@ class Workplace:
                 data = replace(data, validation=data.validation.take(part))
             tokenizer = sources.load_tokenizer(self.source(configuration.backbone))
             train, validation = (
-                encode(tokenizer, split.texts, max_length=read.max_length, cache=default_cache())
+                encode(
+                    tokenizer,
+                    split.texts,
+                    max_length=read.max_length,
+                    cache=default_cache(),
+                    telling=Telling(self._note),
+                )
                 for split in (data.train, data.validation)
             )
             if noted:

@@ -22,7 +22,7 @@ from loraloom import metrics
 from loraloom.calibration import Temperature
 from loraloom.data import Encoded, encode
 from loraloom.data.cells import no_character
-from loraloom.data.telling import Telling
+from loraloom.data.telling import SILENT, Telling
 from loraloom.errors import AdapterError, DataError, RunError
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest
@@ -185,7 +185,7 @@ class Classifier:
             raise DataError(f"text {broken[:40]!a}: {no_character(broken)}")
         return self.logits_of(self.encoded(texts))
 
-    def encoded(self, texts: Sequence[str], telling: Telling | None = None) -> Encoded:
+    def encoded(self, texts: Sequence[str], telling: Telling = SILENT) -> Encoded:
         """Token ids of texts, cut as in training; of a blend with what TF-IDF says of them, whole."""
         with _TOKENIZING:
             most = self.record.configuration.data.max_length

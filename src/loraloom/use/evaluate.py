@@ -19,7 +19,7 @@ from loraloom.data.checks import with_validation
 from loraloom.data.encoding import Encoded
 from loraloom.data.overlap import text_key
 from loraloom.data.sampling import part_rows, stratified_order
-from loraloom.data.telling import Telling
+from loraloom.data.telling import SILENT, Telling
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
@@ -178,7 +178,7 @@ def labelled_rows(
     file: Path | str,
     text_column: tuple[str, ...] | None,
     label_column: str | None,
-    telling: Telling | None = None,
+    telling: Telling = SILENT,
 ) -> tuple[Split, str | None]:
     """The rows of a file under an adapter's labels, and how these were read where that is not as they stand.
 
