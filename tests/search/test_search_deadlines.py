@@ -369,6 +369,21 @@ def test_only_the_last_rung_is_evaluated_on_the_way() -> None:
     assert ways == {(True, "auto"), (False, "end")}
 
 
+@pytest.mark.parametrize("epochs", ["auto", "clock"])
+def test_a_configuration_that_has_all_the_time_for_a_part_of_the_rows_is_validated_once(epochs: str) -> None:
+    """Twice, on as many rows as it learns from, took two fifths of the time."""
+    recipe = _recipe(pruner="halving", epochs=epochs)
+    costs = Costs([Measured("roberta-base", 128, 16, 0.05, 0.02, 0.5)])
+    task = Task(recipe, 6_000, 6_000, 4, None)
+    plan = make_plan(task, costs, 40, slots=1)
+    assert (len(plan.rungs), plan.finalists) == (1, 1)
+    assert plan.top is not None
+    planned = plan.planned(task.kinds[0], plan.top)
+    assert planned.train.evaluations == 1
+    assert 36 < costs.seconds(planned, plan.top, task.validated(plan.top)) < 40
+    assert plan.planned(task.kinds[0], None).train.evaluations == 2
+
+
 @pytest.mark.parametrize("broken_at", [1, 7, 30, 50])
 def test_a_search_on_rungs_that_was_broken_off_goes_on_as_it_would_have(broken_at: int) -> None:
     recipe = _recipe(pruner="halving", sampler="random", n_trials=24)

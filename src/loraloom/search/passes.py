@@ -27,14 +27,14 @@ def most_passes(rows: int) -> float:
 
 def passes(task: Task, costs: Costs, rows: int, seconds: float, choices: Sequence[float] = EPOCHS) -> dict[Key, float]:
     """For each kind the most of `choices` over `rows` that end in `seconds`, with the states that are kept for it."""
-    validated = task.validated(task.rung_of(rows))
-    most = most_passes(rows)
+    rung, most = task.rung_of(rows), most_passes(rows)
+    validated = task.validated(rung)
     found: dict[Key, float] = {}
     for kind in task.kinds:
         left = seconds - costs.shared_seconds(kind, rows, validated)
 
         def fits(epochs: float, kind: Configuration = kind, left: float = left) -> bool:
-            return epochs <= most and costs.seconds(with_epochs(kind, epochs), rows, validated) <= left
+            return epochs <= most and costs.seconds(on_rung(with_epochs(kind, epochs), rung), rows, validated) <= left
 
         found[cost_key(kind)] = choices[min(bisect_left(choices, True, key=fits), len(choices) - 1)]
     return found
@@ -46,6 +46,11 @@ def passes_of(key: Key, epochs: Mapping[Key, float]) -> float:
     As its seconds are taken for those of the slowest that are most like it (`Costs`).
     """
     return min(epochs[alike] for alike in most_like(key, epochs))
+
+
+def on_rung(configuration: Configuration, rung: int | None) -> Configuration:
+    """A configuration as it is tried on a rung: on a part of the rows, its end is all that is asked of it."""
+    return configuration if rung is None else configuration.with_fields(train={"eval_strategy": "end"})
 
 
 def with_epochs(configuration: Configuration, epochs: float) -> Configuration:

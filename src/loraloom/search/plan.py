@@ -28,7 +28,7 @@ from loraloom.recipe import Configuration
 from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.costs import Costs, Key, cost_key
 from loraloom.search.ladder import REDUCTION_FACTOR, ladder
-from loraloom.search.passes import FITTED_EPOCHS, passes, passes_of, with_epochs
+from loraloom.search.passes import FITTED_EPOCHS, on_rung, passes, passes_of, with_epochs
 from loraloom.search.space import SPACE
 from loraloom.search.task import Task
 
@@ -87,13 +87,12 @@ class Plan:
         return self.rungs[-1]
 
     def planned(self, configuration: Configuration, rows: int | None) -> Configuration:
-        """A configuration as it is tried on `rows`: below the last rung, its end is all that is asked of it."""
+        """A configuration as it is tried on `rows`: on a part of them it is evaluated once, where any are promoted."""
         update: dict[str, object] = {}
         if self.epochs is not None:
             update["num_train_epochs"] = passes_of(cost_key(configuration), self.epochs)
-        if not self.is_last(rows):
-            update["eval_strategy"] = "end"
-        return configuration.with_fields(train=update) if update else configuration
+        planned = configuration.with_fields(train=update) if update else configuration
+        return planned if self.finalists is None else on_rung(planned, rows)
 
     def is_last(self, rows: int | None) -> bool:
         """Whether a trial on `rows` is on the last rung."""
@@ -125,10 +124,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int) -> Pl
         return _by_the_clock(task, costs, seconds, slots)
     dearest = task.dearest(costs)
     seconds -= SHARED_PARTS * costs.shared_seconds(dearest, task.train_rows, task.eval_rows)
-
-    def taken(rows: int) -> float:
-        return costs.seconds(dearest, rows, task.validated(task.rung_of(rows)))
-
+    taken = _on_rows(task, costs, dearest)
     full = taken(task.train_rows)
     if not by_rows and (search.pruner != "auto" or _all_fit(task, costs, full, seconds, slots)):
         return everything if full <= seconds else Plan((_most_rows(task, taken, seconds),), None, search.seeds)
@@ -139,7 +135,9 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int) -> Pl
     if (finals := _finals(task, full, share, slots)) is not None:
         return _with_rungs(task, task.train_rows, *finals)
     top, chooses = _top(task, taken, share, seconds, 1)  # what is left has no other use
-    return _with_rungs(task, top, 1, 1) if chooses else Plan((task.rung_of(top),), 1, 1)
+    if chooses:
+        return _with_rungs(task, top, 1, 1)
+    return Plan((task.rung_of(_most_rows(task, _on_rows(task, costs, dearest, alone=True), seconds)),), 1, 1)
 
 
 def _all_fit(task: Task, costs: Costs, dearest: float, seconds: float, slots: int) -> bool:
@@ -159,7 +157,7 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
         leading = _leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds)
         if leading > 0 or slots > 1 or len(plan.rungs) < TOO_FEW or not _is_of_one_model(task):
             return replace(plan, leading_rung=leading)
-    top = _most_rows(task, _for_a_pass(task, costs), seconds)
+    top = _most_rows(task, _for_a_pass(task, costs, alone=True), seconds)
     return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds, FITTED_EPOCHS))
 
 
@@ -175,8 +173,7 @@ def _that_chooses(task: Task, costs: Costs, seconds: float, slots: int) -> Plan 
     epochs = passes(task, costs, task.train_rows, share)
 
     def each(rows: int) -> list[float]:
-        validated = task.validated(task.rung_of(rows))
-        return [costs.seconds(with_epochs(kind, epochs[cost_key(kind)]), rows, validated) for kind in kinds]
+        return [_on_rows(task, costs, with_epochs(kind, epochs[cost_key(kind)]))(rows) for kind in kinds]
 
     finals, lowest = each(task.train_rows), ladder(task.train_rows, task.classes)[0]
     others = FEWEST_COMPARED - (lowest == task.train_rows)  # where the final is one of those that are compared
@@ -185,13 +182,22 @@ def _that_chooses(task: Task, costs: Costs, seconds: float, slots: int) -> Plan 
     return _with_rungs(task, task.train_rows, *(_finals(task, max(finals), share, slots) or (1, 1)), epochs)
 
 
-def _for_a_pass(task: Task, costs: Costs) -> Callable[[int], float]:
-    """What one pass over so many rows takes, of what is cheapest, with what it makes for all others."""
+def _for_a_pass(task: Task, costs: Costs, *, alone: bool = False) -> Callable[[int], float]:
+    """What one pass over so many rows takes, of what is cheapest, with what it makes for all others.
+
+    Where others are to be tried beside it, each is taken to be evaluated as on all rows: that leaves time for them.
+    """
     once = with_epochs(min(task.kinds, key=costs.train_row_seconds), 1)
+    seconds = _on_rows(task, costs, once, alone=alone)
+    return lambda rows: seconds(rows) + costs.shared_seconds(once, rows, task.validated(task.rung_of(rows)))
+
+
+def _on_rows(task: Task, costs: Costs, one: Configuration, *, alone: bool = False) -> Callable[[int], float]:
+    """What a configuration takes on so many rows; `alone` is as for `_for_a_pass`."""
 
     def taken(rows: int) -> float:
-        validated = task.validated(task.rung_of(rows))
-        return costs.seconds(once, rows, validated) + costs.shared_seconds(once, rows, validated)
+        rung = task.rung_of(rows)
+        return costs.seconds(on_rung(one, rung) if alone else one, rows, task.validated(rung))
 
     return taken
 
