@@ -234,7 +234,8 @@ def _is_of_one_model(task: Task) -> bool:
 def _is_default_search(task: Task) -> bool:
     """Whether how it is searched, the layers and all other axes are left to it, with one model and length of texts."""
     axes, search = task.recipe.axes, task.recipe.search
-    no_own = all(axis == SPACE.get(name) for name, axis in axes.items())
+    # a field that is written narrows when an axis varies, and makes it no other
+    no_own = all(name in SPACE and replace(axis, when=SPACE[name].when) == SPACE[name] for name, axis in axes.items())
     return no_own and _LAYERS in axes and len(task.leading) == 2 and (search.pruner, search.n_trials) == ("auto", None)
 
 
