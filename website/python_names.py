@@ -21,7 +21,10 @@ What `import loraloom` gives, made of the code; [from Python](../python.md) show
 RETURNED = {
     "Classifier": (Classifier, "What `loraloom.load` returns."),
     "Prediction": (Prediction, "What `Classifier.stream` yields."),
-    "TrialRecord": (TrialRecord, "What `search` and `resume` return, and `LoraClassifier.record_` is."),
+    "TrialRecord": (
+        TrialRecord,
+        "What `search`, `resume`, `refit`, `soup` and `blend` return, and `LoraClassifier.record_` is.",
+    ),
 }
 WIDTH = 100
 _SECTION = re.compile(r"^(Args|Attributes|Raises):\n", flags=re.MULTILINE)
