@@ -204,7 +204,8 @@ class Search(Section):
     )
     pruner: Literal["auto", "none", "halving", "hyperband"] = Field(
         "auto",
-        description="How poor configurations end early; auto: halving where a clock does not allow for all, else none.",
+        description="How poor configurations end early; auto: halving where a clock does not allow for all, or gives "
+        "the passes (epochs: clock), else none.",
     )
     resource: Literal["rows", "epochs"] = Field(
         "rows", description="What halving and hyperband give more of to better ones: training rows, or epochs."
