@@ -27,7 +27,7 @@ RUN apt-get update \
     && chown loraloom:loraloom /cache /work
 COPY --from=wheel /wheel /wheel
 RUN pip install --no-cache-dir --index-url "${TORCH_INDEX:?give --build-arg TORCH_INDEX=..., see the top of the Dockerfile}" \
-        "torch>=2.9,<2.14" \
+        "torch>=2.12,<2.16" \
     && pip install --no-cache-dir "$(echo /wheel/*.whl)[$EXTRAS]"
 ENV LORALOOM_CACHE=/cache/loraloom \
     HF_HOME=/cache/huggingface \

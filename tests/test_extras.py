@@ -150,6 +150,14 @@ def test_what_is_imported_is_a_dependency_or_of_an_extra() -> None:
     assert not unknown
 
 
+def test_the_torch_that_the_image_and_the_documentation_name_is_one_that_is_allowed() -> None:
+    allowed = next(text for text in PROJECT["dependencies"] if Requirement(text).name == "torch")
+    (least,), (most,) = (re.findall(sign + r"([\d.]+)", allowed) for sign in (">=", "<"))
+    assert f'"{allowed}"' in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert f"Any torch from {least} on, before {most}, will do" in page
+
+
 def test_no_module_imports_an_extra_before_it_is_used() -> None:
     """A module may, where all that import it do so inside a function, behind the guard that names the extra."""
     of_extras = _only_of_extras()
