@@ -48,9 +48,10 @@ def evaluate(
 ) -> None:
     """Score an adapter on a labelled file: accuracy with interval, macro-F1, per class, confusion, calibration.
 
-    Says how many of the rows its run was trained or tested on, where the run's own file is at hand and unchanged. Log
-    loss and calibration error are those of the model's own confidences; where predict divides logits by a temperature,
-    those of its confidences are given too. With --class_shares, scores are of what predict gives with them.
+    Says how many of the rows its run was trained on, chose by or tested on, where the run's own file is at hand and
+    unchanged. Log loss and calibration error are those of the model's own confidences; where predict divides logits by
+    a temperature, those of its confidences are given too. With --class_shares, scores are of what predict gives with
+    them.
 
     Example: loraloom evaluate runs/demo/best --test_file test.csv --json
     """
