@@ -18,7 +18,7 @@ from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError
 from loraloom.execute import planning
 from loraloom.execute.planning import Planner
-from loraloom.execute.reserve import REHEARSAL_TEXTS, TEST_CAUTION, Rehearsal
+from loraloom.execute.reserve import REHEARSAL_SECONDS, REHEARSAL_TEXTS, TEST_CAUTION, Rehearsal
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.machine import read_machine
 from loraloom.recipe import Configuration, Recipe, read_recipe
@@ -271,6 +271,59 @@ def test_a_test_is_tried_on_many_texts_where_few_are_held_out(tmp_path: Path) ->
     assert set(tried) == {"a", "b", "c"}
 
 
+def test_the_test_is_tried_for_each_length_since_that_of_one_says_nothing_of_another(tmp_path: Path) -> None:
+    recipe = read_recipe({"data": {"max_length": [128, 512]}})
+    found, tried = _Planned(recipe, tmp_path), list[int]()
+
+    def test(folder: Path, _: Sequence[str]) -> tuple[float, float]:
+        tried.append(int(folder.name))
+        return 1.0, 0.1
+
+    for length in (128, 128, 512):
+        configuration = recipe.configuration({"data.max_length": length})
+        job = Job(0, configuration, SOURCE, rows(), tmp_path / str(length), 1, None)
+        found.planner.reserve.rehearse(Rehearsal(test, lambda _: 0.0), job, ["a text"], 1)
+    assert tried == [128, 512]
+
+
+def test_a_test_that_memory_does_not_suffice_for_is_estimated_and_what_else_fails_is_raised(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    reserve, clock = found.planner.reserve, found.planner.pace.clock
+    job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
+
+    def fails(error: Exception) -> Rehearsal:
+        def test(*_: object) -> tuple[float, float]:
+            raise error
+
+        return Rehearsal(test, lambda _: 0.0)
+
+    estimated = clock.test_seconds
+    reserve.rehearse(fails(MemoryError()), job, ["a text"], 1)
+    assert clock.test_seconds == estimated
+    with pytest.raises(ValueError, match="broken"):
+        reserve.rehearse(fails(ValueError("broken")), job, ["a text"], 1)
+
+
+def test_the_end_is_not_tried_where_little_time_is_left_or_none_is_limited(tmp_path: Path) -> None:
+    found, tried = _Planned(read_recipe({}), tmp_path), list[float]()
+    job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
+
+    def test(*_: object) -> tuple[float, float]:
+        tried.append(found.at)
+        return 1.0, 0.001
+
+    rehearsal = Rehearsal(test, lambda _: 0.0)
+    clock = found.planner.pace.clock
+    assert clock.training_seconds_left is not None
+    enough = clock.training_seconds_left - REHEARSAL_SECONDS
+    for found.at in (enough + 0.1, enough - 0.1):
+        found.planner.reserve.rehearse(rehearsal, job, ["a text"], 1)
+    assert tried == [enough - 0.1]
+    found.seconds = math.inf
+    found.again().reserve.rehearse(rehearsal, job, ["a text"], 1)
+    assert tried == [enough - 0.1]
+
+
 def test_time_to_mix_the_winner_s_seeds_is_kept_where_rows_are_few(tmp_path: Path) -> None:
     for most, few in ((999, True), (1_000, False)):
         found = _Planned(read_recipe({}), tmp_path, most_rows=(most, 60))
@@ -385,6 +438,23 @@ def test_a_length_of_which_the_test_alone_takes_the_time_is_left_out(
     task = found.again().pace.task
     assert task is not None
     assert {kind.data.max_length for kind in task.kinds} == lengths  # what a run began with stays
+
+
+@pytest.mark.parametrize(("seconds", "longest"), [(60, 128), (150, 256), (600, None)])
+def test_of_several_lengths_the_longest_stays_whose_test_leaves_time(
+    seconds: float, longest: int | None, tmp_path: Path
+) -> None:
+    recipe = read_recipe({"search": {"sampler": "auto"}, "data": {"max_length": [128, 256, 512]}})
+    recipe = default_space(recipe, deadline=True)
+    seconds_of_rows = {128: 0.0013, 256: 0.003, 512: 0.012}
+    timed = tuple(
+        Measured(recipe.backbone.model, tokens, 16, 3 * each, each, 0.5) for tokens, each in seconds_of_rows.items()
+    )
+    found = _Planned(recipe, tmp_path, seconds=seconds, timed=timed, test_rows=7_500)
+    task = found.planner.pace.task
+    assert task is not None
+    assert max(kind.data.max_length for kind in task.kinds) == (longest or 512)
+    assert any("texts are cut at" in note for note in found.notes) == (longest is not None)
 
 
 def test_where_not_one_trial_fits_what_would_do_in_all_is_said_and_does(tmp_path: Path) -> None:

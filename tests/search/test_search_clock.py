@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from loraloom.errors import BudgetError, RecipeError
 from loraloom.recipe import fields, read_recipe
 from loraloom.search.clock import (
+    BEGIN_SHARE,
     END_SHARE,
     LOADING_SECONDS,
     MOST_SECONDS,
@@ -82,6 +84,16 @@ def test_too_little_time_is_refused_with_what_would_do_in_all() -> None:
     clock.max_seconds = 24
     clock.refuse_too_little()
     Clock(None).refuse_too_little()
+    with pytest.raises(BudgetError, match=r"one trial: 0 s are left"):
+        Clock(0.5, lambda: 0.0).refuse_too_little()  # the process's end takes more
+
+
+def test_a_made_clock_is_told_when_the_command_began_and_what_it_is() -> None:
+    began = time.monotonic() - 100
+    clock = make_clock(3600, datetime.fromtimestamp(time.time() + 50), began, called=True, reports=False)
+    assert clock.begun == began
+    assert (clock.called, clock.reports, clock.option) == (True, False, "deadline")
+    assert clock.max_seconds == pytest.approx(150, abs=5)
 
 
 @pytest.mark.parametrize("written", ["2026-11-25T12:30", "2026-11-25 12:30", "12:30", "2026-11-25T12:30:00"])
@@ -91,10 +103,12 @@ def test_a_deadline_is_read_as_people_write_it(written: str) -> None:
 
 def test_a_time_of_day_that_has_passed_is_tomorrow_s() -> None:
     assert seconds_until("9:05", lambda: NOON) == 21 * 3600 + 300
+    assert seconds_until("12:00", lambda: NOON) == 24 * 3600
 
 
 def test_a_deadline_may_be_a_datetime() -> None:
     assert seconds_until(datetime.fromtimestamp(NOON + 60), lambda: NOON) == 60
+    assert seconds_until(datetime.fromtimestamp(NOON + 0.5), lambda: NOON) == 0.5
 
 
 def test_a_time_of_day_that_is_read_once_can_pass() -> None:
@@ -128,6 +142,7 @@ def test_a_deadline_that_is_none_or_has_passed_is_refused(written: str, said: st
 def test_a_command_has_ten_years_at_most_or_no_limit() -> None:
     assert fields.MOST_SECONDS == MOST_SECONDS
     assert _clock_of(MOST_SECONDS).max_seconds == MOST_SECONDS
+    assert _clock_of(0.5).max_seconds == 0.5
     assert _clock_of(math.inf).max_seconds is None
     for seconds in (0, -1, 1e10, 1e18, math.nan):
         with pytest.raises(RecipeError, match=r"^--max_seconds: .* must be over 0 and at most 315,360,000, ten years"):
@@ -156,8 +171,6 @@ def test_a_slurm_job_without_a_limit_has_none() -> None:
 
 
 def test_the_earliest_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     assert _clock_of(3600).max_seconds == 3600
     assert _clock_of(None).max_seconds is None
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
@@ -166,8 +179,6 @@ def test_the_earliest_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_the_earliest_deadline_is_of_is_what_is_to_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     soon = datetime.fromtimestamp(time.time() + 5)
     assert _clock_of(3).option == "budget.max_seconds"
     assert _clock_of(3, option="--max_seconds").option == "--max_seconds"
@@ -234,11 +245,15 @@ def test_seeds_are_mixed_where_the_test_and_the_page_keep_their_time() -> None:
     hand.at += 0.02
     assert not clock.allows_mixing
     clock.reports = False
+    hand.at += clock.page_seconds - 0.02
     assert clock.allows_mixing
+    hand.at += 0.02
+    assert not clock.allows_mixing
     assert Clock(None).allows_mixing
 
 
 def test_no_time_is_kept_for_a_report_that_is_not_written() -> None:
     clock = Clock(600, _Hand(), reports=False)
     assert clock.report_seconds == 0
-    assert clock.least_seconds < Clock(600, _Hand()).least_seconds
+    assert clock.least_seconds == BEGIN_SHARE * LOADING_SECONDS
+    assert Clock(600, _Hand()).least_seconds == clock.least_seconds + clock.page_seconds

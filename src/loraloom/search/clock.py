@@ -123,7 +123,7 @@ class Clock:
             BudgetError: there is too little; with what would do in all, twice what it takes at least from here.
         """
         left, least = self.seconds_left, self.least_seconds
-        if left is not None and self.max_seconds is not None and left < least:
+        if left is not None and left < least:
             raise BudgetError(
                 f"the time does not suffice for one trial: {max(0.0, left):.0f} s are left, and to begin and to report "
                 f"takes {least:.0f} s; give it {self.would_do(least)}"
