@@ -71,8 +71,8 @@ class Reserve:
         """The longest texts of which a test leaves time to train, where longer ones are compared with them."""
         shortest, *longer = compared_lengths(task.recipe)
         left = self._clock.seconds_left
-        if left is None or not longer or not self._pace.costs.known:
-            return None
+        if left is None or not longer:
+            return None  # where time is limited, costs were measured
         most = LONGEST_TEST * (left - self._clock.report_seconds)
         for length in reversed(longer):
             within = replace(task, recipe=without_longer(task.recipe, length))
@@ -83,7 +83,7 @@ class Reserve:
     def test_a_part(self, task: Task) -> int | None:
         """Has as many rows tested as leave time to train, and returns their number; None where those are all."""
         left, every = self._clock.seconds_left, self._test_rows
-        if left is None or not self._pace.costs.known:
+        if left is None:
             return None
         loading, whole = (TEST_CAUTION * self._test_seconds(task, rows) for rows in (0, every))
         to_share = left - self._clock.report_seconds
