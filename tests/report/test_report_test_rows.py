@@ -32,7 +32,9 @@ def doubts(run: Path) -> str:
 def test_few_rows_are_named_with_how_many_it_would_take() -> None:
     interval = wilson_interval(54, 60)
     (said,) = of_few(interval, 60, "test")
-    assert said.startswith("From 60 test rows the accuracy is known to an interval of 15 points")
+    assert said.startswith(
+        "From 60 test rows the accuracy is known to an interval of 15 points of a hundred; for one of 5 "
+    )
     need = int(said.split()[-2].replace(",", ""))
     low, high = wilson_interval(round(0.9 * need), need)
     assert high - low <= 0.055
@@ -73,8 +75,17 @@ def test_a_winner_that_was_tested_before_this_one_is_named(tmp_path: Path, logge
             run, SEARCH.model_copy(update={"tested": (0,)}), Command(started="x", tested=(1, 1), ended="done")
         )
     said = doubts(run)
-    assert "The test rows were looked at before: trial 0000" in said
-    assert ("(0.951)" in said) is not logged
+    had = "" if logged else " (0.951)"
+    assert f"The test rows were looked at before: trial 0000{had} was tested on them, and" in said
+
+
+def test_all_that_were_tested_before_are_named(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    best = read_run(run).best
+    assert best is not None
+    first, second, *_ = (number for number in range(4) if number != best.record.number)
+    write_commands(run, SEARCH.model_copy(update={"tested": (first,)}), SEARCH.model_copy(update={"tested": (second,)}))
+    assert f"looked at before: trials {first:04d} and {second:04d} were tested on them, and" in doubts(run)
 
 
 def test_the_same_winner_tested_twice_is_no_other_look(tmp_path: Path) -> None:
