@@ -17,7 +17,8 @@ from loraloom.search.costs import Costs, Measured, cost_key
 from loraloom.search.finals import WORTH, Finals
 from loraloom.search.ladder import REDUCTION_FACTOR
 from loraloom.search.pace import Pace
-from loraloom.search.passes import EPOCHS, MOST_EPOCHS, most_passes
+from loraloom.search.passes import EPOCHS, MOST_EPOCHS, most_passes, with_epochs
+from loraloom.search.passes import passes as passes_in_time
 from loraloom.search.plan import (
     CLOCKED_SHARE,
     FEWEST_ROWS,
@@ -93,6 +94,17 @@ def test_a_finalist_ends_in_its_share_with_the_token_ids_that_it_makes_for_all(r
         final = plan.planned(kind, plan.top)
         taken = costs.seconds(final, trained, validated) + costs.shared_seconds(final, trained, validated)
         assert taken <= 1.001 * CLOCKED_SHARE * 300
+
+
+@pytest.mark.parametrize("seconds", [0, 5, 30, 120, 600, 10_000])
+def test_a_kind_has_the_most_passes_that_end_in_its_time_and_the_fewest_where_none_do(seconds: float) -> None:
+    rows, recipe = 20_000, _recipe()
+    task, costs = Task(recipe, rows, EVAL_ROWS, 4, None), _costs(recipe)
+    found = passes_in_time(task, costs, rows, seconds)
+    for kind in task.kinds:
+        worth = [epochs for epochs in EPOCHS if epochs <= most_passes(rows)]
+        ending = [epochs for epochs in worth if costs.seconds(with_epochs(kind, epochs), rows, EVAL_ROWS) <= seconds]
+        assert found[cost_key(kind)] == max(ending, default=EPOCHS[-1])
 
 
 def test_the_cheaper_a_row_is_the_more_passes_it_gets() -> None:
