@@ -25,6 +25,7 @@ from tests.report.report_runs import (
     with_train,
     write_run,
 )
+from tests.report.test_report_making import SEARCH, write_commands
 
 WHOLE = {**PROVENANCE, "dropped_points": []}
 
@@ -105,6 +106,36 @@ def test_no_more_seeds_are_advised_where_there_was_no_time_for_all_rows(tmp_path
     fewer = [record.model_copy(update={"train_rows": 306}) for record in records]
     (step,) = of(tmp_path, recipe, fewer, train_rows=306).next_steps
     assert step.sentence.startswith("All rows: the winner was trained on 306 of 1,558")
+
+
+def test_no_more_rows_are_to_be_seen_than_the_recipe_asks_for(tmp_path: Path) -> None:
+    recipe, records = ranks({1: 0.9}, budget={"max_seconds": 90}, data={"max_train_samples": 306})
+    assert not any("All rows" in step.sentence for step in of(tmp_path, recipe, records, train_rows=306).next_steps)
+
+
+def test_that_a_trial_on_all_rows_failed_does_not_show_that_there_was_time_for_it(tmp_path: Path) -> None:
+    recipe, (first, failed) = ranks({1: 0.9, 2: None}, budget={"max_seconds": 90})
+    records = [first, failed.model_copy(update={"timings": None})]
+    (step, *_) = of(tmp_path, recipe, records, train_rows=306).next_steps
+    assert step.sentence.startswith("All rows: the winner was trained on 306 of 1,558")
+
+
+def test_a_search_that_nothing_limited_had_time_for_all(tmp_path: Path) -> None:
+    recipe, records = ranks({1: 0.9})
+    of(tmp_path, recipe, records, train_rows=306)
+    write_commands(tmp_path / "run", SEARCH.model_copy(update={"allowed_seconds": None}))
+    steps = findings(read_run(tmp_path / "run")).next_steps
+    assert not any("All rows" in step.sentence for step in steps)
+
+
+def test_a_resume_has_the_time_of_the_recipe_whatever_the_commands_before_had(tmp_path: Path) -> None:
+    recipe, records = ranks({1: 0.9, 2: 0.5}, budget={"max_seconds": 90})
+    of(tmp_path, recipe, records)
+    write_commands(tmp_path / "run", *(SEARCH.model_copy(update={"allowed_seconds": each}) for each in (90, 180)))
+    step = findings(read_run(tmp_path / "run")).next_steps[0]
+    assert step.sentence.startswith("More configurations: 4 min 30 s had time for 2 configurations of 4.")
+    assert " In 1 min 30 s more it tries others" in step.sentence
+    assert step.command == f"loraloom resume {tmp_path}/run"
 
 
 def test_a_search_that_had_time_for_some_is_to_go_on(tmp_path: Path) -> None:
@@ -209,6 +240,8 @@ def test_few_rows_seeds_of_the_winner_are_to_be_one_adapter(tmp_path: Path) -> N
     step = of(tmp_path / "few", recipe, records).next_steps[0]
     assert step.sentence.startswith("One adapter of the winner's 3 seeds: of so few training rows")
     assert step.command == f"loraloom soup {tmp_path}/few/run"
+    failed = [*records[:2], records[2].model_copy(update={"state": "failed", "result": None}), *records[3:]]
+    assert of(tmp_path / "failed", recipe, failed).next_steps[0].sentence.startswith("One adapter of the winner's 2 ")
     many = [record.model_copy(update={"train_rows": 1_000}) for record in records]
     for name, others in (("many", many), ("one", records[::3])):
         assert not any("soup" in step.command for step in of(tmp_path / name, recipe, others).next_steps)
