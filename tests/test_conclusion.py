@@ -64,17 +64,33 @@ def test_what_would_use_the_rest_of_the_time_is_what_the_search_was_limited_by(
     assert rest in said
 
 
+def test_of_configurations_without_end_those_that_were_tried_are_said_and_of_one_as_of_one() -> None:
+    clock, of_one = Clock(60, lambda: 0.0), replace(ENDING, tried=1, finished=1)
+    tried = "of 60 s are used, the rest is for the test and the report"
+    for configurations, said in (
+        (None, "1 configuration was tried, in 1 trial"),
+        (1, "1 of 1 configuration was tried, in 1 trial"),
+        (4, "1 of 4 configurations were tried, in 1 trial"),
+    ):
+        ending = replace(of_one, configurations=configurations)
+        assert _in_the_time(read_recipe({}), clock, ending) == f"{said}; 0 {tried}"
+
+
 @pytest.mark.parametrize(
     ("reasons", "said"),
     [
         (["no room", None, "no room"], "no room"),
         (["a", "b", "c"], "c; b; a"),
-        ([f"the loss became nan at step {step}" for step in range(1, 21)], "nan at step 18; and 17 other reasons"),
+        (["a", "b", "c", "d"], "d; c; b; and 1 other reason"),
+        (
+            [f"nan at step {step}" for step in range(1, 21)],
+            "nan at step 20; nan at step 19; nan at step 18; and 17 other reasons",
+        ),
     ],
 )
 def test_a_few_of_the_reasons_why_trials_failed_are_said_the_latest_first(reasons: list[str | None], said: str) -> None:
     records: list[Any] = [SimpleNamespace(reason=reason) for reason in reasons]
-    assert _reasons(records).endswith(said)
+    assert _reasons(records) == said
 
 
 def test_where_a_search_gives_up_the_trials_that_a_pruner_ended_are_no_failures(
