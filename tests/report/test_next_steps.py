@@ -13,7 +13,9 @@ from loraloom.report.findings import Findings, findings
 from loraloom.report.markdown import markdown
 from loraloom.report.reading import read_run
 from loraloom.report.writing import write_report
+from loraloom.study import next_search
 from loraloom.study.durable import replacing_folder
+from loraloom.study.next_search import points_of
 from loraloom.study.record import TrialRecord
 from tests.report.report_runs import (
     PROVENANCE,
@@ -123,9 +125,20 @@ def test_that_a_trial_on_all_rows_failed_does_not_show_that_there_was_time_for_i
 def test_a_search_that_nothing_limited_had_time_for_all(tmp_path: Path) -> None:
     recipe, records = ranks({1: 0.9})
     of(tmp_path, recipe, records, train_rows=306)
-    write_commands(tmp_path / "run", SEARCH.model_copy(update={"allowed_seconds": None}))
+    unlimited = SEARCH.model_copy(update={"allowed_seconds": None})
+    write_commands(tmp_path / "run", unlimited)
     steps = findings(read_run(tmp_path / "run")).next_steps
     assert not any("All rows" in step.sentence for step in steps)
+    write_commands(tmp_path / "run", unlimited, SEARCH.model_copy(update={"allowed_seconds": 60}))
+    step = findings(read_run(tmp_path / "run")).next_steps[0]
+    assert "306 of 1,558, which is what 2 min 58 s had time for" in step.sentence
+
+
+def test_a_grid_that_takes_long_to_count_is_one_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe, _ = ranks({})
+    assert points_of(recipe) == 4
+    monkeypatch.setattr(next_search, "_MOST_COUNTED", 4)
+    assert points_of(recipe) is None
 
 
 def test_a_resume_has_the_time_of_the_recipe_whatever_the_commands_before_had(tmp_path: Path) -> None:

@@ -347,7 +347,7 @@ def test_a_search_that_was_done_had_the_time_that_it_was_allowed_whatever_its_re
 
 
 def test_a_search_that_has_tried_all_that_it_would_is_not_to_go_on(tmp_path: Path) -> None:
-    ranges = {"lora": {"r": {"min": 1, "max": 9}}, "search": {"sampler": "auto"}}
+    ranges = {"lora": {"r": {"min": 1, "max": 9}, "lora_alpha": [8, 16]}, "search": {"sampler": "auto"}}
     assert "loraloom resume" in _next(_recipe(**ranges), 2, run=tmp_path)
     write_sealed(tmp_path / PLAN, {"configurations": 2})
     assert "loraloom resume" not in _next(_recipe(**ranges), 2, run=tmp_path)
