@@ -78,7 +78,6 @@ def _in_the_time(recipe: Recipe, clock: Clock, ending: Ending) -> str:
     """What the time allowed for, as a sentence; and what would use it, where all was trained before its end."""
     wanted, tried = ending.configurations, ending.tried
     of = "" if wanted is None else f" of {wanted:,}"
-    limit = f" of {clock.max_seconds:.0f}" if clock.max_seconds else ""
     rest = "the rest is for the test and the report"
     if ending.has_time and (ending.gave_up or ending.spent):
         rest = "the rest was not used"
@@ -89,7 +88,7 @@ def _in_the_time(recipe: Recipe, clock: Clock, ending: Ending) -> str:
     were = "configuration was" if (wanted or tried) == 1 else "configurations were"
     return (
         f"{tried:,}{of} {were} tried, in {plural(ending.finished, 'trial')}; "
-        f"{clock.seconds:.0f}{limit} s are used, {rest}"
+        f"{clock.seconds:.0f} of {clock.max_seconds:.0f} s are used, {rest}"
     )
 
 
