@@ -13,7 +13,7 @@ import pytest
 
 import loraloom
 from loraloom import conclusion, pipeline, preparation
-from loraloom.conclusion import _given_up, _in_the_time, _reasons
+from loraloom.conclusion import GAVE_UP, SPENT, _given_up, _in_the_time, _reasons
 from loraloom.data import telling
 from loraloom.errors import LoraloomError, StoppedError
 from loraloom.execute.driver import Ending
@@ -101,6 +101,81 @@ def test_where_a_search_gives_up_the_trials_that_a_pruner_ended_are_no_failures(
     records = [SimpleNamespace(state=state, reason=reason) for state, reason in ended]
     run: Any = SimpleNamespace(path=tmp_path, records=lambda: records)
     assert "no more were begun: no room; nothing" in f"{_given_up(run)}"
+
+
+def _concluded(monkeypatch: pytest.MonkeyPatch, run: Path, clock: Clock, stop: Stop, **ending: Any) -> list[str]:
+    """What is done and said, in this order, of a run whose winner and report are made of nothing."""
+    done = list[str]()
+
+    class Ear(Watcher):
+        def note(self, sentence: str) -> None:
+            done.append(sentence)
+
+    for step in ("_crown", "_report"):
+        monkeypatch.setattr(conclusion, step, lambda *_, step=step: done.append(step))
+    monkeypatch.setattr(conclusion, "_chosen", lambda *_: None)
+    monkeypatch.setattr(conclusion, "leaderboard_csv", lambda *_: "")
+    monkeypatch.setattr(conclusion, "go_on_command", lambda _: "loraloom resume run")
+    given: Any = SimpleNamespace(path=run, recipe=read_recipe({}), records=list, ends=lambda *_, **__: None)
+    try:
+        conclusion.conclude(given, given, Ear(), clock, stop, given, replace(ENDING, **ending))
+    except StoppedError as error:
+        done.append(f"{error}")
+    return done
+
+
+@pytest.mark.parametrize(("left", "steps"), [(9.0, ["_crown", "_report"]), (7.0, [])])
+def test_a_run_that_was_stopped_has_its_winner_first_where_the_grace_suffices_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: float, steps: list[str]
+) -> None:
+    at = [0.0]
+    stop = Stop(60, lambda: at[0])
+    with stop.politely():
+        stop.ask(StoppedError(tmp_path, "by SIGTERM"))
+    at[0] = 60 - left
+    *done, ended = _concluded(monkeypatch, tmp_path, Clock(600, lambda: 0.0, reserve=8.0), stop)
+    assert done == steps
+    assert "by SIGTERM" in ended
+
+
+def test_a_run_that_gave_up_or_that_has_no_points_left_has_its_winner_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def concluded(**ending: Any) -> list[str]:
+        return _concluded(monkeypatch, tmp_path, Clock(None), Stop(), **ending)
+
+    assert concluded() == ["_crown", "_report"]
+    *done, ended = concluded(gave_up=True)
+    assert done == ["_crown", "_report"]
+    assert GAVE_UP in ended
+    assert concluded(spent=True) == [SPENT, "_crown", "_report"]
+    assert concluded(spent=True, finished=0) == ["_crown", "_report"]  # then it is why there is no winner
+    timed, *done = _concluded(monkeypatch, tmp_path, Clock(60, lambda: 0.0), Stop())
+    assert timed.startswith("4 of 4 configurations were tried")
+    assert done == ["_crown", "_report"]
+
+
+def test_a_test_goes_on_as_long_as_both_the_deadline_and_the_grace_leave_the_page_its_time(tmp_path: Path) -> None:
+    clock, stop = Clock(600, lambda: 0.0), Stop(60, lambda: 0.0)
+    assert conclusion._allows_testing(clock, stop, 100)
+    assert not conclusion._allows_testing(clock, stop, 600)
+    with stop.politely():
+        stop.ask(StoppedError(tmp_path, "by SIGTERM"))
+    assert conclusion._allows_testing(clock, stop, 59 - clock.page_seconds)
+    assert not conclusion._allows_testing(clock, stop, 61 - clock.page_seconds)
+
+
+def test_where_no_trial_was_finished_it_is_said_why(tmp_path: Path) -> None:
+    def said(records: list[Any], **ending: Any) -> str:
+        run: Any = SimpleNamespace(path=tmp_path, recipe=read_recipe({}), records=lambda: records)
+        with pytest.raises(LoraloomError) as no:
+            conclusion._chosen(run, Stop(), replace(ENDING, **ending))
+        return str(no.value).removeprefix(f"{tmp_path}: no trial was finished: ")
+
+    failed = SimpleNamespace(state="failed", reason="no room", result=None)
+    assert said([]) == "the time did not suffice for one"
+    assert said([], spent=True) == SPENT
+    assert said([failed], spent=True) == "no room"
 
 
 # Whole runs
