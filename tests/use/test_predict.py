@@ -553,6 +553,24 @@ def test_a_damaged_part_is_predicted_again(one: Ensemble, tmp_path: Path, *, los
 
 
 @pytest.mark.usefixtures("small_windows")
+def test_parts_behind_a_damaged_one_are_gone_with_it_since_those_made_anew_may_end_elsewhere(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    run(one, source, tmp_path / "whole.csv")
+    with pytest.raises(KeyboardInterrupt):
+        run(one, source, out, Heard(4))
+    (parts_folder(out) / "00001.csv").unlink()
+    monkeypatch.setattr("loraloom.use.parts.SECONDS", 60.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(one, source, out, Heard(2))
+    heard = Heard()
+    run(one, source, out, heard)
+    assert heard.notes == [f"{out}: goes on after row 12"]
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("small_windows")
 def test_a_run_that_goes_on_with_bad_rows_treated_otherwise_takes_up_the_parts_before_the_first(
     one: Ensemble, tmp_path: Path
 ) -> None:
