@@ -579,6 +579,10 @@ def test_a_run_that_goes_on_with_bad_rows_treated_otherwise_takes_up_the_parts_b
     run(one, source, tmp_path / "whole.csv", on_error="null")
     with pytest.raises(KeyboardInterrupt):
         run(one, source, out, Heard(3), on_error="skip")
+    alike = Heard(1)
+    with pytest.raises(KeyboardInterrupt):
+        run(one, source, out, alike, on_error="skip")
+    assert alike.notes[0] == f"{out}: goes on after row 12"
     heard = Heard()
     run(one, source, out, heard, on_error="null")
     assert heard.notes[0] == f"{out}: goes on after row 4"
@@ -594,6 +598,14 @@ def test_an_output_is_written_by_one_process(one: Ensemble, tmp_path: Path) -> N
         assert parts_folder(out).is_dir()
     run(one, write_rows(tmp_path / "in.csv"), out)
     assert not parts_folder(out).exists()
+
+
+def test_where_there_is_no_room_for_parts_that_is_said(one: Ensemble, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    parts_folder(out).write_text("a file")
+    with pytest.raises(RunError, match=r"out\.csv: can't be written: File exists$"):
+        run(one, write_rows(tmp_path / "in.csv"), out)
+    assert parts_folder(out).read_text() == "a file"
 
 
 def test_a_signal_that_comes_while_a_window_is_added_loses_no_row_and_doubles_none(

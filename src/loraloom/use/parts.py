@@ -222,8 +222,7 @@ def _lock(folder: Path) -> int:
 
 def kept_rows(out: Path) -> int:
     """Rows of the input that a run that was broken off has done."""
-    folder = parts_folder(out)
-    found = (_read_json(path) for path in folder.glob("[0-9]*.json")) if folder.is_dir() else iter(())
+    found = map(_read_json, parts_folder(out).glob("[0-9]*.json"))
     return sum(values["rows"] for values in found if values is not None)
 
 
