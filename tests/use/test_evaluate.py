@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
-from loraloom.data import telling
-from loraloom.use.adapter import read_adapter_record
-from loraloom.use.evaluate import evaluate
+from loraloom.data import Split, telling
+from loraloom.use import evaluate as evaluating
+from loraloom.use.adapter import load, read_adapter_record
+from loraloom.use.evaluate import evaluate, rehearse_test
 from tests.conftest import make_rows, write_csv
 
 
@@ -30,3 +37,54 @@ def test_how_far_it_is_is_told_from_the_reading_on(
     evaluate(taught, path, note=heard.append)
     for said in (f"reading {path}: 30 rows so far", "tokenising: 0 of 30 rows so far", "testing: 30 of 30 rows so far"):
         assert said in heard
+
+
+def test_a_test_in_rounds_says_of_each_row_what_one_at_once_does_and_ends_where_the_next_has_no_time(
+    taught: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, made = load(taught), make_rows(10, seed=1)
+    labels = np.array([classifier.record.labels.index(label) for _, label in made])
+    test = Split(tuple(text for text, _ in made), labels)
+    monkeypatch.setattr(evaluating, "ROUND_ROWS", 4)
+    monkeypatch.setattr(evaluating, "time", SimpleNamespace(monotonic=count().__next__))
+    asked = list[float]()
+
+    def lines_of(least: float | None) -> list[dict[str, Any]]:
+        def allows(seconds: float) -> bool:
+            asked.append(seconds)
+            return seconds > (least or 0)
+
+        allowing = None if least is None else allows
+        record, lines = evaluating.test_winner(classifier, test, 10, lambda _: None, allowing)
+        found = [json.loads(line) for line in lines.splitlines()]
+        assert record.tested_rows == len(found)
+        return found
+
+    at_once = lines_of(None)
+    assert [(line["row"], line["text"], line["label"]) for line in at_once] == [
+        (row, text, label) for row, (text, label) in enumerate(zip(test.texts, labels.tolist(), strict=True))
+    ]
+    assert len({line["tokens"] for line in at_once}) > 1
+    for line in at_once:  # which rows are together changes the last digits
+        line["probabilities"] = pytest.approx(line["probabilities"], abs=1e-5)
+    assert lines_of(0.0) == at_once
+    assert asked == [1.0, 0.5]  # of four rows, and of the two after them
+    assert lines_of(0.7) == [at_once[row] for row in sorted(evaluating.tested_part(test, 8))]
+
+
+def test_a_rehearsal_counts_a_first_call_as_loading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    at, read = [0.0], list[Sequence[str]]()
+
+    def predict_proba(texts: Sequence[str]) -> None:
+        at[0] += 1.0 + (0.5 * len(texts) if read else 0.0)
+        read.append(texts)
+
+    def loads(folder: Path) -> SimpleNamespace:
+        assert folder == tmp_path
+        at[0] += 3
+        return SimpleNamespace(predict_proba=predict_proba)
+
+    monkeypatch.setattr(evaluating, "load", loads)
+    monkeypatch.setattr(evaluating, "time", SimpleNamespace(monotonic=lambda: at[0]))
+    assert rehearse_test(tmp_path, "abcdefgh") == (4.0, 4.0 / 6)
+    assert read == ["ab", "cdefgh"]
