@@ -6,6 +6,7 @@ import bz2
 import contextlib
 import copy
 import csv
+import datetime
 import gc
 import gzip
 import io
@@ -196,13 +197,14 @@ def test_nested_values_and_what_json_has_not_are_written_so_that_they_can_be_rea
     run(one, source, tmp_path / "out.csv")
     (row,) = read_csv(tmp_path / "out.csv")
     assert (row["x"], row["ok"], row["no"]) == ('{"a": [1, null]}', "true", "")
-    columns = {"text": ["soup"], "x": [float("nan")], "y": [-float("inf")], "b": [b"\xff"]}
+    day, nan = datetime.date(2026, 1, 2), float("nan")
+    columns = {"text": ["soup"], "x": [nan], "y": [-float("inf")], "b": [b"\xff"], "d": [day], "l": [[1.5, nan]]}
     pq.write_table(pa.table(columns), tmp_path / "in.parquet")
     _, printed = run(one, tmp_path / "in.parquet", None)
-    assert [json.loads(printed)[name] for name in "xyb"] == [None, None, "/w=="]
+    assert [json.loads(printed)[name] for name in "xybdl"] == [None, None, "/w==", "2026-01-02", [1.5, None]]
     run(one, tmp_path / "in.parquet", tmp_path / "out.csv")
     (row,) = read_csv(tmp_path / "out.csv")
-    assert (row["x"], row["y"]) == ("nan", "-inf")
+    assert [row[name] for name in "xybdl"] == ["nan", "-inf", "/w==", "2026-01-02", "[1.5, null]"]
 
 
 def test_dictionaries_that_are_too_many_together_for_their_type_are_refused_before_a_part_is_written(
