@@ -20,13 +20,37 @@ from tests.conftest import make_rows, write_csv
 
 
 @pytest.mark.parametrize(
-    ("blank", "said"), [([""], "1 row has no text, and is"), (["", " "], "2 rows have no text, and are")]
+    ("blank", "said"),
+    [
+        ([], None),
+        ([""], "1 row has no text, and is scored all the same"),
+        (["", " "], "2 rows have no text, and are scored all the same"),
+    ],
 )
-def test_rows_without_a_text_are_scored_and_told(taught: Path, tmp_path: Path, blank: list[str], said: str) -> None:
+def test_rows_without_a_text_are_scored_and_told(
+    taught: Path, tmp_path: Path, blank: list[str], said: str | None
+) -> None:
     label, file = read_adapter_record(taught).labels[0], tmp_path / "rows.csv"
     file.write_text("text,label\n" + "".join(f"{text},{label}\n" for text in ["soup", *blank]))
     found = evaluate(taught, file)
-    assert (found.scores.examples, found.note) == (1 + len(blank), f"{said} scored all the same")
+    assert (found.scores.examples, found.note) == (1 + len(blank), said)
+
+
+def test_columns_may_be_named_that_are_not_the_recipe_s(taught: Path, tmp_path: Path) -> None:
+    file, rows = tmp_path / "rows.csv", make_rows(12, seed=1)
+    file.write_text("id,note,said,kind\n" + "".join(f"{n},x,{text},{label}\n" for n, (text, label) in enumerate(rows)))
+    named = evaluate(taught, file, text_column=("said",), label_column="kind").as_json()
+    plain = evaluate(taught, write_csv(tmp_path / "plain.csv", rows)).as_json()
+    assert {**named, "test_file": None} == {**plain, "test_file": None}
+
+
+def test_the_names_of_what_is_printed_as_json_stay(taught: Path, tmp_path: Path) -> None:
+    found = evaluate(taught, write_csv(tmp_path / "rows.csv", make_rows(12, seed=1))).as_json()
+    assert " ".join(found) == (
+        "adapter test_file note examples trained_on chosen_on tested_on accuracy accuracy_interval macro_f1 log_loss "
+        "expected_calibration_error predict class_shares classes confusion"
+    )
+    assert (found["examples"], len(found["accuracy_interval"]), len(found["confusion"])) == (12, 2, 3)
 
 
 def test_how_far_it_is_is_told_from_the_reading_on(
