@@ -47,6 +47,19 @@ def test_a_part_as_large_as_the_number_of_classes_has_them_all(labels: Ints, see
     assert set(labels[stratified_order(labels, seed)[: len(classes)]]) == set(classes)
 
 
+@given(_LABELS, st.integers(0, 5))
+def test_an_unbiased_order_holds_every_row_once(labels: Ints, seed: int) -> None:
+    assert sorted(stratified_order(labels, seed, unbiased=True)) == list(range(len(labels)))
+
+
+def test_an_unbiased_part_has_no_more_of_rare_classes_than_all_rows_have() -> None:
+    labels = np.concatenate([np.zeros(19_000, np.int64), np.repeat(np.arange(1, 101), 10)])
+    rare = [np.mean(labels[stratified_order(labels, seed, unbiased=True)[:200]] > 0) for seed in range(50)]
+    assert abs(np.mean(rare) - 0.05) < 0.01
+    assert max(rare) < 0.1
+    assert np.mean(labels[stratified_order(labels, 0)[:200]] > 0) > 0.4  # where no class is left out
+
+
 def test_a_smaller_part_lies_within_a_larger_one_and_keeps_the_order_of_the_source() -> None:
     split = Split(tuple(f"text {i}" for i in range(50)), np.arange(50) % 3)
     small, large = part_of(split, 10, 1), part_of(split, 30, 1)

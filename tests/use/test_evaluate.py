@@ -112,3 +112,12 @@ def test_a_rehearsal_counts_a_first_call_as_loading(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(evaluating, "time", SimpleNamespace(monotonic=lambda: at[0]))
     assert rehearse_test(tmp_path, "abcdefgh") == (4.0, 4.0 / 6)
     assert read == ["ab", "cdefgh"]
+
+
+def test_the_part_that_an_accuracy_is_of_has_classes_in_their_shares_however_rare_they_are() -> None:
+    labels = np.concatenate([np.zeros(5_000, np.int64), np.repeat(np.arange(1, 61), 4)])
+    test = Split(tuple(map(str, range(len(labels)))), labels)
+    for rows in (200, 201, 256, 512):
+        part = evaluating.tested_part(test, rows)
+        assert len(set(part.tolist())) == rows
+        assert abs(np.mean(labels[part] > 0) - np.mean(labels > 0)) < 0.03  # with each class it was a quarter

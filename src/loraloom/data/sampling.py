@@ -1,8 +1,8 @@
 """A part of the rows that stands for all: stratified by class, nested, a function of labels and seed alone.
 
 A smaller part lies within a larger one, so that what was learnt on it says something of the larger. Every class has
-a row in any part that is as large as the number of classes. Rejected: scikit-learn's train_test_split, whose parts of
-different sizes are not nested.
+a row in any part to learn from that is as large as the number of classes. Rejected: scikit-learn's train_test_split,
+whose parts of different sizes are not nested.
 """
 
 from __future__ import annotations
@@ -25,13 +25,18 @@ def part_rows(labels: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.int
     return np.arange(len(labels)) if rows >= len(labels) else np.sort(stratified_order(labels, seed)[:rows])
 
 
-def stratified_order(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """(rows,) row numbers, of which any first ones hold the classes in about their shares."""
+def stratified_order(labels: NDArray[np.int64], seed: int, *, unbiased: bool = False) -> NDArray[np.int64]:
+    """(rows,) row numbers, of which any first ones hold the classes in about their shares.
+
+    No class is left out of a small part, which then has more of rare ones than all rows have; unless it is to be
+    `unbiased`, as what tells the accuracy on all: then rows of each class are as likely to be among the first ones.
+    """
     generator = np.random.Generator(np.random.PCG64(seed))
     place = np.empty(len(labels))
     for label in np.unique(labels):
         own = generator.permutation(np.flatnonzero(labels == label))
-        place[own] = (np.arange(len(own)) + 0.5) / len(own)
-        place[own[0]] = 0  # no class is left out of a small part
+        place[own] = (np.arange(len(own)) + (generator.random() if unbiased else 0.5)) / len(own)
+        if not unbiased:
+            place[own[0]] = 0
     # Classes of one size would always come in the same order; the second key, drawn, mixes them.
     return np.lexsort((generator.random(len(labels)), place))

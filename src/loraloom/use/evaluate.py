@@ -18,7 +18,7 @@ from loraloom.data import Split, read_labelled
 from loraloom.data.checks import with_validation
 from loraloom.data.encoding import Encoded
 from loraloom.data.overlap import text_key
-from loraloom.data.sampling import part_rows, stratified_order
+from loraloom.data.sampling import stratified_order
 from loraloom.data.telling import SILENT, Telling
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
@@ -35,7 +35,11 @@ _SEED = 0
 
 def tested_part(test: Split, rows: int) -> NDArray[np.int64]:
     """The numbers of `rows` test rows: the same for every adapter of a run, and among those of a larger part."""
-    return part_rows(test.labels, rows, _SEED)
+    return np.sort(_order(test)[:rows])
+
+
+def _order(test: Split) -> NDArray[np.int64]:
+    return stratified_order(test.labels, _SEED, unbiased=True)
 
 
 def test_winner(
@@ -50,7 +54,7 @@ def test_winner(
     `note` hears in some seconds how far it is. Where `allows` is given, it is asked after each `ROUND_ROWS` whether
     there are so many seconds, which the next take: if not, the result is on those that were tested.
     """
-    order, telling = stratified_order(test.labels, _SEED)[:rows], Telling(note)
+    order, telling = _order(test)[:rows], Telling(note)
     parts, done, size = [], 0, len(order) if allows is None else ROUND_ROWS
     while done < len(order):
         start, numbers = time.monotonic(), np.sort(order[done : done + size])
