@@ -24,6 +24,7 @@ from loraloom.search.watcher import Watcher
 from loraloom.study.commands import read_commands
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
+from loraloom.use import evaluate
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -269,6 +270,28 @@ def test_a_wish_after_the_last_trial_leaves_out_what_it_does_not_grant_and_the_r
     pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", watcher=Ear(), stop=stop)
     assert written == [(False, "the run was asked to stop")]
     assert read_commands(tmp_path / "run")[0].ended == "done"
+
+
+def test_a_wish_within_the_test_ends_it_with_the_rows_that_are_done_and_a_resume_tests_all(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = [0.0]
+    stop = Stop(60, lambda: at[0])
+
+    class Ear(Watcher):
+        def note(self, sentence: str) -> None:
+            if sentence.startswith("testing the winner"):
+                stop.ask(StoppedError(tmp_path, "stopped by SIGTERM"))
+                at[0] = 59
+
+    monkeypatch.setattr(evaluate, "ROUND_ROWS", 9)
+    with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+        pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", watcher=Ear(), stop=stop)
+    best = Run(tmp_path / "run").best()
+    assert best is not None
+    assert best.tested_rows == 9
+    assert pipeline.resume(tmp_path / "run").tested_rows > 9
+    assert [command.ended for command in read_commands(tmp_path / "run")] == ["stopped", "done"]
 
 
 def test_pictures_are_drawn_as_long_as_there_is_time_for_the_page_after_them(

@@ -67,7 +67,7 @@ def conclude(
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
         if clock.reports:
             _report(run, winner, place, watcher, clock, stop)
-    if stopped:  # else all was done that was planned
+    if stopped or winner.tested_rows < clock.test_rows:  # else all was done that was planned
         stop.raise_if_asked()
     if ending.gave_up:
         raise _given_up(run)
@@ -115,7 +115,8 @@ def _crown(
 ) -> TrialRecord:
     """Tests the winner, once, from its adapter as saved, and makes best/ of it.
 
-    Under a deadline it is tested for as long as there is time: on a part of the rows, where that does for no more.
+    It is tested for as long as there is time, before a deadline or of a stop's grace: on a part of the rows, where that
+    does for no more.
     """
     best = run.best()
     folder, winner = _adapter(run, place, watcher, clock, standing)
@@ -125,7 +126,7 @@ def _crown(
         return best
     watcher.note(f"testing the winner, trial {winner.number}{' with its other seeds' if winner.is_soup else ''}")
     log.tests(winner.number)
-    allows = None if clock.max_seconds is None else partial(_allows_testing, clock, stop)
+    allows = partial(_allows_testing, clock, stop)
     tested, predictions = test_winner(load(folder), place.data.test, len(place.data.test), watcher.note, allows)
     if best is not None and best == winner and tested.tested_rows <= best.tested_rows:
         return best  # the machine became too slow for more
