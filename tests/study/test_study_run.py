@@ -14,6 +14,7 @@ import pytest
 import loraloom
 from loraloom.errors import RecipeError, RunError
 from loraloom.recipe import Recipe, read_recipe
+from loraloom.study import durable
 from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.record import Result, TrialRecord, read_record
 from loraloom.study.run import Run, folder_to_begin, in_use, refuse_taken, trial_folders
@@ -306,6 +307,25 @@ def test_a_later_best_takes_the_place_of_the_earlier(tmp_path: Path) -> None:
         run.publish_best(run.trial_folder(number), record(number), {f"extra{number}": ""}, f"card {number}")
     assert run.best() == record(2)
     assert not (run.path / "best" / "extra1").exists()
+
+
+def test_a_best_that_is_tested_on_more_rows_has_its_result_and_its_predictions_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between two would leave a result that its predictions are not of, and no resume would test it again."""
+    run = Run.create(tmp_path / "run", RECIPE)
+    _finished(run, record(1))
+    run.publish_best(run.trial_folder(1), record(1), {"test_predictions.jsonl": "before"}, "a card")
+    made, steps = durable.write_manifest, list[tuple[bool, str]]()
+
+    def noted(folder: Path) -> None:
+        made(folder)
+        steps.append((read_record(folder) == record(1, 0.99), (folder / "test_predictions.jsonl").read_text()))
+
+    monkeypatch.setattr(durable, "write_manifest", noted)
+    run.publish_best(run.path / "best", record(1, 0.99), {"test_predictions.jsonl": "after"}, "a card")
+    assert steps == [(True, "after")]
+    assert run.best() == record(1, 0.99)
 
 
 def test_the_card_stands_in_best_alone_and_is_renewed_where_it_differs(tmp_path: Path) -> None:

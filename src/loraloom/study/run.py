@@ -172,15 +172,18 @@ class Run:
 
         In one step.
         """
-        _copy(folder, folder, {RECORD: record.model_dump_json(indent=2) + "\n", **extra})
+        _copy(folder, folder, {RECORD: _written(record), **extra})
 
     def publish_best(self, folder: Path, record: TrialRecord, extra: dict[str, str], card: str) -> None:
         """Makes best/ what `folder` holds, a trial's or soup/, with the test result, the `extra` files and its card.
 
-        The folder itself gets the result alone: the files may be large, and are read in best/.
+        The folder itself gets the result alone: the files may be large, and are read in best/. It may be best/, which
+        then has all in one step.
         """
-        self.publish(folder, record, {})
-        _copy(folder, self.path / BEST, {**extra, CARD: card})
+        best = self.path / BEST
+        if folder != best:
+            self.publish(folder, record, {})
+        _copy(folder, best, {RECORD: _written(record), **extra, CARD: card})
 
     def renew_card(self, card: str) -> None:
         """Writes the model card of best/ anew, where it is not `card` already: what is said of a winner can change."""
@@ -191,6 +194,10 @@ class Run:
             same = False
         if not same:
             _copy(best, best, {CARD: card})
+
+
+def _written(record: TrialRecord) -> str:
+    return record.model_dump_json(indent=2) + "\n"
 
 
 def _copy(source: Path, target: Path, files: dict[str, str]) -> None:
