@@ -32,7 +32,7 @@ from loraloom.search.costs import cost_key
 from loraloom.search.plan import Plan
 from loraloom.search.space import again_seconds
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.commands import go_on_command, last_again_seconds
+from loraloom.study.commands import go_on_command, last_again_seconds, read_commands
 from loraloom.study.record import Evaluation
 from loraloom.study.run import PLAN, Run
 from loraloom.study.sealed import read_sealed, write_sealed
@@ -125,17 +125,24 @@ def test_a_test_is_on_a_part_of_the_rows_where_there_is_no_time_for_all_and_on_m
     assert (blended.record.tested_rows, refitted.tested_rows) == (9, 9)
     assert blended.gain is not None
     before = (run / "best" / "manifest.json").read_bytes()
-    assert loraloom.resume(run, max_seconds=600).tested_rows == 9  # as many as were planned
+    with monkeypatch.context() as patch:
+        patch.setattr(Clock, "allows_testing", lambda *_: False)
+        assert loraloom.resume(run, max_seconds=600).tested_rows == 9  # as many as were planned
     assert (run / "best" / "manifest.json").read_bytes() == before
+    assert [command.tested for command in read_commands(run)] == [(winner.number,), ()]
     monkeypatch.setattr(reserve, "LEAST_TESTED", 12)
     allowed = iter([True, False])
     with monkeypatch.context() as patch:
         patch.setattr(Clock, "allows_testing", lambda *_: next(allowed))
         assert loraloom.resume(run, max_seconds=600).tested_rows == 18
     monkeypatch.setattr(reserve, "LEAST_TESTED", 20)
+    card = run / "best" / "README.md"
+    card.write_text("an old card")
     with monkeypatch.context() as patch:
         patch.setattr(Clock, "allows_testing", lambda *_: False)
         assert loraloom.resume(run, max_seconds=600).tested_rows == 18  # those that it has are more
+    assert "tested on 18 of" in card.read_text()
+    monkeypatch.setattr(reserve, "LEAST_TESTED", 9)
     assert loraloom.resume(run, max_seconds=600).tested_rows == every  # there is time for more than was planned
     best = read_run(run).best
     assert best is not None

@@ -118,20 +118,20 @@ def _crown(
     It is tested for as long as there is time, before a deadline or of a stop's grace: on a part of the rows, where that
     does for no more.
     """
-    best = run.best()
+    best, every, allows = run.best(), len(place.data.test), partial(_allows_testing, clock, stop)
     folder, winner = _adapter(run, place, watcher, clock, standing)
     # It is another where its trial's folder was lost and it was trained again.
-    if best is not None and best == winner and best.tested_rows >= clock.test_rows:
-        run.renew_card(model_card(run.path, best))
-        return best
-    watcher.note(f"testing the winner, trial {winner.number}{' with its other seeds' if winner.is_soup else ''}")
-    log.tests(winner.number)
-    allows = partial(_allows_testing, clock, stop)
-    tested, predictions = test_winner(load(folder), place.data.test, len(place.data.test), watcher.note, allows)
-    if best is not None and best == winner and tested.tested_rows <= best.tested_rows:
-        return best  # the machine became too slow for more
-    run.publish_best(folder, tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
-    return tested
+    before = best.tested_rows if best is not None and best == winner else 0
+    if before < clock.test_rows or (before < every and allows(clock.test_seconds * before / clock.test_rows)):
+        watcher.note(f"testing the winner, trial {winner.number}{' with its other seeds' if winner.is_soup else ''}")
+        log.tests(winner.number)
+        tested, predictions = test_winner(load(folder), place.data.test, every, watcher.note, allows)
+        if tested.tested_rows > before:  # else the machine became too slow for more
+            run.publish_best(folder, tested, {TEST_PREDICTIONS: predictions}, model_card(run.path, tested))
+            return tested
+    assert best is not None
+    run.renew_card(model_card(run.path, best))
+    return best
 
 
 def _allows_testing(clock: Clock, stop: Stop, seconds: float) -> bool:
