@@ -267,11 +267,17 @@ def test_the_report_says_how_tfidf_and_the_blend_stand_to_the_winner(blended: Pa
 def test_the_report_advises_it_once(blended: Path) -> None:
     assert not any("blend" in step.command for step in findings(read_run(blended)).next_steps)
     record = read_record(blended / "blend")
-    write_text(blended / "blend" / "trial.json", record.model_copy(update={"number": 99}).model_dump_json())
-    write_manifest(blended / "blend")
-    for _ in ("of an earlier winner", "not there"):
+    assert record.result is not None
+    assert record.result.test is not None
+    fewer = record.result.test.model_copy(update={"examples": record.tested_rows - 1, "confusion": None})
+    of_fewer = record.model_copy(update={"result": record.result.model_copy(update={"test": fewer})})
+    for written in (of_fewer, record.model_copy(update={"number": 99}), None):  # of an earlier winner, not there
+        if written is None:
+            shutil.rmtree(blended / "blend")
+        else:
+            write_text(blended / "blend" / "trial.json", written.model_dump_json())
+            write_manifest(blended / "blend")
         assert findings(read_run(blended)).next_steps[-1].command == f"loraloom blend {blended}"
-        shutil.rmtree(blended / "blend", ignore_errors=True)
 
 
 def test_the_report_says_nothing_of_a_blend_of_another_winner_and_names_what_it_can_not_read(blended: Path) -> None:

@@ -142,12 +142,18 @@ def blending_takes(rows: int) -> str:
 
 
 def _is_blended(run: RunRead, winner: TrialRecord) -> bool:
-    """Whether RUN/blend is of this winner, not of an earlier one; of one that can't be read the report says so."""
+    """Whether RUN/blend is of this winner and its test rows, not of an earlier one or fewer rows.
+
+    Of one that can't be read the report says so.
+    """
     folder = run.path / BLEND
+    if not is_whole(folder):
+        return False
     try:
-        return is_whole(folder) and read_record(folder).is_of(winner)
+        blend = read_record(folder)
     except RunError:
         return True
+    return blend.is_of(winner) and blend.tested_rows == winner.tested_rows
 
 
 def _search(run: RunRead, name: str, setting: str) -> str:
