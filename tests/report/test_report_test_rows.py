@@ -88,6 +88,19 @@ def test_all_that_were_tested_before_are_named(tmp_path: Path) -> None:
     assert f"looked at before: trials {first:04d} and {second:04d} were tested on them, and" in doubts(run)
 
 
+def test_a_winner_that_was_tested_before_the_search_went_on_has_not_its_last_accuracy_as_its_first(
+    tmp_path: Path,
+) -> None:
+    """As where a part of the rows was tested at first, for want of time, and it stayed the winner."""
+    recipe = make_recipe()
+    points = list(recipe.grid())
+    best = make_record(recipe, 0, points[0], 0.95, test=make_score(0.96, TEST_ROWS))
+    run = write_run(tmp_path / "r", recipe, [best, make_record(recipe, 1, points[1])], best=best)
+    first = SEARCH.model_copy(update={"tested": (0,), "finished": 1})
+    write_commands(run, first, Command(started="x", tested=(0,), finished=2, ended="done"))
+    assert "The test rows were looked at before: trial 0000 was tested on them" in doubts(run)
+
+
 def test_the_same_winner_tested_twice_is_no_other_look(tmp_path: Path) -> None:
     """As after a kill in the midst of the test."""
     run = whole_run(tmp_path / "r")

@@ -69,7 +69,8 @@ def of_looks(run: RunRead, commands: tuple[Command, ...]) -> Iterator[str]:
         return
     trials = tested_trials(run, commands, run.best.record)
     if len(trials) > 1:
-        results = {record.number: record.result for record in run.records}
+        again = None if run.best.record.is_soup else run.best.record.number  # its record has its last test's result
+        results = {record.number: record.result for record in run.records if record.number != again}
         named = []
         for number in trials[:-1]:
             result = results.get(number)
