@@ -236,6 +236,11 @@ def test_it_is_told_how_far_the_test_of_many_rows_is(
     rows = winner.result.test.examples
     told = said[said.index("testing the winner, trial 0") + 1 :]
     assert told[:2] == [f"tokenising: 0 of {rows} rows so far", f"testing: {rows} of {rows} rows so far"]
+    said.clear()
+    monkeypatch.setattr(evaluate, "ROUND_ROWS", rows - 9)
+    pipeline.search(read_recipe(tiny_recipe), tmp_path / "in rounds", watcher=Ear())
+    told = said[said.index("testing the winner, trial 0") + 1 :]
+    assert told[:2] == [f"testing: {rows - 9} of {rows} rows so far", f"testing: {rows} of {rows} rows so far"]
 
 
 def test_a_grid_drops_points_over_the_cap_and_says_so(

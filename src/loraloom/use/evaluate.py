@@ -87,7 +87,7 @@ def _predicted(
     classifier: Classifier, split: Split, what: str, telling: Telling, before: int, rows: int
 ) -> tuple[Encoded, NDArray[np.float64]]:
     """As `predict_split`, of a split whose rows come after `before` others of all `rows`."""
-    encoded = classifier.encoded(split.texts, telling)
+    encoded = classifier.encoded(split.texts, telling if len(split) == rows else SILENT)  # of a few it takes no time
     logits = classifier.logits_of(encoded, lambda done: telling.far(what, before + done, rows))
     return encoded, classifier.probabilities_of(logits)
 
