@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from loraloom.data import Split, telling
+from loraloom.execute import reserve
 from loraloom.use import evaluate as evaluating
 from loraloom.use.adapter import load, read_adapter_record
 from loraloom.use.evaluate import evaluate, rehearse_test
@@ -121,3 +122,7 @@ def test_the_part_that_an_accuracy_is_of_has_classes_in_their_shares_however_rar
         part = evaluating.tested_part(test, rows)
         assert len(set(part.tolist())) == rows
         assert abs(np.mean(labels[part] > 0) - np.mean(labels > 0)) < 0.03  # with each class it was a quarter
+
+
+def test_no_more_rows_are_tested_before_the_time_is_asked_for_than_it_is_kept_for() -> None:
+    assert evaluating.ROUND_ROWS <= reserve.LEAST_TESTED
