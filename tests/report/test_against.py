@@ -16,6 +16,7 @@ from loraloom.metrics import mcnemar
 from loraloom.report.against import Against, against
 from loraloom.report.reading import read_run
 from loraloom.report.writing import write_report
+from loraloom.study.record import SOUP_OF
 from tests.report.report_runs import (
     LABELS,
     PROVENANCE,
@@ -36,6 +37,7 @@ def with_winner(
     labels: Sequence[str] = LABELS,
     rank: int = 4,
     test_rows: int | None = None,
+    marks: tuple[str, ...] = (),
 ) -> Path:
     """A run whose winner has `lines`, of `test_rows` test rows, else of all that it has."""
     rows = PROVENANCE["data"]["rows"] | {"test": len(lines) if test_rows is None else test_rows}
@@ -43,6 +45,7 @@ def with_winner(
     recipe = make_recipe(provenance, lora={"r": [2, 4, 8]}, train={})
     right = sum(line["label"] == line["prediction"] for line in lines)
     best = make_record(recipe, 0, {"lora.r": rank}, labels=labels, test=make_score(right / len(lines), len(lines)))
+    best = best.model_copy(update={"marks": marks})
     return write_run(run, recipe, [make_record(recipe, 0, best.point, labels=labels)], best=best, predictions=lines)
 
 
@@ -199,6 +202,20 @@ def test_parameters_and_time_are_set_against_each_other(tmp_path: Path) -> None:
         "1 min 10 s (1 trial)."
     )
     assert (found.first.settings, found.second.settings) == ((("lora.r", "2"),), (("lora.r", "8"),))
+
+
+def test_a_mean_of_seeds_is_not_called_a_trial_of_one_seed(tmp_path: Path) -> None:
+    lines = make_predictions()
+    run, other = (
+        with_winner(tmp_path / "one", lines, marks=(f"{SOUP_OF}0 and 1",)),
+        with_winner(tmp_path / "two", lines),
+    )
+    found = against(read_run(run), other)
+    assert any(caution.startswith("Two adapters are compared, and not two recipes") for caution in found.cautions)
+    write_report(run, against=other)
+    page = (run / "report" / "index.html").read_text()
+    assert page.count("the mean of trials 0 and 1</span>") == 1
+    assert any("of one seed each," in each for each in two(tmp_path / "single", lines, lines).cautions)
 
 
 def with_data(run: Path, fingerprint: str | None, train_rows: int | None = None) -> Path:

@@ -31,11 +31,15 @@ MOST_TEXTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the runs: its winner on the shared rows, and what that cost."""
+    """One of the runs: its winner on the shared rows, and what that cost.
+
+    `soup_of` are the trials whose mean it is, in words; `trial` is then the best of them.
+    """
 
     name: str
     path: str
     trial: int
+    soup_of: str | None
     settings: tuple[tuple[str, str], ...]
     correct: int
     accuracy: float
@@ -192,6 +196,7 @@ def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
         name=name,
         path=str(run.path),
         trial=record.number,
+        soup_of=record.soup_of,
         settings=tuple((axis, value(as_written(record, axis))) for axis in axis_names(run)),
         correct=correct,
         accuracy=correct / rows,
@@ -267,9 +272,10 @@ def _cautions(first: Side, second: Side, rows: int, comparable: int) -> list[str
             "split or read their data differently, and one may have trained on rows that the other was tested on. The "
             "shared rows were test rows in both."
         )
+    of = "" if first.soup_of or second.soup_of else " of one seed each,"
     found.append(
-        "Two adapters are compared, of one seed each, and not two recipes: another seed could change the order where "
-        "the difference is small."
+        f"Two adapters are compared,{of} and not two recipes: another seed could change the order where the difference "
+        "is small."
     )
     return found
 
