@@ -8,8 +8,8 @@ import io
 import pytest
 
 from loraloom.study.leaderboard import leaderboard_csv, placed, standings
-from loraloom.study.record import TrialRecord
-from tests.study.study_records import record
+from loraloom.study.record import Result, TrialRecord
+from tests.study.study_records import record, score
 
 
 def _rows(*records: TrialRecord) -> list[dict[str, str]]:
@@ -132,3 +132,10 @@ def test_a_carriage_return_in_a_cell_leaves_the_table_readable() -> None:
 def test_a_negative_number_is_not_quoted() -> None:
     (row,) = _rows(record(0, point={"lora.r": -1}))
     assert row["lora.r"] == "-1"
+
+
+def test_on_how_many_rows_a_trial_was_tested_stands_beside_its_test() -> None:
+    """They may be a part of them, and another in each command that chose another winner."""
+    tested = record(0).model_copy(update={"result": Result(validation=score(0.9), test=score(0.88))})
+    assert tested.tested_rows > 0
+    assert [row["test_rows"] for row in _rows(tested, record(1, 0.1))] == [str(tested.tested_rows), ""]

@@ -131,7 +131,7 @@ def header_row(axes: Sequence[str]) -> str:
     return _line(
         ["trial", "state", *axes, "seed", "train_rows", "trainable_parameters"]
         + [f"{split}_{figure}" for split in ("validation", "test") for figure in ("accuracy", "macro_f1", "loss")]
-        + ["seconds", "reason"]
+        + ["test_rows", "seconds", "reason"]
     )
 
 
@@ -141,7 +141,7 @@ def row(record: TrialRecord, axes: Sequence[str]) -> str:
     cells = [record.number, record.state, *(_shown(record.point.get(name)) for name in axes)]
     cells += [record.seed, "" if record.train_rows is None else record.train_rows, record.counts.trainable]
     cells += [*_figures(result.validation if result else None), *_figures(result.test if result else None)]
-    cells += [f"{record.timings.seconds:.1f}" if record.timings else "", record.reason or ""]
+    cells += [record.tested_rows or "", f"{record.timings.seconds:.1f}" if record.timings else "", record.reason or ""]
     return _line([disarmed(cell) for cell in cells])
 
 
