@@ -139,3 +139,8 @@ def test_on_how_many_rows_a_trial_was_tested_stands_beside_its_test() -> None:
     tested = record(0).model_copy(update={"result": Result(validation=score(0.9), test=score(0.88))})
     assert tested.tested_rows > 0
     assert [row["test_rows"] for row in _rows(tested, record(1, 0.1))] == [str(tested.tested_rows), ""]
+
+
+def test_the_warm_up_is_what_the_trial_had() -> None:
+    (row,) = _rows(record(0, point={"train.warmup_steps": 12}))
+    assert row["train.warmup_steps"] == "0"

@@ -286,6 +286,11 @@ def test_a_winner_is_told_with_the_rows_and_the_warm_up_that_it_had() -> None:
     assert not any(line.startswith("trained on") for line in closing_lines(every, Path("runs/x"), _recipe(), [every]))
 
 
+def test_a_trial_is_told_with_the_warm_up_that_it_had() -> None:
+    trial = record(0, point={"train.warmup_steps": 12})
+    assert trial_in_words(_recipe(), trial.point, trial.configuration) == "warmup_steps=0"
+
+
 def _recipe(**sections: Any) -> Recipe:
     about = {"data": {"rows": {"train": 400}}}
     given = {"data": {"dataset": "demo"}, "lora": {"r": [2, 4]}, "budget": {"max_seconds": 60}}

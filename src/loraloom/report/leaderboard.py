@@ -16,12 +16,10 @@ from loraloom.report import wording
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import UNKNOWN, decimals
 from loraloom.study.leaderboard import Place, axes_of, mean_of, metric_name, placed, reach, validation
-from loraloom.study.record import Ended, Score, TrialRecord
+from loraloom.study.record import WARM_UP, Ended, Score, TrialRecord
 
 ROWS = "data.max_train_samples"
 """Shown beside the axes where trials were trained on different numbers of rows."""
-WARM_UP = "train.warmup_steps"
-"""On a part of the rows a search takes that part of it."""
 
 
 @dataclass(frozen=True, slots=True)

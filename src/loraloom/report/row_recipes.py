@@ -17,9 +17,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from loraloom.recipe.fields import SECTIONS, Budget
-from loraloom.report.leaderboard import WARM_UP, Leaderboard, Row, field
+from loraloom.report.leaderboard import Leaderboard, Row, field
 from loraloom.report.reading import RunRead
 from loraloom.study.next_search import train_command
+from loraloom.study.record import WARM_UP
 
 EPOCHS, SEEDS, VALIDATED = "train.num_train_epochs", "search.seeds", "data.max_eval_samples"
 _ESCAPED = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")

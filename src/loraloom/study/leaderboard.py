@@ -15,7 +15,7 @@ from typing import Any
 from loraloom.metrics import mean_interval
 from loraloom.recipe.fields import Metric
 from loraloom.study.csv_rows import disarmed
-from loraloom.study.record import WHOLE, Evaluation, Score, TrialRecord
+from loraloom.study.record import WHOLE, Evaluation, Score, TrialRecord, trained_point
 
 LEADERBOARD = "leaderboard.csv"
 Place = tuple[int, float, bool, bool, int, int]
@@ -137,8 +137,8 @@ def header_row(axes: Sequence[str]) -> str:
 
 def row(record: TrialRecord, axes: Sequence[str]) -> str:
     """A trial's line of the table."""
-    result = record.result
-    cells = [record.number, record.state, *(_shown(record.point.get(name)) for name in axes)]
+    result, point = record.result, trained_point(record.point, record.configuration)
+    cells = [record.number, record.state, *(_shown(point.get(name)) for name in axes)]
     cells += [record.seed, "" if record.train_rows is None else record.train_rows, record.counts.trainable]
     cells += [*_figures(result.validation if result else None), *_figures(result.test if result else None)]
     cells += [record.tested_rows or "", f"{record.timings.seconds:.1f}" if record.timings else "", record.reason or ""]

@@ -30,6 +30,8 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """An adapter, as PEFT names its files."""
 CONFUSED_CLASSES = 12
 """Of more classes a record keeps no confusion: it could not be read, and would grow with their square."""
+WARM_UP = "train.warmup_steps"
+"""Of a trial it is what it had: one of fewer steps than the plan's longest has a part of its point's."""
 WHOLE = 0.999
 """The share from which on passes over rows are all of them: they are counted in batches."""
 LEAKED = "leaked rows were kept"
@@ -274,6 +276,11 @@ class Evaluation(BaseModel):
     examples_per_second: float | None = None
     tokens_per_second: float | None = None
     peak_share: float | None = None
+
+
+def trained_point(point: dict[str, Any], configuration: Configuration) -> dict[str, Any]:
+    """A trial's point, with the warm-up that it had."""
+    return point | {WARM_UP: configuration.train.warmup_steps} if WARM_UP in point else point
 
 
 def read_record(folder: Path) -> TrialRecord:

@@ -34,7 +34,7 @@ from loraloom.study.commands import command_on, go_on_command
 from loraloom.study.leaderboard import Standing, metric_name, validation
 from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.study.provenance import rows_of
-from loraloom.study.record import Evaluation, Timings, TrialRecord
+from loraloom.study.record import Evaluation, Timings, TrialRecord, trained_point
 from loraloom.study.run import BEST
 from loraloom.terminal.console import is_drawn_on, make_console, say
 from loraloom.terminal.outlook import in_words, no_more, plan_lines
@@ -43,7 +43,6 @@ from loraloom.terminal.wording import (
     finding_lines,
     labels_in_words,
     point_in_words,
-    trained_point,
     trial_in_words,
     with_interval,
 )
@@ -247,7 +246,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
     cap, test = recipe.budget.max_trainable_parameters, winner.result.test
     against = "" if cap is None else f", {percent(winner.counts.trainable / cap)} of the cap of {cap:,}"
     marked = f" ({'; '.join(winner.doubts)})" if winner.doubts else ""
-    what = point_in_words(trained_point(winner)) or "the recipe's one configuration"
+    what = point_in_words(trained_point(winner.point, winner.configuration)) or "the recipe's one configuration"
     rows, page = rows_of(recipe), run / "report" / "index.html"
     every, tested = rows.get("train"), winner.tested_rows
     seen = winner.rows_seen

@@ -11,10 +11,9 @@ from loraloom.data import Finding, printable, shorten
 from loraloom.recipe import Configuration, Recipe
 from loraloom.recipe.axes import as_option
 from loraloom.recipe.fields import Metric
-from loraloom.report.leaderboard import WARM_UP
 from loraloom.report.wording import share
 from loraloom.study.leaderboard import metric_name
-from loraloom.study.record import Score, TrialRecord
+from loraloom.study.record import Score, trained_point
 
 _SHOWN_LABELS = 8
 
@@ -23,15 +22,9 @@ def point_in_words(point: dict[str, Any]) -> str:
     return "  ".join(f"{name.split('.')[-1]}={_shown(value)}" for name, value in point.items())
 
 
-def trained_point(trial: TrialRecord) -> dict[str, Any]:
-    """Its point with the warm-up that it had: a trial of fewer steps than the plan's longest has a part of it."""
-    warm_up = {WARM_UP: trial.configuration.train.warmup_steps} if WARM_UP in trial.point else {}
-    return trial.point | warm_up
-
-
 def trial_in_words(recipe: Recipe, point: dict[str, Any], configuration: Configuration) -> str:
     """The point, and what tells trials of one point apart: the part of the rows, and the seed where there are more."""
-    said = [point_in_words(point)] if point else []
+    said = [point_in_words(trained_point(point, configuration))] if point else []
     rows = configuration.data.max_train_samples
     if rows is not None and rows != recipe.data.max_train_samples and "data.max_train_samples" not in point:
         said.append(f"{rows:,} rows")
