@@ -312,7 +312,8 @@ def _next(
 
 def test_more_time_is_advised_only_where_it_would_try_more() -> None:
     seeds = "loraloom search runs/x/recipe.yaml --out runs/x-seeds --set search.seeds=3"
-    assert _next(_recipe(), 1).startswith("loraloom resume runs/x   (60 s more;")
+    assert _next(_recipe(), 1).startswith("loraloom resume runs/x   (1 min 00 s more;")
+    assert "   (1 min 30 s more;" in _next(_recipe(budget={"max_seconds": 90}), 1)
     assert _next(_recipe(), 2) == seeds
     assert _next(_recipe(search={"n_trials": 1}), 1) == seeds
     assert _next(_recipe(search={"seeds": 2}), 2) == "use         loraloom predict runs/x/best --text …"
@@ -325,7 +326,7 @@ def test_of_few_rows_more_seeds_are_advised_for_their_mean() -> None:
 
 
 def test_the_rows_of_a_program_are_given_again_by_it() -> None:
-    assert _next(_recipe(data={}), 1).startswith("loraloom.resume('runs/x', train=…)   (60 s more;")
+    assert _next(_recipe(data={}), 1).startswith("loraloom.resume('runs/x', train=…)   (1 min 00 s more;")
     seeds = "loraloom.search('runs/x/recipe.yaml', 'runs/x-seeds', overrides=['search.seeds=3'], train=…)"
     assert _next(_recipe(data={}), 2) == seeds
 

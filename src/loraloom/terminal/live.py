@@ -25,6 +25,7 @@ from loraloom.data import Finding
 from loraloom.errors import shell_path
 from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
+from loraloom.report import wording
 from loraloom.report.wording import share
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
@@ -285,7 +286,7 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
         case AllRows(_, every, seconds) as longer:
             yield f"{longer.command(run, recipe)}   (all {every:,} rows, in about {duration(seconds)})"
         case MoreConfigurations(_, _, again) as others:
-            more = f"{duration(again)} more; another winner is tested on the same rows"
+            more = f"{wording.duration(again)} more; another winner is tested on the same rows"
             yield f"{others.command(run, recipe)}   ({more})"
         case None if recipe.search.seeds == seeds == 1:
             why = "   (of so few rows their mean tends to be better)" if is_better_mixed(winner, 3) else ""
