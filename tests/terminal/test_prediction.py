@@ -19,3 +19,10 @@ def test_the_summary_of_many_and_of_odd_labels_is_one_line() -> None:
     assert "… 0.7 %, �[31m 0.6 %, c0 0.1 %" in line
     assert line.endswith(", 1,183 other labels")
     assert len(line) < 600
+
+
+def test_a_label_that_is_a_number_stands_apart_from_its_share() -> None:
+    ensemble: Any = SimpleNamespace(members=())
+    counts = Counts(rows=4, written=4, by_label=Counter({"1": 3, "-2": 1}))
+    (line,) = summary_lines(ensemble, Summary(counts, 2.0, 4), None)
+    assert line.endswith("“1” 75 %, “-2” 25 %")

@@ -8,13 +8,14 @@ from loraloom.data.columns import text_of
 from loraloom.data.encoding import Encoded, default_cache, encode, truncation_finding
 from loraloom.data.labels import read_labelled
 from loraloom.data.loading import load_again, load_data
-from loraloom.data.text_data import Finding, Split, TextData, printable, shorten
+from loraloom.data.text_data import Finding, Split, TextData, beside_figure, printable, shorten
 
 __all__ = [
     "Encoded",
     "Finding",
     "Split",
     "TextData",
+    "beside_figure",
     "default_cache",
     "encode",
     "load_again",

@@ -14,7 +14,7 @@ import numpy as np
 
 from loraloom.data.labels import is_whole, value_of
 from loraloom.data.overlap import Keys, near_copies
-from loraloom.data.text_data import MAX_EXAMPLES, Finding, Split, TextData, examples_of, listed, shorten
+from loraloom.data.text_data import MAX_EXAMPLES, Finding, Split, TextData, beside_figure, examples_of, listed, shorten
 from loraloom.errors import DataError
 from loraloom.wording import percent, plural
 
@@ -93,7 +93,7 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
     largest, smallest = int(counts.argmax()), int(counts.argmin())
 
     def share(label: int) -> str:
-        return f"{shorten(labels[label])} {percent(counts[label] / len(train))}"
+        return f"{beside_figure(labels[label])} {percent(counts[label] / len(train))}"
 
     sentence = f"Training has {plural(len(train), 'row')} of {plural(len(labels), 'class')}"
     if len(labels) <= 6:

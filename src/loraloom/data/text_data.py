@@ -89,6 +89,12 @@ def shorten(text: str) -> str:
     return line if len(line) <= EXAMPLE_CHARACTERS else line[: EXAMPLE_CHARACTERS - 1] + "…"
 
 
+def beside_figure(label: str) -> str:
+    """A label before its share: in quotes where it is a number, since `1 16 %` would read as one."""
+    short = shorten(label)
+    return f"“{short}”" if short.lstrip("-").isdigit() else short
+
+
 def printable(text: str) -> str:
     """`text` with U+FFFD for what a terminal obeys, and for halves of surrogate pairs, which can't be printed."""
     return _UNPRINTABLE.sub("\ufffd", text)

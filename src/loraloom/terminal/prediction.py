@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from loraloom.data import shorten
+from loraloom.data import beside_figure
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.origin import earlier_winner
 from loraloom.use.predict import Summary
@@ -39,7 +39,8 @@ def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Ite
         yield f"abstained: {counts.abstained:,} of {counts.rows:,} rows are below --min_confidence"
     total = max(1, counts.by_label.total())
     shares = [
-        f"{shorten(label)} {percent(number / total)}" for label, number in counts.by_label.most_common(MOST_CLASSES)
+        f"{beside_figure(label)} {percent(number / total)}"
+        for label, number in counts.by_label.most_common(MOST_CLASSES)
     ]
     more = len(counts.by_label) - len(shares)
     where = "" if out is None else f" written to {out}"

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loraloom.calibration import Temperature, at_odds, at_temperature, rows_at_once
-from loraloom.data import shorten
+from loraloom.data import beside_figure
 from loraloom.data.text_data import listed_to_answer
 from loraloom.errors import AdapterError, OptionError, RunError
 from loraloom.metrics import Floats
@@ -113,7 +113,8 @@ class Shift:
     def __str__(self) -> str:
         furthest = np.argsort(-np.abs(self.asked - self.expected), kind="stable")[:MOST_CLASSES]
         classes = [
-            f"{shorten(self.labels[one])} {percent(self.asked[one])} where it expects {percent(self.expected[one])}"
+            f"{beside_figure(self.labels[one])} {percent(self.asked[one])} "
+            f"where it expects {percent(self.expected[one])}"
             for one in sorted(furthest.tolist())
         ]
         more = len(self.labels) - len(classes)
