@@ -109,6 +109,7 @@ _BAD_FIELDS = [
     ("part of a rank", "r: 4.5", "lora.r: 4.5 is not a whole number"),
     ("whole rank as float", "r: 4.0", "lora.r: 4.0 is not a whole number"),
     ("rank as text", "r: four", "lora.r: 'four' is not a whole number"),
+    ("ranks without brackets", "r: 2, 4", "lora.r: '2, 4' is not a whole number; several values are a list: [2, 4]"),
     ("rank as a quoted number", "r: '4'", "lora.r: '4' is not a whole number"),
     ("rank as truth", "r: true", "lora.r: true is not a whole number"),
     ("alpha 0", "lora_alpha: 0", "lora.lora_alpha: 0 is too small; it must be above 0"),
@@ -231,14 +232,23 @@ def test_axes_can_not_be_written_by_name(tmp_path: Path) -> None:
     [
         ("data.max_length=1,024", "'1,024' is not a value"),
         ("train.learning_rate=0,001", "'0,001' is not a value"),
-        ("budget.max_trainable_parameters=1,000,000", "'1,000,000' is not a whole number"),
-        ("budget.max_seconds=1,800", "'1,800' is not a number"),
+        (
+            "budget.max_trainable_parameters=1,000,000",
+            "'1,000,000' is not a whole number; write it without commas: 1000000",
+        ),
+        ("budget.max_seconds=1,800", "'1,800' is not a number; write it without commas: 1800"),
     ],
 )
 def test_a_number_with_commas_is_not_taken_for_several(override: str, rule: str) -> None:
     with pytest.raises(RecipeError) as refused:
         read_recipe({}, [override])
     assert rule in str(refused.value)
+
+
+def test_a_number_with_commas_is_told_where_yaml_makes_names_of_its_parts(tmp_path: Path) -> None:
+    problem = problem_of(tmp_path, "budget: {max_trainable_parameters: 1,000,000}\n")
+    assert problem.endswith("budget.0: 0 is no field's name; a number is written without commas, as in 1000000")
+    assert "stands twice" not in problem
 
 
 @pytest.mark.parametrize("override", ["lora.target_modules=query,", "lora.r=2,,4", "lora.layers_to_transform=,3"])

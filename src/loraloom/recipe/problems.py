@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
@@ -86,17 +87,28 @@ def rule_of(detail: ErrorDetails, path: tuple[str, ...]) -> str:
         case "finite_number":
             return "is not a finite number"
         case "int_type" | "int_from_float" | "int_parsing":
-            return "is not a whole number"
+            return f"is not a whole number{_as_yaml(detail['input'])}"
         case "float_type":
-            return "is not a number"
+            return f"is not a number{_as_yaml(detail['input'])}"
         case "string_type":
             return "is not text; put it in quotes" if isinstance(detail["input"], int | float) else "is not text"
+        case "invalid_key":  # what {max_trainable_parameters: 1,000,000} is to YAML
+            return "is no field's name; a number is written without commas, as in 1000000"
         case "string_too_short" | "too_short":
             return "is empty"
         case "model_type" | "dict_type" | "model_attributes_type":
             return "is not a section; write its fields below it, as in 'lora: {r: 4}'"
         case _:
             return f"is not allowed: {message_of(detail)}"
+
+
+def _as_yaml(written: Any) -> str:
+    """How YAML has numbers that were written with commas: as one, without them, or as a list."""
+    if not isinstance(written, str) or not re.fullmatch(r"[\d., eE+-]+", written) or "," not in written:
+        return ""
+    if re.fullmatch(r"\d{1,3}(,\d{3})+", written):
+        return f"; write it without commas: {written.replace(',', '')}"
+    return f"; several values are a list: [{written}]"
 
 
 def message_of(detail: ErrorDetails) -> str:

@@ -235,7 +235,7 @@ def _note_places(node: yaml.Node, path: tuple[str, ...], source: Source) -> None
     for key, value in node.value:
         here = (*path, str(key.value))
         place = f"{source.name}:{key.start_mark.line + 1}"
-        if here in source.places:
+        if here in source.places and key.tag != "tag:yaml.org,2002:int":  # which is refused as a name
             source.problems.append(f"{place}: {dotted(here)}: stands twice; a field stands once")
         source.places[here] = place
         _note_places(value, here, source)
