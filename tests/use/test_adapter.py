@@ -71,6 +71,12 @@ def test_a_frame_or_a_mapping_is_not_taken_for_the_names_of_its_columns(best: Pa
     assert classifier.predict(frame["text"]) == classifier.predict(["soup", "cat"])
 
 
+def test_what_is_no_text_among_texts_is_named(best: Path) -> None:
+    texts: Any = ["soup", float("nan")]
+    with pytest.raises(TypeError, match="a list of texts, and nan is none"):
+        loraloom.load(best).predict(texts)
+
+
 def test_one_text_instead_of_a_list_is_refused(best: Path) -> None:
     with pytest.raises(TypeError, match="a list of texts"):
         loraloom.load(best).predict("a text")

@@ -179,8 +179,11 @@ class Classifier:
             AdapterError: a logit is not finite.
         """
         listed = not _is_no_list(texts) and hasattr(texts, "__len__")
-        if not listed or not all(isinstance(text, str) for text in texts):
+        if not listed:
             raise TypeError("texts must be a list of texts; of a frame, give one column")
+        for text in texts:
+            if not isinstance(text, str):  # such as the NaN of an empty cell
+                raise TypeError(f"texts must be a list of texts, and {text!r:.40} is none; of a frame, give one column")
         if (broken := next(filter(no_character, texts), None)) is not None:
             raise DataError(f"text {broken[:40]!a}: {no_character(broken)}")
         return self.logits_of(self.encoded(texts))
