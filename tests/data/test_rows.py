@@ -170,7 +170,11 @@ def test_files_that_can_run_code_are_refused_by_name(tmp_path: Path, name: str) 
     assert "can run code" in _refusal(_csv(tmp_path / name, b"text"))
 
 
-@pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.json", "rows.gz"])
+def test_of_a_list_in_json_it_is_said_what_is_read(tmp_path: Path) -> None:
+    assert _refusal(_csv(tmp_path / "rows.json", b"[]")).endswith("write one object a line, to a file .jsonl")
+
+
+@pytest.mark.parametrize("name", ["rows.xlsx", "rows", "rows.gz"])
 def test_an_unknown_kind_is_refused_with_the_known_ones(tmp_path: Path, name: str) -> None:
     message = _refusal(_csv(tmp_path / name, b"text"))
     assert ".csv, .tsv, .jsonl" in message

@@ -72,6 +72,8 @@ def format_of(path: Path) -> Format:
             f"{path}: its kind can't be told by its suffix; write it to a file that has one, or, for predict, give it "
             "on standard input: --file -"
         )
+    if suffix == ".json":
+        raise DataError(f"{path}: a list in JSON is not read; write one object a line, to a file .jsonl")
     if suffix not in _KINDS:
         raise DataError(
             f"{path}: its kind can't be told by its suffix; it must be {', '.join(_KINDS)} "
