@@ -483,6 +483,14 @@ def test_of_many_classes_the_largest_and_the_smallest_are_said_in_rows(tmp_path:
     assert _finding(data, "class_shares").sentence == said
 
 
+def test_an_example_of_leaked_rows_stands_once(tmp_path: Path) -> None:
+    held = rows(12, ("a", "b"), start=100)
+    train = write_csv(tmp_path / "train.csv", [*rows(40, ("a", "b")), held[0], held[0], held[1]])
+    data = load(train_file=train, test_file=write_csv(tmp_path / "test.csv", held))
+    leak = _finding(data, "leak")
+    assert (leak.count, len(leak.examples)) == (3, 2)
+
+
 @pytest.mark.parametrize(("common", "severity"), [(80, "note"), (99, "warning")])
 def test_a_class_that_is_nearly_ten_times_as_rare_is_a_warning_that_says_what_helps(
     tmp_path: Path, common: int, severity: str

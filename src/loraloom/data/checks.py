@@ -58,7 +58,7 @@ def find_repeats(split: Split, keys: Sequence[str], names: Sequence[str], where:
     findings = []
     if repeated:
         sentence = f"{where.capitalize()} has {plural(len(repeated), 'repeated row')} (equal text and label): kept."
-        examples = examples_of([*dict.fromkeys(split.texts[row] for row in repeated)])
+        examples = examples_of(split.texts, repeated)
         findings.append(Finding("duplicate", "note", len(repeated), sentence, examples, _named(where)))
     if disputed:
         aside = _aside((split.texts[row] for row in disputed.values()), (split.texts[first[key]] for key in disputed))

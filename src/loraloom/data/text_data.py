@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -122,9 +123,9 @@ def listed_to_answer(labels: Sequence[str]) -> str:
 
 
 def examples_of(texts: Sequence[str], rows: Sequence[int] | None = None) -> tuple[str, ...]:
-    """The first three texts, or those of the first three rows named, shortened."""
-    shown = range(len(texts)) if rows is None else rows
-    return tuple(shorten(texts[row]) for row in shown[:MAX_EXAMPLES])
+    """The first three different texts, or those of the rows named, shortened."""
+    shown = texts if rows is None else (texts[row] for row in rows)
+    return tuple(map(shorten, islice(dict.fromkeys(shown), MAX_EXAMPLES)))
 
 
 def fingerprint(labels: Sequence[str], splits: Sequence[Split]) -> str:
