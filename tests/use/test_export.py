@@ -230,6 +230,7 @@ def test_peft_is_the_adapters_two_files_that_peft_loads_without_loraloom(
     names = {path.name for path in (tmp_path / "peft").iterdir()}
     assert names == {"adapter_model.safetensors", "adapter_config.json", CARD, "manifest.json"}
     assert exported.measured[1].exact
+    assert exported.notes == ("The size of PEFT alone is without its base model, which that of the adapter includes.",)
     (example,) = examples((tmp_path / "peft" / CARD).read_text(encoding="utf-8"))
     (expected,) = loraloom.load(best).predict(["cat dog bird"])
     capsys.readouterr()

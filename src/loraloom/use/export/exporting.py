@@ -18,6 +18,8 @@ from loraloom.use.export.measuring import Measured, measure, refuse_other
 from loraloom.use.export.onnx_folder import FP32, INT8, OnnxFolder, refuse_missing, write_onnx
 from loraloom.use.export.subject import Subject, load_subject, rows_of
 
+_PEFT = "PEFT alone"
+
 
 @dataclass(frozen=True, slots=True)
 class Exported:
@@ -134,7 +136,7 @@ def _write_peft(subject: Subject, folder: Path, own: Measured) -> tuple[Measured
     from loraloom.use.export.peft_folder import PeftFolder, write_peft
 
     write_peft(subject, folder)
-    found = measure("PEFT alone", _bytes(folder), PeftFolder(folder, subject).logits, subject.rows, own.logits)
+    found = measure(_PEFT, _bytes(folder), PeftFolder(folder, subject).logits, subject.rows, own.logits)
     refuse_other(found)
     return (found,)
 
@@ -152,9 +154,11 @@ def _bytes(folder: Path, name: str = "") -> int:
 
 
 def _notes(measured: tuple[Measured, ...]) -> list[str]:
-    """What a form that is not the same function costs."""
+    """What a form that is not the same function costs, and what a size leaves out."""
     own, notes = measured[0], []
     for one in measured:
+        if one.name == _PEFT:
+            notes.append(f"The size of {_PEFT} is without its base model, which that of the adapter includes.")
         if one.exact:
             continue
         points, changed = 100 * (one.accuracy - own.accuracy), one.rows - one.same_labels
