@@ -116,7 +116,7 @@ def calibration_test(
     drawn = np.concatenate(
         [
             calibration_errors(generator.random((count, right.size)) < confidence, confidence)
-            for count in _portions(draws, right.size)
+            for count in portions(draws, right.size)
         ]
     )
     return (1 + int((drawn >= seen - 1e-12).sum())) / (draws + 1), float(np.quantile(drawn, 0.95))
@@ -271,7 +271,7 @@ def threshold_for(right: Flags, confidence: Floats, accuracy: float) -> float | 
     return float(curve.threshold[enough[-1]]) if enough.size else None
 
 
-def _portions(draws: int, rows: int) -> list[int]:
+def portions(draws: int, rows: int) -> list[int]:
     """How many draws are made at once, so that memory stays small."""
     step = max(1, MOST_DRAWN // max(1, rows))
     return [min(step, draws - start) for start in range(0, draws, step)]

@@ -15,6 +15,7 @@ from loraloom.report.dataset.shares import balance, cramers_v, drift, share_effe
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence
 from loraloom.wording import percent
+from tests.report.peak import peak_of
 
 
 def lines(recalls: Sequence[float], judged: Sequence[int] | None = None) -> list[ClassLine]:
@@ -101,6 +102,15 @@ def test_splits_of_many_rare_classes_are_not_found_to_differ_where_they_do_not(m
         assert split is not None
         found += split.p <= 0.05
     assert found / tries <= 0.05 + 3 * (0.05 * 0.95 / tries) ** 0.5
+
+
+def test_rows_of_many_classes_are_dealt_in_portions_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, other = rows(*[9] * 400), rows(*[1, 2] * 200)
+    whole, most = peak_of(lambda: drift("test", train, other))
+    monkeypatch.setattr("loraloom.calibration.MOST_DRAWN", 20_000)
+    parts, least = peak_of(lambda: drift("test", train, other))
+    assert parts == whole
+    assert least < 0.3 * most
 
 
 def test_the_size_of_a_difference_is_of_the_shares_and_not_of_how_large_the_splits_are() -> None:

@@ -24,6 +24,7 @@ from loraloom.report.failures.groups import (
 )
 from loraloom.report.failures.kept import Judged
 from tests.report.failures.judged_rows import judged_rows
+from tests.report.peak import peak_of
 
 multipletests: Any = multitest.multipletests  # statsmodels has no types
 
@@ -77,6 +78,16 @@ def test_drawn_tables_give_the_p_value_of_scipys() -> None:
     table = np.array([[each.right, each.rows - each.right] for each in groups])
     drawn = stats.MonteCarloMethod(n_resamples=9999, rng=np.random.default_rng(1))
     assert same_accuracy(groups) == pytest.approx(stats.fisher_exact(table, method=drawn).pvalue, abs=0.01)
+
+
+def test_tables_of_many_groups_are_drawn_in_portions_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = [of(4 + index % 3, 6) for index in range(300)]
+    monkeypatch.setattr("loraloom.report.failures.groups.DRAWS", 1_999)
+    whole, most = peak_of(lambda: same_accuracy(groups))
+    monkeypatch.setattr("loraloom.calibration.MOST_DRAWN", 30_000)
+    parts, least = peak_of(lambda: same_accuracy(groups))
+    assert parts == whole
+    assert least < 0.3 * most
 
 
 def test_groups_without_an_error_do_not_differ() -> None:

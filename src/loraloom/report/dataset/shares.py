@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from loraloom.calibration import portions
 from loraloom.metrics import Floats, Interval
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.effects.model import Estimate, fit
@@ -119,17 +120,20 @@ def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Dri
     if len(names) < 2 or not table.sum(axis=1).all():
         return None
     pooled, sizes = table.sum(axis=0), table.sum(axis=1, keepdims=True)
-    dealt = np.random.default_rng(0).multivariate_hypergeometric(
-        pooled, int(sizes[1, 0]), size=DEALS, method="marginals"
-    )
+    generator = np.random.default_rng(0)
     expected = sizes * pooled / pooled.sum()
 
     def pearson(counts: NDArray[np.int64]) -> Floats:
         return np.asarray(((counts - expected[1]) ** 2 * (1 / expected).sum(axis=0)).sum(axis=-1), dtype=np.float64)
 
-    p = (1 + int((pearson(dealt) >= pearson(table[1]) * (1 - 1e-9)).sum())) / (DEALS + 1)
+    least, as_far, moves = pearson(table[1]) * (1 - 1e-9), 0, 0.0
+    for count in portions(DEALS, len(names)):
+        dealt = generator.multivariate_hypergeometric(pooled, int(sizes[1, 0]), size=count, method="marginals")
+        as_far += int((pearson(dealt) >= least).sum())
+        moves += float(_moved(pooled - dealt, dealt).sum())
+    p = (1 + as_far) / (DEALS + 1)
     v = cramers_v(table / sizes * stats.hmean(sizes))
-    moved, by_chance = float(_moved(*table)), float(_moved(pooled - dealt, dealt).mean())
+    moved, by_chance = float(_moved(*table)), moves / DEALS
     if p > LEVEL:
         verdict = f"Its classes are not shown to differ from training's ({p_value(p)}, Cramér's V {v:.2f})."
     else:

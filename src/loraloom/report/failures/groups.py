@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from loraloom.calibration import Flags
+from loraloom.calibration import Flags, portions
 from loraloom.metrics import Interval, difference_interval, holm, wilson_interval
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.failures.kept import Judged
@@ -85,17 +85,18 @@ def same_accuracy(groups: Sequence[Group]) -> float:
         return 1.0
     if len(groups) == 2:
         return float(stats.fisher_exact(np.stack([wrong, sizes - wrong])).pvalue)
-    drawn = np.random.default_rng(0).multivariate_hypergeometric(sizes, int(wrong.sum()), size=DRAWS)
-
+    generator = np.random.default_rng(0)
     counts = [np.arange(min(size, wrong.sum()) + 1) for size in sizes]
     ways_of = [-special.betaln(count + 1, size - count + 1) for count, size in zip(counts, sizes, strict=True)]
 
     def ways(table: NDArray[np.int64]) -> NDArray[np.float64]:
         """The logarithm of the ways to choose so many of each group, which the chance of a table is proportional to."""
-        found = np.sum([of[column] for of, column in zip(ways_of, table.T, strict=True)], axis=0)
-        return np.asarray(found, dtype=np.float64)
+        return np.asarray(sum(of[column] for of, column in zip(ways_of, table.T, strict=True)), dtype=np.float64)
 
-    as_rare = int((ways(drawn) <= ways(wrong) + 1e-9).sum())
+    limit, as_rare = ways(wrong) + 1e-9, 0
+    for count in portions(DRAWS, sizes.size):
+        drawn = generator.multivariate_hypergeometric(sizes, int(wrong.sum()), size=count)
+        as_rare += int((ways(drawn) <= limit).sum())
     return (1 + as_rare) / (DRAWS + 1)
 
 
