@@ -180,7 +180,7 @@ def confusion(labels: ArrayLike, predictions: ArrayLike, classes: int) -> NDArra
     predicted = _class_numbers("predictions", predictions, classes)
     _refuse_different_lengths("labels", true, "predictions", predicted)
     flat = np.bincount(true * classes + predicted, minlength=classes * classes)
-    return flat.reshape(classes, classes).astype(np.int64)
+    return flat.reshape(classes, classes).astype(np.int64, copy=False)
 
 
 def score(labels: ArrayLike, probabilities: ArrayLike) -> Scores:

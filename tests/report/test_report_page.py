@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import json
 import re
@@ -365,6 +366,11 @@ def test_many_classes_give_the_confused_pairs_instead_of_a_matrix(tmp_path: Path
     page = read(run)
     assert "The classes that were taken for each other most often; all 1,077 stand in confusion.csv." in page.text
     assert not (run / "report" / "confusion.png").exists()
+    with (run / "report" / "confusion.csv").open(encoding="utf-8", newline="") as file:
+        entries = list(csv.DictReader(file))
+    assert len(entries) <= TEST_ROWS  # and not 1,077 by 1,077 cells
+    assert sum(int(entry["rows"]) for entry in entries) == TEST_ROWS
+    assert sum(int(entry["rows"]) for entry in entries if entry["true"] == entry["predicted"]) == 432
 
 
 @pytest.mark.usefixtures("no_pictures")

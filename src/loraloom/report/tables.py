@@ -22,13 +22,15 @@ from loraloom.report.findings import Findings
 from loraloom.report.gap import Gap
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.similarity import Similarity
-from loraloom.report.testset import Tested
+from loraloom.report.testset import Tested, entries
 from loraloom.report.tradeoffs import Tradeoffs
 from loraloom.report.wording import clean
 from loraloom.study.csv_rows import Cell, CsvRows, disarmed
 
 MOST_POINTS = 2_000
 """Of accuracy against coverage."""
+MOST_CLASSES_ACROSS = 500
+"""Of the confusion's square: of 2,000 it has 8 MB, nearly all of them zeros."""
 DECIMALS = 5
 """Of what comes from embeddings: later digits are the processor's, and change with the number of threads."""
 
@@ -195,15 +197,24 @@ def _tested(found: Tested) -> dict[str, str]:
         for error in found.errors
     )
     return {
-        "confusion.csv": csv_text(
-            ("true \\ predicted", *found.labels),
-            ((label, *line) for label, line in zip(found.labels, found.matrix, strict=True)),
-        ),
+        "confusion.csv": _confusion(found),
         "classes.csv": csv_text(
             ("class", "precision", "recall", "recall_low", "recall_high", "f1", "support"), classes
         ),
         "worst_errors.csv": csv_text(("row", "true", "predicted", "confidence", "probability_of_true", "text"), errors),
     }
+
+
+def _confusion(found: Tested) -> str:
+    """A square of counts; of more classes than fit across, a line for each entry that is not 0."""
+    labels = found.labels
+    if len(labels) > MOST_CLASSES_ACROSS:
+        held = ((labels[true], labels[predicted], rows) for true, predicted, rows in entries(found.counts))
+        return csv_text(("true", "predicted", "rows"), held)
+    return csv_text(
+        ("true \\ predicted", *labels),
+        ((label, *line) for label, line in zip(labels, found.matrix, strict=True)),
+    )
 
 
 def _failures(found: Failures) -> dict[str, str]:

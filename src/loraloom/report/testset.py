@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from loraloom.metrics import ClassScore, class_scores, confusion
 from loraloom.report.reading import Best, Prediction
@@ -38,10 +41,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """`matrix[t][p]` counts rows of true class t predicted as p; `pairs` are its largest wrong entries."""
+    """`counts` (C, C) are the rows of true class t predicted as p; `pairs` are its largest wrong entries."""
 
     labels: tuple[str, ...]
-    matrix: tuple[tuple[int, ...], ...]
+    counts: NDArray[np.int64] = field(compare=False)
     classes: tuple[ClassScore, ...]
     pairs: tuple[Pair, ...]
     errors: tuple[Error, ...]
@@ -49,6 +52,11 @@ class Tested:
     rows: int
     majority_label: str
     majority_share: float
+
+    @property
+    def matrix(self) -> tuple[tuple[int, ...], ...]:
+        """The counts, line by line."""
+        return tuple(map(tuple, self.counts.tolist()))
 
     @property
     def matrix_fits(self) -> bool:
@@ -65,12 +73,11 @@ def tested(best: Best, problems: list[str]) -> Tested | None:
     wrong = sorted((row for row in rows if not row.is_right), key=lambda row: (-row.confidence, row.row))
     majority, most = Counter(row.label for row in rows).most_common(1)[0]
     _compare(best, len(rows) - len(wrong), problems)
-    matrix = tuple(tuple(int(count) for count in line) for line in counts)
     return Tested(
         labels=labels,
-        matrix=matrix,
+        counts=counts,
         classes=class_scores(counts),
-        pairs=_pairs(labels, matrix),
+        pairs=_pairs(labels, counts),
         errors=tuple(_error(row, labels) for row in wrong[:MOST_ERRORS]),
         wrong=len(wrong),
         rows=len(rows),
@@ -90,14 +97,20 @@ def _error(row: Prediction, labels: Sequence[str]) -> Error:
     )
 
 
-def _pairs(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> tuple[Pair, ...]:
+def _pairs(labels: Sequence[str], counts: NDArray[np.int64]) -> tuple[Pair, ...]:
+    of_class = counts.sum(axis=1).tolist()
     wrong = [
-        Pair(labels[true], labels[predicted], count, count / sum(line))
-        for true, line in enumerate(matrix)
-        for predicted, count in enumerate(line)
-        if count and true != predicted
+        Pair(labels[true], labels[predicted], rows, rows / of_class[true])
+        for true, predicted, rows in entries(counts)
+        if true != predicted
     ]
     return tuple(sorted(wrong, key=lambda pair: (-pair.rows, pair.label, pair.prediction))[:MOST_PAIRS])
+
+
+def entries(counts: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """True class, predicted class and rows of each entry that is not 0: no more than there are rows."""
+    true, predicted = np.nonzero(counts)
+    yield from zip(true.tolist(), predicted.tolist(), counts[true, predicted].tolist(), strict=True)
 
 
 def _compare(best: Best, correct: int, problems: list[str]) -> None:
