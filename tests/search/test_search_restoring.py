@@ -73,6 +73,18 @@ def test_another_value_in_the_ledger_is_found_and_put_right(run: Run) -> None:
     assert (run.path / "study.db.damaged").exists()
 
 
+def test_how_far_the_checking_of_a_run_and_the_writing_of_its_ledger_are_is_said(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloom.data.telling.SECONDS", 0)
+    (run.path / "study.db").unlink()
+    said: list[str] = []
+    open_ledger(run, said.append)
+    assert said[0] == "checking the trial folders: 0 of 1 trials so far"
+    assert "reading the trial folders: 0 of 1 trials so far" in said
+    assert said[-1] == "writing the ledger: 0 of 1 trials so far"
+
+
 def test_a_kill_while_a_ledger_is_written_anew_leaves_the_old_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(sqlite3.connect(run.path / "study.db")) as connection, connection:
         connection.execute("UPDATE trial_values SET value = value + 0.001")

@@ -1,9 +1,12 @@
-"""How far a work on many rows is: a line in some seconds, and none of what is done sooner."""
+"""How far a work on many rows or trials is: a line in some seconds, and none of what is done sooner."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 SECONDS = 5.0
 
@@ -14,12 +17,18 @@ class Telling:
     def __init__(self, note: Callable[[str], None] = lambda _: None, now: Callable[[], float] = time.monotonic) -> None:
         self._note, self._now, self._last = note, now, now()
 
-    def far(self, what: str, done: int, of: int | None = None) -> None:
+    def far(self, what: str, done: int, of: int | None = None, *, unit: str = "rows") -> None:
         """So many rows of `what` are done, of how many where that is known."""
         now = self._now()
         if now - self._last >= SECONDS:
             self._last = now
-            self._note(f"{what}: {done:,}{'' if of is None else f' of {of:,}'} rows so far")
+            self._note(f"{what}: {done:,}{'' if of is None else f' of {of:,}'} {unit} so far")
+
+    def through(self, what: str, trials: Sequence[T]) -> Iterator[T]:
+        """One trial after another, with how many are done."""
+        for done, trial in enumerate(trials):
+            self.far(what, done, len(trials), unit="trials")
+            yield trial
 
 
 SILENT = Telling()

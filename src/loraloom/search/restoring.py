@@ -14,6 +14,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from loraloom.data.telling import Telling
 from loraloom.errors import DamagedError
 from loraloom.recipe import Recipe
 from loraloom.search.points import distribution, ledger_params
@@ -45,9 +46,11 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
     Raises:
         RunError: the disk is full, or a file can't be read.
     """
-    folders = trial_folders(run.path)
-    put_aside_damage(run.path, folders, run.path / BEST, say)
-    found = {int(folder.name): (read_trial(folder), read_metrics(folder)) for folder in folders if is_whole(folder)}
+    folders, telling = trial_folders(run.path), Telling(say)
+    put_aside_damage(run.path, telling.through("checking the trial folders", folders), run.path / BEST, say)
+    whole = [folder for folder in folders if is_whole(folder)]
+    reading = telling.through("reading the trial folders", whole)
+    found = {int(folder.name): (read_trial(folder), read_metrics(folder)) for folder in reading}
     path = run.path / LEDGER
     existed = path.exists()
     try:
@@ -64,7 +67,7 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
     if existed:  # it stays in its place until the new one takes it: rejected entries are nowhere else
         shutil.copyfile(path, path.with_name(f"{LEDGER}.damaged"))
         path.with_name(f"{LEDGER}-journal").unlink(missing_ok=True)
-    write_trials(path, _trials(run.recipe, found, old))
+    write_trials(path, telling.through("writing the ledger", _trials(run.recipe, found, old)))
     return _open(run)
 
 

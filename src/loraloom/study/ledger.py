@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -297,7 +297,7 @@ def _close(storage: RDBStorage) -> None:
     storage.engine.dispose()
 
 
-def write_trials(path: Path, trials: Sequence[FrozenTrial]) -> None:
+def write_trials(path: Path, trials: Iterable[FrozenTrial]) -> None:
     """A ledger of `trials` in the place of `path`, whole or not at all.
 
     It is made in memory: SQLite commits each table and index by itself, and a ledger whose disk was full or whose power
@@ -312,7 +312,7 @@ def _without_trials() -> bytes:
     return _content(())
 
 
-def _content(trials: Sequence[FrozenTrial]) -> bytes:
+def _content(trials: Iterable[FrozenTrial]) -> bytes:
     with closing(sqlite3.connect(":memory:", check_same_thread=False)) as memory:
         storage = RDBStorage(
             "sqlite://",
