@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loraloom.engine import gemm_rates
-from loraloom.errors import BackboneError
+from loraloom.errors import BackboneError, BudgetError
 from loraloom.execute.demands import Demands
 from loraloom.execute.statement import state_budget
 from loraloom.recipe import read_recipe
@@ -73,3 +73,21 @@ def test_what_trains_exactly_as_many_as_the_cap_fits(tiny_recipe: dict[str, Any]
         assert (Demands(capped, ["a", "b", "c"]).why_not(capped.configuration({})) is None) == fits
         stated = state_budget(capped)
         assert (stated.count.trainable, stated.fits) == (trained, fits)
+
+
+def test_of_very_many_points_those_at_the_ends_of_ranks_and_batches_are_looked_at(tiny_recipe: dict[str, Any]) -> None:
+    def demands(*settings: str) -> Demands:
+        many = ("lora.r=" + ",".join(map(str, range(1, 151))), "train.per_device_train_batch_size=4,8,16,32,64")
+        others = ("data.max_length=8,16,24", "train.optim=adam,sgd,muon", "head.kind=native,linear")
+        recipe = read_recipe(tiny_recipe, (*many, *others, "search.sampler=random", "search.n_trials=1", *settings))
+        return Demands(recipe, ["0", "1", "2"])
+
+    limited = demands("budget.max_memory_gb=8")
+    seen = [limited.recipe.configuration(point) for point in limited.outermost()]
+    assert len(seen) == 2 * 2 * 3 * 3 * 2  # of 13,500
+    every = map(limited.recipe.configuration, limited.points())
+    assert max(map(limited.memory_gb, seen)) == max(map(limited.memory_gb, every))
+    assert set(limited.fitting()) == {(one.backbone.model, one.data.max_length) for one in seen}
+    assert limited.check() == ()
+    with pytest.raises(BudgetError, match="no point of the search fits"):
+        demands("budget.max_memory_gb=8", "budget.max_trainable_parameters=10").check()

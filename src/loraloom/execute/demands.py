@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from loraloom import budget
 from loraloom.backbone import sources
@@ -26,6 +27,10 @@ _COUNTED = (
 )
 REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim", "train.bf16")
 """What counts beside them where memory is limited."""
+_RISING = ("lora.r", "train.per_device_train_batch_size")
+"""The more, the more is demanded: what lies between the least and the most is told by these."""
+MOST_POINTS = 10_000
+"""That are each looked at, in some seconds; of more, the lists of `_RISING` are looked at as ranges are."""
 NO_REMEDY = "no single change would fit, nor another with a smaller rank: raise the cap or take a smaller model"
 """What is said of a configuration over the cap that has no `remedies`."""
 
@@ -114,13 +119,25 @@ class Demands:
 
     def points(self, *also: str) -> Iterator[Point]:
         """The points that count differently, or differ in `also`; ranges at both of their ends."""
+        yield from self._narrowed(also).grid()
+
+    def outermost(self, *also: str) -> Iterator[Point]:
+        """`points`, but where they are very many, lists of ranks and of batch sizes at both of their ends too.
+
+        What fits nowhere there fits nowhere, and no other takes more memory.
+        """
+        points = self._narrowed(also)
+        many = next(islice(points.grid(), MOST_POINTS, None), None) is not None
+        yield from (self._narrowed(also, at_ends=_RISING) if many else points).grid()
+
+    def _narrowed(self, also: tuple[str, ...], *, at_ends: tuple[str, ...] = ()) -> Recipe:
         limited = self.recipe.budget.max_memory_gb is not None
-        yield from self.recipe.narrowed((*_COUNTED, *also, *(REMEMBERED if limited else ()))).grid()
+        return self.recipe.narrowed((*_COUNTED, *also, *(REMEMBERED if limited else ())), at_ends=at_ends)
 
     def fitting(self) -> dict[tuple[str, int], Configuration]:
         """By model and longest text the first configuration that fits the budget, where one does."""
         found: dict[tuple[str, int], Configuration] = {}
-        for configuration in map(self.recipe.configuration, self.points("data.max_length")):
+        for configuration in map(self.recipe.configuration, self.outermost("data.max_length")):
             key = configuration.backbone.model, configuration.data.max_length
             if key not in found and self.why_not(configuration) is None:
                 found[key] = configuration
@@ -154,7 +171,7 @@ class Demands:
         grid = self.recipe.search.sampler == "grid"
         dropped: list[tuple[Point, str]] = []
         fits = False
-        for point in self.recipe.grid() if grid else self.points():
+        for point in self.recipe.grid() if grid else self.outermost():
             why = self.why_not(self.recipe.configuration(point))
             if why is None:
                 fits = True

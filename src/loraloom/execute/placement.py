@@ -102,4 +102,4 @@ def visible_gpus() -> list[str]:
 
 def most_memory_gb(place: Workplace) -> float:
     """The estimate for the largest of a recipe's trials."""
-    return max(map(place.demands.memory_gb, map(place.recipe.configuration, place.demands.points(*REMEMBERED))))
+    return max(map(place.demands.memory_gb, map(place.recipe.configuration, place.demands.outermost(*REMEMBERED))))

@@ -8,7 +8,7 @@ are active depends on the values of fields alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -194,23 +194,30 @@ class Recipe(Configuration):
             for value in self.axes[names[0]].values:
                 yield from self._points(names[1:], {**point, names[0]: value})
 
-    def narrowed(self, names: Iterable[str]) -> Recipe:
+    def narrowed(self, names: Iterable[str], *, at_ends: Collection[str] = ()) -> Recipe:
         """The recipe with the axes `names` and those that they depend on alone, ranges as the values that tell.
 
-        These are its ends, and those that a condition names.
+        These are its ends, and those that a condition names; so are those of the lists of numbers `at_ends`.
         """
         kept = {name for name in names if name in self.axes}
         for name in reversed(self.ordered()):
             if name in kept:
                 kept |= {condition.field for condition in self.axes[name].when}
-        axes = {name: Choices(self._telling(name), axis.when) for name, axis in self.axes.items() if name in kept}
+        axes = {
+            name: Choices(self._telling(name, at_ends=name in at_ends), axis.when)
+            for name, axis in self.axes.items()
+            if name in kept
+        }
         return self.model_copy(update={"axes": axes})
 
-    def _telling(self, name: str) -> tuple[Any, ...]:
+    def _telling(self, name: str, *, at_ends: bool) -> tuple[Any, ...]:
         axis = self.axes[name]
-        if isinstance(axis, Choices):
+        if isinstance(axis, Choices) and not at_ends:
             return axis.values
         named = (v for other in self.axes.values() for c in other.when if c.field == name for v in c.values)
+        if isinstance(axis, Choices):
+            ends = min(axis.values), max(axis.values)
+            return tuple(dict.fromkeys((*ends, *(v for v in named if v in axis.values))))
         return tuple(dict.fromkeys((axis.low, axis.high, *(v for v in named if axis.low <= v <= axis.high))))
 
     def base(self, field: str) -> Any:
