@@ -170,7 +170,8 @@ class Train(Section):
         "auto",
         description="When a trial is evaluated; auto: at each epoch's end, and between where epochs are few, or at "
         "equal distances where they are not whole; end: after the last step alone, as a search has it on "
-        "rungs that are a part of the rows (reduce_lr_on_plateau sees what it needs). Transformers' no, steps and epoch are not taken.",
+        "rungs that are a part of the rows (reduce_lr_on_plateau sees what it needs). Transformers' no, steps and "
+        "epoch are not taken.",
     )
     bf16: Literal["auto", True, False] = Field(
         "auto",
