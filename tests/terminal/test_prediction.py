@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,3 +27,11 @@ def test_a_label_that_is_a_number_stands_apart_from_its_share() -> None:
     counts = Counts(rows=4, written=4, by_label=Counter({"1": 3, "-2": 1}))
     (line,) = summary_lines(ensemble, Summary(counts, 2.0, 4), None)
     assert line.endswith("“1” 75 %, “-2” 25 %")
+
+
+def test_a_command_that_found_all_rows_done_names_no_speed() -> None:
+    ensemble: Any = SimpleNamespace(members=())
+    done = Counts(rows=2, written=2, by_label=Counter({"a": 2}))
+    assert list(summary_lines(ensemble, Summary(done, 4.3, 0), Path("out.csv"))) == [
+        "2 rows written to out.csv in 4.3 s: a 100 %"
+    ]

@@ -44,8 +44,9 @@ def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Ite
     ]
     more = len(counts.by_label) - len(shares)
     where = "" if out is None else f" written to {out}"
+    rate = f", {summary.rows_per_second:,.0f} rows/s" if summary.rows else ""  # all may have been there
     yield (
-        f"{plural(counts.written, 'row')}{where} in {summary.seconds:.1f} s, {summary.rows_per_second:,.0f} rows/s: "
+        f"{plural(counts.written, 'row')}{where} in {summary.seconds:.1f} s{rate}: "
         + ", ".join(shares)
         + (f", {more:,} other labels" if more > 0 else "")
     )
