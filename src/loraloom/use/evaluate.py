@@ -28,7 +28,7 @@ from loraloom.use.origin import earlier_winner, rows_of
 from loraloom.use.temperature import fitted_temperature
 from loraloom.wording import plural
 
-ROUND_ROWS = 200
+ROUND_ROWS = 64
 """Test rows after which it is asked whether there is time for as many more; the first ones are tested in any case, and
 are no more than time is kept for (`execute/reserve.py: LEAST_TESTED`)."""
 _SEED = 0
