@@ -88,11 +88,9 @@ class Plan:
 
     def planned(self, configuration: Configuration, rows: int | None) -> Configuration:
         """A configuration as it is tried on `rows`: on a part of them it is evaluated once, where any are promoted."""
-        update: dict[str, object] = {}
         if self.epochs is not None:
-            update["num_train_epochs"] = passes_of(cost_key(configuration), self.epochs)
-        planned = configuration.with_fields(train=update) if update else configuration
-        return planned if self.finalists is None else on_rung(planned, rows)
+            configuration = with_epochs(configuration, passes_of(cost_key(configuration), self.epochs))
+        return configuration if self.finalists is None else on_rung(configuration, rows)
 
     def is_last(self, rows: int | None) -> bool:
         """Whether a trial on `rows` is on the last rung."""
