@@ -364,8 +364,10 @@ def test_without_a_command_the_help_is_printed_as_it_is(
     [
         (["doctor", "--help"], "Example: loraloom doctor"),
         (["budget", "demo", "--set", "backbone.model=./nothing"], "'./nothing' is not a folder"),
+        (["search", "demo", "--out", "here", "--set", "backbone.model=./nothing"], "'./nothing' is not a folder"),
+        (["search", "demo", "--out", "here", "--set", "data={train_file: ./nothing.csv}"], "there is no such file"),
     ],
-    ids=["help of doctor", "budget without the model"],
+    ids=["help of doctor", "budget without the model", "search without the model", "search without the data"],
 )
 def test_what_needs_no_torch_is_said_without_it(arguments: list[str], said: str) -> None:
     code = """import sys

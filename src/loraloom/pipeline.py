@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from loraloom.backbone import sources
 from loraloom.conclusion import conclude
 from loraloom.errors import DeviceLostError, LoraloomError, RunInUseError, StoppedError
 from loraloom.execute.alone import alone, left_as_found
@@ -80,8 +81,10 @@ def search(
         refuse_taken(Path(out))
         asked = anchored(recipe)
         recipe = default_space(asked, deadline=clock.max_seconds is not None)
-        chosen = choose_engine(recipe, profile=profile)
+        for model in recipe.values("backbone.model"):
+            sources.find(model)  # refuses, as reading the data does, before torch is imported, which takes seconds
         place = prepare(recipe, watcher, allow_leak, in_memory)
+        chosen = choose_engine(recipe, profile=profile)
         if leaves_length_open(asked, recipe):
             recipe = with_length(recipe, *place.lengths())
             place = place.over(recipe=recipe)
