@@ -1,14 +1,13 @@
 """All faults, by the thousand: python -m tests.faults.torture, or one kind: python -m tests.faults.torture kills.
 
 Prints a table of what was done, and every case that went wrong with its seed; exits 1 if there is one. A kind takes
-minutes to hours, see docs/faults.md; `--share 0.01` does a hundredth of each, `--seed` begins elsewhere.
+minutes to hours, see docs/faults.md; `--part 3/20` does the third twentieth of each, and all twenty are the whole.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
-import random
 import shutil
 import sys
 import tempfile
@@ -41,22 +40,48 @@ Case = Callable[[Commands], T]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The `number`-th of `parts` parts of a kind, which together are the whole: no case is in two of them."""
+
+    number: int
+    parts: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """Of "3/20".
+
+        Raises:
+            argparse.ArgumentTypeError: it is no such thing.
+        """
+        number, _, parts = text.partition("/")
+        if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+            raise argparse.ArgumentTypeError(f"{text!r} is no part such as 3/20")
+        return cls(int(number), int(parts))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.parts}"
+
+    def some(self, whole: int) -> int:
+        """How many of so many at random are this part's."""
+        return max(1, round(whole / self.parts))
+
+    def first(self, whole: int) -> int:
+        """The seed that it begins with: the parts before it have not come so far, with a case or two by each seed."""
+        return 2 * whole * (self.number - 1) // self.parts
+
+    def picked(self, cases: Sequence[T]) -> Sequence[T]:
+        return cases[self.number - 1 :: self.parts]
+
+
+@dataclass(frozen=True, slots=True)
 class Torture:
-    """Where the work is done, how much of it, and from which seed on; each worker has a zygote of its own."""
+    """Where the work is done, and which part of it; each worker has a zygote of its own."""
 
     folder: Path
     zygotes: SimpleQueue[Commands]
     workers: int
-    share: float
-    seed: int
+    part: Part
     wholes: dict[str, Whole] = field(default_factory=dict)
-
-    def some(self, whole: int) -> int:
-        return max(1, round(whole * self.share))
-
-    def picked(self, cases: Sequence[T]) -> list[T]:
-        """All cases, or a share of them."""
-        return random.Random(self.seed).sample(cases, self.some(len(cases)))  # noqa: S311
 
     def borrowed(self, work: Case[T]) -> T:
         commands = self.zygotes.get()
@@ -81,14 +106,14 @@ class Torture:
 def kills(torture: Torture) -> Row:
     """kill -9 of tiny searches."""
     found, wholes = Killed(), [torture.whole(name) for name in SEARCHES]
-    for first in count(torture.seed, BATCH):
+    for first in count(torture.part.first(KILLS), BATCH):
 
         def one(commands: Commands, seed: int) -> Killed:
             return kill_chain(commands, wholes[seed % len(wholes)], torture.folder, seed)
 
         for killed in torture.all(partial(one, seed=seed) for seed in range(first, first + BATCH)):
             found.add(killed)
-        if found.kills >= torture.some(KILLS):
+        if found.kills >= torture.part.some(KILLS):
             break
     return "kill -9, tiny searches", _killed(found), found.wrong
 
@@ -99,13 +124,15 @@ def demo(torture: Torture) -> Row:
     folder = torture.folder / "demo"
     folder.mkdir()
     whole = torture.borrowed(lambda commands: run_whole(commands, search, folder))
-    for seed in count(torture.seed):
+    for seed in count(torture.part.first(DEMO_KILLS)):
 
-        def one(commands: Commands, seed: int = seed, most: int = torture.some(DEMO_KILLS) - found.kills) -> Killed:
+        def one(
+            commands: Commands, seed: int = seed, most: int = torture.part.some(DEMO_KILLS) - found.kills
+        ) -> Killed:
             return kill_chain(commands, whole, folder, seed, most=most, spread=DEMO_SPREAD_SECONDS)
 
         found.add(torture.borrowed(one))
-        if found.kills >= torture.some(DEMO_KILLS):
+        if found.kills >= torture.part.some(DEMO_KILLS):
             break
     return "kill -9, the demo", _killed(found), found.wrong
 
@@ -113,14 +140,14 @@ def demo(torture: Torture) -> Row:
 def signals(torture: Torture) -> Row:
     """SIGTERM and Ctrl-C, a quarter of them twice."""
     found, wholes = Signalled(), [torture.whole(name) for name in SEARCHES]
-    for first in count(torture.seed, BATCH):
+    for first in count(torture.part.first(SIGNALS), BATCH):
 
         def one(commands: Commands, seed: int) -> Signalled:
             return signal_run(commands, wholes[seed % len(wholes)], torture.folder, seed, twice=seed % 4 == 3)
 
         for signalled in torture.all(partial(one, seed=seed) for seed in range(first, first + BATCH)):
             found.add(signalled)
-        if found.signals >= torture.some(SIGNALS) or not found.signals:
+        if found.signals >= torture.part.some(SIGNALS) or not found.signals:
             break
     done = f"{found.signals} signals, {found.second} of them twice; ended within {found.longest_seconds:.1f} s"
     return "SIGTERM, Ctrl-C", done, found.wrong
@@ -137,7 +164,7 @@ def calls(torture: Torture) -> Row:
 
         for error in ERRORS:
             made = torture.borrowed(partial(count_calls, whole=whole, folder=torture.folder, error=error))
-            some = torture.picked(range(1, len(made) + 1))
+            some = torture.part.picked(range(1, len(made) + 1))
             cases += [partial(one, nth=nth, error=error, forever=forever) for nth in some for forever in (False, True)]
         for suffered in torture.all(cases):
             found.add(suffered)
@@ -153,7 +180,7 @@ def power(torture: Torture) -> Row:
         def one(commands: Commands, nth: int, seed: int | None, whole: Whole = whole) -> Suffered:
             return cut_power(commands, whole, torture.folder, nth, seed)
 
-        some = torture.picked(range(1, len(made) + 1))
+        some = torture.part.picked(range(1, len(made) + 1))
         for suffered in torture.all(partial(one, nth=nth, seed=seed) for nth in some for seed in (None, nth)):
             found.add(suffered)
     return "power cuts", f"{found.faults} cuts", found.wrong
@@ -177,8 +204,10 @@ def damage(torture: Torture) -> Row:
         def one(commands: Commands, what: Damage, whole: Whole = whole, unhurt: Unhurt = unhurt) -> Damaged:
             return damage_run(commands, whole, unhurt, commands.scratch, what)
 
-        flipped = flips(run, max(1, torture.some(FLIPS) // len(runs)), torture.seed)
-        for damaged in torture.all(partial(one, what=what) for what in chain(flipped, torture.picked(list(cuts(run))))):
+        flipped = flips(run, max(1, torture.part.some(FLIPS) // len(runs)), torture.part.number)
+        for damaged in torture.all(
+            partial(one, what=what) for what in chain(flipped, torture.part.picked(list(cuts(run))))
+        ):
             found.add(damaged)
     done = f"{found.damages} damages: {found.mended} mended, {found.refused} refused, {found.harmless} decide nothing"
     return "damaged files", done, found.wrong
@@ -206,8 +235,7 @@ def main() -> int:
     """Runs the kinds that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="all by default")
-    parser.add_argument("--share", type=float, default=1.0, help="of each kind's cases")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", type=Part.parse, default=Part(1, 1), metavar="K/N", help="the K-th of N parts")
     parser.add_argument("--workers", type=int, default=read_machine().logical_cores)
     asked = parser.parse_args()
     folder, zygotes = Path(tempfile.mkdtemp(prefix="torture-")), SimpleQueue[Commands]()
@@ -215,9 +243,9 @@ def main() -> int:
     started = [Commands(folder / f"commands-{number}", preload=shim) for number in range(asked.workers)]
     for one in started:
         zygotes.put(one)
-    torture = Torture(folder, zygotes, asked.workers, asked.share, asked.seed)
+    torture = Torture(folder, zygotes, asked.workers, asked.part)
     wrong: list[str] = []
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {asked.workers} cores, share {asked.share:g}\n")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {asked.workers} cores, part {asked.part}\n")
     print("| faults | done | wrong | minutes |\n| --- | --- | --- | --- |", flush=True)
     for kind in asked.kinds or KINDS:
         if shim is None and kind in ("calls", "power"):
