@@ -299,7 +299,9 @@ def test_no_remedy_is_made_up_where_none_fits() -> None:
 
 
 def test_a_larger_batch_needs_more_memory() -> None:
-    small, large = (estimate_memory_gb(_roberta(4), batch=batch, tokens=64, states=2, bf16=False) for batch in (8, 64))
+    small, large = (
+        estimate_memory_gb(_roberta(4), batch=batch, tokens=64, states=2, halves=False) for batch in (8, 64)
+    )
     assert small < large
 
 
@@ -314,13 +316,13 @@ ONE_LAYER = ModelShape(
 )
 
 
-@pytest.mark.parametrize(("bf16", "more"), [(False, 0), (True, 2 * 64)])
-def test_memory_is_weights_what_is_trained_and_activations(bf16: bool, more: int) -> None:
+@pytest.mark.parametrize(("halves", "more"), [(False, 0), (True, 2 * 64)])
+def test_memory_is_weights_what_is_trained_and_activations(halves: bool, more: int) -> None:
     found = estimate_memory_gb(
-        Adaptation(ONE_LAYER, ("layer.0.query",), 1, "none"), batch=3, tokens=5, states=2, bf16=bf16
+        Adaptation(ONE_LAYER, ("layer.0.query",), 1, "none"), batch=3, tokens=5, states=2, halves=halves
     )
     trained = (8 + 8 + 10) * (4 + 4 + 2 * 4)
-    activations = 3 * 5 * 8 * (34 + 5 * 2 * 5 / 8) * (1 if bf16 else 2)
+    activations = 3 * 5 * 8 * (34 + 5 * 2 * 5 / 8) * (1 if halves else 2)
     assert 1e9 * found - PROCESS_BYTES == pytest.approx(4 * 1000 + more + trained + activations, abs=1)
 
 

@@ -247,18 +247,18 @@ def _listed(values: Sequence[object]) -> str:
     return ",".join(map(str, values))
 
 
-def estimate_memory_gb(adaptation: Adaptation, *, batch: int, tokens: int, states: int, bf16: bool) -> float:
+def estimate_memory_gb(adaptation: Adaptation, *, batch: int, tokens: int, states: int, halves: bool) -> float:
     """Peak memory of training one trial, in 10^9 bytes; an estimate, within about a third of what was measured.
 
-    Weights (and a bf16 copy under autocast), gradients and optimizer `states` of what is trained, and activations by
-    Korthikanti et al. 2022, equation 1: per layer s·b·h·(34 + 5·a·s/h) bytes in 16 bits.
+    Weights (and a copy in 16 bits where these `halves` are computed in), gradients and optimizer `states` of what is
+    trained, and activations by Korthikanti et al. 2022, equation 1: per layer s·b·h·(34 + 5·a·s/h) bytes in 16 bits.
     """
     shape = adaptation.shape
     linear_weights = sum(linear.weights for linear in shape.linears)
-    weights = 4 * shape.frozen + (2 * linear_weights if bf16 else 0)
+    weights = 4 * shape.frozen + (2 * linear_weights if halves else 0)
     trained = (4 + 4 + 4 * states) * count(adaptation).trainable
     per_layer = batch * tokens * shape.hidden * (34 + 5 * shape.attention_heads * tokens / shape.hidden)
-    activations = shape.layers * per_layer * (1 if bf16 else 2)
+    activations = shape.layers * per_layer * (1 if halves else 2)
     return (PROCESS_BYTES + weights + trained + activations) / 1e9
 
 

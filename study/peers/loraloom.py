@@ -64,7 +64,7 @@ def _predicting(task: Task) -> float:
     from loraloom.search.space import LENGTHS
     from loraloom.use.embedding import Embedder
 
-    embedder = Embedder(sources.find(task.encoder), LENGTHS[-1], bf16=choose_dtype(Train()) == "bf16")
+    embedder = Embedder(sources.find(task.encoder), LENGTHS[-1], choose_dtype(Train()))
     sample = task.test[: min(_TIMED_ROWS, len(task.test))]
     embedder.embed(sample[:32])
     began = time.perf_counter()

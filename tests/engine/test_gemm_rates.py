@@ -134,9 +134,9 @@ def test_a_type_that_a_gpu_cannot_multiply_has_no_rate_and_other_errors_are_rais
     products = LayerSize("tiny", hidden=16, intermediate=32).products
     if "device" in said:
         with pytest.raises(RuntimeError, match="device-side assert"):
-            gemm_rates._both(products)
+            gemm_rates._each(products)
         return
-    rates = gemm_rates._both(products)
+    rates = gemm_rates._each(products)
     assert (rates.bf16, rates.bf16_best, rates.ratio) == (0, 0, 0)
     assert rates.fp32 > 0
 
@@ -167,7 +167,7 @@ def test_a_processor_with_bf16_that_looks_slow_in_it_is_measured_again(
         return gemm_rates.GemmRates(1.0, times[-1], 1.0, times[-1])
 
     facts = replace(read_machine(), instructions=instructions)
-    monkeypatch.setattr(gemm_rates, "_both", both)
+    monkeypatch.setattr(gemm_rates, "_each", both)
     monkeypatch.setattr(gemm_rates, "read_machine", lambda: facts)
     assert gemm_rates._measured.__wrapped__(768, 3072).ratio == ratio
     assert len(times) == asked

@@ -44,3 +44,11 @@ def test_a_thread_that_builds_a_model_waits_for_a_step_alone_and_changes_nothing
     thread.join()
     assert waited[:2] == [False, True]
     assert contents(beside.folder) == contents(alone.folder)
+
+
+def test_fp16_is_not_the_trainers_which_says_so_once(tmp_path: Path) -> None:
+    folder = save_model("bert", tmp_path / "model")
+    recipe: dict[str, Any] = {"train": {"bf16": False, "fp16": True, "per_device_train_batch_size": 4}}
+    jobs, told = [make_job(folder, tmp_path / name, recipe) for name in "ab"], list[str]()
+    assert [outcome.dtype for outcome in TrainerEngine().train_pack(jobs, hear, note=told.append)] == ["fp32"] * 2
+    assert told == ["engine: trainer has no fp16: what it trains is in fp32"]

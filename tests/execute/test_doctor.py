@@ -75,6 +75,8 @@ def test_the_keys_of_the_json_are_known() -> None:
         "bf16_gflop_per_second",
         "bf16_best_gflop_per_second",
         "bf16_to_fp32_ratio",
+        "fp16_gflop_per_second",
+        "fp16_best_gflop_per_second",
     ]
     json.dumps(values, allow_nan=False)
 
@@ -199,6 +201,16 @@ def test_people_see_every_fact_and_choice_with_its_reason() -> None:
         "note: mind [this]",
     ):
         assert part in said
+
+
+def test_fp16_stands_in_the_table_where_it_was_measured() -> None:
+    found, shown = diagnose(), list[str]()
+    for rates in (RATES, replace(RATES, fp16=12e9, fp16_best=13e9)):
+        text = io.StringIO()
+        print_diagnosis(Console(file=text, width=400), replace(found, rates=((BASE, rates), (DEMO, rates))))
+        shown.append(" ".join(text.getvalue().split()))
+    assert "fp16" not in shown[0]
+    assert "bf16 / fp32 fp16 best base, a layer of 768 × 3072 2 3 6 7 3.0 × 12 13" in shown[1]
 
 
 def test_what_is_not_known_is_not_made_up() -> None:

@@ -334,13 +334,14 @@ def test_a_trial_of_a_hub_model_goes_on_from_its_checkpoint_at_its_commit_though
     assert next(iter(read_commands(tmp_path / "run")[1].took_up.values())) > 0
 
 
+@pytest.mark.parametrize(("dtype", "fp16"), [("fp32", 0.0), ("fp16", 9.0)])
 @pytest.mark.parametrize("by", ["a checkpoint", "a record"])
 def test_a_run_goes_on_in_its_number_type_though_the_machine_would_be_measured_otherwise_now(
-    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str, dtype: str, fp16: float
 ) -> None:
     engine = _Killing(*([None, None] if by == "a record" else []), _KilledError())
     monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: Chosen(engine, "it is the test's"))
-    monkeypatch.setattr(precision, "measure", lambda: GemmRates(fp32=2.0, bf16=2.0, fp32_best=3.0, bf16_best=3.0))
+    monkeypatch.setattr(precision, "measure", lambda: GemmRates(2.0, 2.0, fp32_best=3.0, bf16_best=3.0, fp16=fp16))
     with pytest.raises(_KilledError):
         loraloom.search(
             tiny_recipe,
@@ -353,7 +354,8 @@ def test_a_run_goes_on_in_its_number_type_though_the_machine_would_be_measured_o
     monkeypatch.setattr(precision, "measure", lambda: GemmRates(fp32=2.0, bf16=6.0, fp32_best=3.0, bf16_best=7.0))
     loraloom.resume(tmp_path / "run")
     records = Run(tmp_path / "run").records()
-    assert [(record.dtype, record.configuration.train.bf16) for record in records] == [("fp32", "auto")] * 2
+    assert [(record.dtype, record.configuration.train.bf16) for record in records] == [(dtype, "auto")] * 2
+    assert {record.configuration.train.fp16 for record in records} == {"auto"}
     took_up = read_commands(tmp_path / "run")[1].took_up
     assert took_up == ({1: 0} if by == "a record" else {0: 3})
 

@@ -99,17 +99,19 @@ def test_mixed_rows_have_the_logits_of_their_adapter_alone_and_of_peft(
         np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
 
 
+@pytest.mark.parametrize(("dtype", "off"), [("bf16", TOLERANCES.mixed_bf16), ("fp16", TOLERANCES.mixed_bf16 / 8)])
 @pytest.mark.parametrize("architecture", CONFIGS)
-def test_in_bf16_they_differ_by_rounding(
-    folders_of: Callable[[str], list[Path]], architecture: str, monkeypatch: pytest.MonkeyPatch
+def test_in_16_bits_they_differ_by_rounding(
+    folders_of: Callable[[str], list[Path]], architecture: str, monkeypatch: pytest.MonkeyPatch, dtype: str, off: float
 ) -> None:
-    monkeypatch.setattr("loraloom.use.backbones._dtype", lambda _: "bf16")
+    monkeypatch.setattr("loraloom.use.backbones._dtype", lambda _: dtype)
     given = load_all(folders_of(architecture))
     together = given.backbones.logits(given.classifiers, given.rows)
     for own, rows, found in zip(given.classifiers, given.rows, together, strict=True):
         alone = own.logits_of(rows)
         distance = np.linalg.norm(found - alone) / np.linalg.norm(alone)
-        assert distance <= TOLERANCES.mixed_bf16
+        assert distance <= off
+        assert own.dtype == dtype
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,7 @@ FIELDS = {
         "class_weight",
         "eval_strategy",
         "bf16",
+        "fp16",
         "seed",
     ],
     "search": ["sampler", "n_trials", "pruner", "resource", "epochs", "seeds", "metric"],

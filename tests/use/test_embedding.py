@@ -33,7 +33,7 @@ def test_loom_gives_what_transformers_gives(architecture: str, tmp_path: Path, m
 
 def test_bf16_is_near_fp32(tmp_path: Path) -> None:
     source = sources.find(str(save_model("bert", tmp_path)))
-    wide, narrow = Embedder(source, 16).embed(TEXTS), Embedder(source, 16, bf16=True).embed(TEXTS)
+    wide, narrow = Embedder(source, 16).embed(TEXTS), Embedder(source, 16, "bf16").embed(TEXTS)
     assert 0 < np.abs(wide - narrow).max() < 0.05
 
 
@@ -42,7 +42,7 @@ def test_an_architecture_that_loom_does_not_know_is_embedded_by_transformers(tmp
         vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
     source = sources.find(str(save_model("bert", tmp_path, config)))
-    assert embedding._by_loom(source, bf16=False) is None
+    assert embedding._by_loom(source, "fp32") is None
     vectors = Embedder(source, 16).embed(TEXTS)
     assert vectors.shape == (len(TEXTS), 16)
 

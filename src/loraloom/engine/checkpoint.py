@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -203,7 +203,7 @@ def begun_with(folder: Path) -> Configuration | None:
 
 def type_begun_in(folder: Path) -> Dtype | None:
     """The number type of the trial in `folder`, by its newest checkpoint; None where it has none."""
-    return next((of["dtype"] for _, of, _ in _whole(folder) if of.get("dtype") in ("fp32", "bf16")), None)
+    return next((of["dtype"] for _, of, _ in _whole(folder) if of.get("dtype") in get_args(Dtype)), None)
 
 
 def step_to_go_on_from(folder: Path, configuration: Configuration) -> int:
@@ -236,7 +236,7 @@ def _values_of(generation: Path) -> dict[str, Any]:
 
 def _compared(configuration: Configuration) -> dict[str, Any]:
     """A configuration with all its fields, the same for who is told the type and who measures it: `dtype` says it."""
-    return configuration.with_fields(train={"bf16": "auto"}).model_dump(mode="json")
+    return configuration.with_fields(train={"bf16": "auto", "fp16": "auto"}).model_dump(mode="json")
 
 
 class _UnusableError(Exception):

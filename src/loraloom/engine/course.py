@@ -19,6 +19,7 @@ from loraloom.engine.checkpoint import Checkpoints, State
 from loraloom.engine.job import Job, Listener, Outcome
 from loraloom.engine.objective import Running
 from loraloom.engine.progress import append_evaluation, evaluation_steps, in_epochs, plan_schedule, scored, thinned
+from loraloom.errors import TrialFailedError
 from loraloom.study.evidence import write_predicted
 from loraloom.study.record import Counts, Dtype, Evaluation, Result, Score, Timings
 
@@ -90,6 +91,10 @@ class Course:
     def fail(self, reason: str) -> None:
         """Ends it."""
         self.state, self.reason = "failed", reason
+
+    def fail_by(self, error: TrialFailedError) -> None:
+        """Ends it, since a number is not finite; those of fp16 end soon."""
+        self.fail(f"{error}, or write train.fp16: false" if self.dtype == "fp16" else str(error))
 
     def stepped(self) -> None:
         """Takes note of a step; the last that the deadline leaves time for is marked."""

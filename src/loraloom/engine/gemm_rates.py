@@ -64,7 +64,7 @@ DEMO = LayerSize("demo", hidden=384, intermediate=1536)
 class GemmRates:
     """FLOPs per second of an encoder layer's products, as measured: over one whole layer, and the best product's.
 
-    0 in a type that the device can't multiply.
+    0 in a type that the device can't multiply, and in fp16 on a processor, where it is slow and not measured.
     """
 
     fp32: float
@@ -73,6 +73,12 @@ class GemmRates:
     bf16_best: float
     one_thread: bool = False
     """The rates are those of one thread, since other programs took the cores and all threads together were slower."""
+    fp16: float = 0.0
+    fp16_best: float = 0.0
+
+    def layer(self, dtype: Dtype) -> float:
+        """FLOP/s over a whole layer in this type."""
+        return {"fp32": self.fp32, "bf16": self.bf16, "fp16": self.fp16}[dtype]
 
     @property
     def ratio(self) -> float:
@@ -81,31 +87,40 @@ class GemmRates:
 
 
 def measure(size: LayerSize = BASE) -> GemmRates:
-    """Rates of both types on the device that trains; measured once in a process for each size."""
+    """Rates of each type on the device that trains; measured once in a process for each size."""
     return _measured(size.hidden, size.intermediate)
 
 
 def gemm_peak(dtype: Dtype) -> float:
     """FLOP/s of the best product of a base-size layer: what a share of the machine's peak is a share of."""
     rates = measure()
+    if dtype == "fp16":  # a processor is asked only where the recipe wants it
+        return rates.fp16_best or _half().best
     return rates.bf16_best if dtype == "bf16" else rates.fp32_best
 
 
 @functools.cache
 def _measured(hidden: int, intermediate: int) -> GemmRates:
     products = LayerSize("", hidden, intermediate).products
-    found = _both(products)
+    found = _each(products)
     for _ in range(_DOUBTS):
         has_bf16 = device().type == "cpu" and any("bf16" in name for name in read_machine().instructions)
         if found.ratio > _DOUBTFUL or not has_bf16:
             break
-        found = max(found, _both(products), key=lambda rates: rates.ratio)
+        found = max(found, _each(products), key=lambda rates: rates.ratio)
     return found
 
 
-def _both(products: tuple[tuple[int, int], ...]) -> GemmRates:
+def _each(products: tuple[tuple[int, int], ...]) -> GemmRates:
     fp32, bf16 = (_rates(dtype, products) for dtype in (torch.float32, torch.bfloat16))
-    return GemmRates(fp32.layer, bf16.layer, fp32.best, bf16.best, fp32.one_thread or bf16.one_thread)
+    fp16 = _rates(torch.float16, products) if device().type == "cuda" else _Rates(0.0, 0.0, one_thread=False)
+    one_thread = fp32.one_thread or bf16.one_thread
+    return GemmRates(fp32.layer, bf16.layer, fp32.best, bf16.best, one_thread, fp16.layer, fp16.best)
+
+
+@functools.cache
+def _half() -> _Rates:
+    return _rates(torch.float16, BASE.products)
 
 
 @dataclass(frozen=True, slots=True)

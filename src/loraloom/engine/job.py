@@ -82,7 +82,8 @@ def pack_key(configuration: Configuration) -> tuple[Hashable, ...]:
     """What the trials of a pack must have in common."""
     lora = configuration.lora
     places = lora.target_modules, lora.layers_to_transform, lora.bias, lora.lora_dropout
-    return configuration.backbone, configuration.data.max_length, configuration.head, configuration.train.bf16, places
+    types = configuration.train.bf16, configuration.train.fp16
+    return configuration.backbone, configuration.data.max_length, configuration.head, types, places
 
 
 def memory_key(configuration: Configuration) -> tuple[Hashable, ...]:
@@ -102,9 +103,9 @@ def take_fewer(fitting: dict[tuple[Hashable, ...], int], jobs: Sequence[Job]) ->
 
 def in_type(configuration: Configuration, dtype: Dtype | None) -> Configuration:
     """The configuration with its number type said, where the recipe leaves that to measurement, and it is known."""
-    if dtype is None or configuration.train.bf16 != "auto":
+    if dtype is None or not configuration.train.leaves_type:
         return configuration
-    return configuration.with_fields(train={"bf16": dtype == "bf16"})
+    return configuration.with_fields(train={"bf16": dtype == "bf16", "fp16": dtype == "fp16"})
 
 
 class Listener(Protocol):

@@ -33,7 +33,7 @@ from loraloom.engine.device import device
 from loraloom.engine.generators import Generators, kept_generators
 from loraloom.engine.job import OUT_OF_MEMORY, Job, Listener, Outcome, never, silent
 from loraloom.engine.objective import Objective, class_weights
-from loraloom.engine.precision import choose_dtype
+from loraloom.engine.precision import choose_dtype, without_fp16
 from loraloom.engine.progress import EVALUATION_BATCH, is_out_of_memory
 from loraloom.engine.resumable_trainer import ResumableTrainer
 from loraloom.errors import LoraloomError, TrialFailedError
@@ -49,6 +49,7 @@ class TrainerEngine:
     def __init__(self, *, rhythm: Callable[[], Rhythm] = Rhythm) -> None:
         """`rhythm` makes what says when checkpoints are due, anew for each trial."""
         self._rhythm, self._checkpoint_cost = rhythm, 0.0
+        self._told = False
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:
         """One: PEFT trains one adapter on a model."""
@@ -78,7 +79,11 @@ class TrainerEngine:
         Raises:
             LoraloomError: what would befall every trial: no weights, a target that is not there, a count that differs.
         """
-        dtype = choose_dtype(job.configuration.train)
+        train = job.configuration.train
+        dtype = choose_dtype(without_fp16(train))
+        if train.fp16 is True and not self._told:
+            note(f"engine: trainer has no fp16: what it trains is in {dtype}")
+            self._told = True
         try:
             return self._train(job, listener, dtype, heed, note)
         except Exception as error:
@@ -110,7 +115,7 @@ class TrainerEngine:
             run.save()
             course.state = "stopped"
         except TrialFailedError as error:
-            course.fail(str(error))
+            course.fail_by(error)
         finally:
             self._checkpoint_cost = rhythm.cost
             run.let_go()

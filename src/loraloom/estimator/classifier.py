@@ -87,6 +87,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         label_smoothing_factor: Any = None,
         class_weight: Any = None,
         bf16: Any = None,
+        fp16: Any = None,
         max_length: Any = None,
         validation_share: float | None = None,
         sampler: str | None = None,
@@ -130,6 +131,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         self.label_smoothing_factor = label_smoothing_factor
         self.class_weight = class_weight
         self.bf16 = bf16
+        self.fp16 = fp16
         self.max_length = max_length
         self.validation_share = validation_share
         self.sampler = sampler

@@ -38,6 +38,7 @@ FIELDS = {
     "label_smoothing_factor": "train.label_smoothing_factor",
     "class_weight": "train.class_weight",
     "bf16": "train.bf16",
+    "fp16": "train.fp16",
     "max_length": "data.max_length",
     "validation_share": "data.validation_share",
     "sampler": "search.sampler",

@@ -25,7 +25,7 @@ _COUNTED = (
     "lora.layers_to_transform",
     "head.kind",
 )
-REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim", "train.bf16")
+REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim", "train.bf16", "train.fp16")
 """What counts beside them where memory is limited."""
 _RISING = ("lora.r", "train.per_device_train_batch_size")
 """The more, the more is demanded: what lies between the least and the most is told by these."""
@@ -82,7 +82,7 @@ class Demands:
             batch=train.per_device_train_batch_size,
             tokens=configuration.data.max_length,
             states=budget.OPTIMIZER_STATES[train.optim],
-            bf16=choose_dtype(train) == "bf16",
+            halves=choose_dtype(train) != "fp32",
         )
 
     def most_together(self, configuration: Configuration, advised: int) -> int:

@@ -99,7 +99,8 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
     config = sources.shape_config(source) if source else sources.known_config(backbone.model)
     sizes = (BASE, _layer_size(model, config) if model else DEMO)
     engine = _engine(recipe)
-    dtype: Choice[str] = Choice(*precision.explain_dtype(configuration.train))
+    train = configuration.train if engine.value != "trainer" else precision.without_fp16(configuration.train)
+    dtype: Choice[str] = Choice(*precision.explain_dtype(train))
     by_kernels = kernels(engine.value, dtype.value, config, configuration.head)
     size = next(size for size in reversed(sizes) if size)
     rates = tuple((size, gemm_rates.measure(size)) for size in sizes if size is not None)
@@ -199,6 +200,8 @@ def _rates_as_json(size: LayerSize, rates: GemmRates) -> dict[str, Any]:
         "bf16_gflop_per_second": round(rates.bf16 / 1e9, 1),
         "bf16_best_gflop_per_second": round(rates.bf16_best / 1e9, 1),
         "bf16_to_fp32_ratio": round(rates.ratio, 2),
+        "fp16_gflop_per_second": round(rates.fp16 / 1e9, 1),
+        "fp16_best_gflop_per_second": round(rates.fp16_best / 1e9, 1),
     }
 
 

@@ -20,9 +20,9 @@ def kept_type(run: Run) -> Dtype | None:
     folders = trial_folders(run.path)
     for folder in folders:
         record = _record(folder)
-        if record is not None and record.engine != "none" and record.configuration.train.bf16 == "auto":
+        if record is not None and record.engine != "none" and record.configuration.train.leaves_type:
             return record.dtype
-    if run.recipe.values("train.bf16") != ("auto",):
+    if run.recipe.values("train.bf16") != ("auto",) or True in run.recipe.values("train.fp16"):
         return None
     from loraloom.engine.checkpoint import type_begun_in  # with torch
 

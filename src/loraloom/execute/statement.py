@@ -119,7 +119,6 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
             f"the counts disagree: {count.trainable:,} by parts, {peft:,} by PEFT; please report this recipe"
         )
     cap, dtype, rates = limits.max_trainable_parameters, choose_dtype(configuration.train), measure()
-    rate = rates.bf16 if dtype == "bf16" else rates.fp32
     return Statement(
         model=configuration.backbone.model,
         classes=classes,
@@ -131,7 +130,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
         memory_gb=demands.memory_gb(configuration),
         max_memory_gb=limits.max_memory_gb,
         memory_advice=demands.memory_advice(configuration),
-        seconds=_longest_seconds(demands, rows, rate),
+        seconds=_longest_seconds(demands, rows, rates.layer(dtype)),
         dtype=dtype,
         axes=tuple(searched.axes),
         points=tuple(

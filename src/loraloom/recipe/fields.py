@@ -177,7 +177,17 @@ class Train(Section):
         "auto",
         description="Compute in bfloat16, what is trained staying in fp32; auto measures whether it is faster here.",
     )
+    fp16: Literal["auto", True, False] = Field(
+        "auto",
+        description="Compute in half precision, with gradients scaled; auto: where bf16 is auto, on a GPU that is "
+        "faster in it than in bf16, such as a T4 or a P100.",
+    )
     seed: int = Field(42, ge=0, lt=SEEDS, description="Seed of weights, order and dropout; the first splits data.")
+
+    @property
+    def leaves_type(self) -> bool:
+        """Whether the number type that is computed in is left to measurement."""
+        return self.bf16 == "auto" and self.fp16 is not True
 
     @property
     def evaluations(self) -> int:

@@ -321,7 +321,8 @@ def as_begun(configuration: Configuration, begun: Configuration) -> Configuratio
     """A configuration as it was planned when it was `begun`; as it is, where that is another one."""
     planned = {name: getattr(begun.train, name) for name in ("num_train_epochs", "eval_strategy", "warmup_steps")}
     found = configuration.with_fields(train=planned)
-    return found if found == begun.with_fields(train={"bf16": configuration.train.bf16}) else configuration
+    types = {name: getattr(configuration.train, name) for name in ("bf16", "fp16")}
+    return found if found == begun.with_fields(train=types) else configuration
 
 
 def _rounds(trials: int, slots: int) -> int:

@@ -157,6 +157,8 @@ def _refuse_contradictions(recipe: Recipe, deadline: bool) -> None:
             "search.pruner: 'auto' gives more rows under a deadline, and search.resource asks for more epochs; "
             "write halving, hyperband or none"
         )
+    if True in recipe.values("train.bf16") and True in recipe.values("train.fp16"):
+        raise RecipeError("train.fp16: a trial computes in one type, and train.bf16 is true too; write one of them")
     _refuse_a_pruner_that_sees_nothing(recipe)
 
 
@@ -173,7 +175,7 @@ def _refuse_a_pruner_that_sees_nothing(recipe: Recipe) -> None:
 def _writes_no_configuration(recipe: Recipe) -> bool:
     """Whether it says neither what is to be trained, but for its seeds and number type, nor how that is drawn."""
     written = (getattr(recipe, section).model_fields_set for section in ("lora", "head", "train"))
-    return "sampler" not in recipe.search.model_fields_set and not set().union(*written) - {"seed", "bf16"}
+    return "sampler" not in recipe.search.model_fields_set and not set().union(*written) - {"seed", "bf16", "fp16"}
 
 
 def _is_written(recipe: Recipe, name: str) -> bool:

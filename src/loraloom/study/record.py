@@ -50,7 +50,7 @@ BY_TFIDF = "test_by_tfidf.json"
 BLENDED = "one part in three of its answers is TF-IDF's, whose weights count in no cap of trainable parameters"
 """The mark of RUN/blend, the winner with TF-IDF's scores blended in (`use/tfidf.py`)."""
 
-Dtype = Literal["fp32", "bf16"]
+Dtype = Literal["fp32", "bf16", "fp16"]
 """What frozen weights are computed in."""
 Ended = Literal["complete", "pruned", "failed"]
 """How a trial ends."""

@@ -54,16 +54,14 @@ def _facts(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
 
 
 def _rates(diagnosis: Diagnosis) -> Table:
-    table = _table("products, GFLOP/s")
-    for name in ("fp32", "best", "bf16", "best", "bf16 / fp32"):
+    table, has_fp16 = _table("products, GFLOP/s"), any(rates.fp16 for _, rates in diagnosis.rates)
+    for name in ("fp32", "best", "bf16", "best", "bf16 / fp32", *(("fp16", "best") if has_fp16 else ())):
         table.add_column(name, justify="right")
     for size, rates in diagnosis.rates:
-        figures = (rates.fp32, rates.fp32_best, rates.bf16, rates.bf16_best)
-        table.add_row(
-            f"{escape(size.name)}, a layer of {size.hidden} × {size.intermediate}",
-            *(f"{figure / 1e9:,.0f}" for figure in figures),
-            f"{rates.ratio:.1f} ×",
-        )
+        figures = [f"{figure / 1e9:,.0f}" for figure in (rates.fp32, rates.fp32_best, rates.bf16, rates.bf16_best)]
+        figures += [f"{rates.ratio:.1f} ×", f"{rates.fp16 / 1e9:,.0f}", f"{rates.fp16_best / 1e9:,.0f}"]
+        size_name = f"{escape(size.name)}, a layer of {size.hidden} × {size.intermediate}"
+        table.add_row(size_name, *figures[: len(table.columns) - 1])
     return table
 
 

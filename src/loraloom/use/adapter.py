@@ -82,9 +82,9 @@ class Classifier:
 
     @property
     def dtype(self) -> str:
-        """The type that it is computed in here, "bf16" or "fp32"."""
+        """The type that it is computed in here: "fp32", "bf16" or "fp16"."""
         frozen = getattr(self.forward, "frozen", None)
-        return "bf16" if str(getattr(frozen, "dtype", "")).endswith("bfloat16") else "fp32"
+        return {"torch.bfloat16": "bf16", "torch.float16": "fp16"}.get(str(getattr(frozen, "dtype", "")), "fp32")
 
     @property
     def card(self) -> str:

@@ -71,8 +71,9 @@ class Backbones:
         """Loads the adapter in `path` (a trial's folder, such as RUN/best) over its backbone.
 
         With `only_known` an adapter whose backbone is not in memory is refused, so that nothing is looked up that a
-        folder from outside names. One that was trained in bf16 is then computed over fp32 where the backbone is there
-        in that type alone, as on a machine that is slow in bf16; bf16 is too coarse for one that was trained in fp32.
+        folder from outside names. One that was trained in 16 bits is then computed over fp32 where the backbone is
+        there in that type alone, as on a machine that is slow in them; they are too coarse for one that was trained
+        in fp32.
 
         Raises:
             AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load.
@@ -92,7 +93,8 @@ class Backbones:
                 key = replace(key, dtype="fp32")
             shared = self._shared.get(key)
             if shared is None and only_known:
-                other = "was trained in fp32, and its backbone is in memory in bf16 alone"
+                there = " and ".join(sorted(own.dtype for own in self._shared if own.location == known.location))
+                other = f"was trained in {record.dtype}, and its backbone is in memory in {there} alone"
                 raise AdapterError(f"{folder}: {other}; start with an adapter of it that was trained in fp32")
             if shared is None:
                 shared = _open(folder, record, known, key.dtype)
@@ -149,7 +151,7 @@ def _dtype(record: TrialRecord) -> Dtype:
     """The type that the adapter was trained in if this machine is fast in it, else fp32."""
     from loraloom.engine.precision import choose_dtype
 
-    return "bf16" if record.dtype == "bf16" and choose_dtype(Train()) == "bf16" else "fp32"
+    return record.dtype if record.dtype == choose_dtype(Train()) else "fp32"
 
 
 def _open(folder: Path, record: TrialRecord, source: Source, dtype: Dtype) -> _Shared:

@@ -21,6 +21,7 @@ from loraloom.backbone.sources import Source, known_tokens, load_config, load_to
 from loraloom.data import Encoded, default_cache, encode
 from loraloom.errors import BackboneError
 from loraloom.recipe import Head
+from loraloom.study.record import Dtype
 
 BATCH = 32
 Means = Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]
@@ -35,15 +36,15 @@ class _Pass(Protocol):
 class Embedder:
     """A frozen backbone, loaded once."""
 
-    def __init__(self, source: Source, max_length: int, *, bf16: bool = False) -> None:
-        """Loads the encoder and its tokenizer; texts are cut at `max_length` tokens. In fp32 or in `bf16`.
+    def __init__(self, source: Source, max_length: int, dtype: Dtype = "fp32") -> None:
+        """Loads the encoder and its tokenizer; texts are cut at `max_length` tokens, and computed in `dtype`.
 
         Raises:
             BackboneError: they can't be had.
         """
         self._tokenizer: Any = load_tokenizer(source)
         self._known_tokens = known_tokens(load_config(source), self._tokenizer)
-        self._pass = _by_loom(source, bf16=bf16) or _Transformers(source, self._tokenizer, bf16=bf16)
+        self._pass = _by_loom(source, dtype) or _Transformers(source, self._tokenizer, dtype)
         self._source, self._max_length = source, max_length
 
     def readable(self, texts: Sequence[str]) -> NDArray[np.bool_]:
@@ -71,7 +72,7 @@ class Embedder:
         return vectors
 
 
-def _by_loom(source: Source, *, bf16: bool) -> _Pass | None:
+def _by_loom(source: Source, dtype: Dtype) -> _Pass | None:
     """None where loom does not know the architecture."""
     from loraloom.backbone.frozen_encoder import load_encoder
     from loraloom.engine.loom.inference import MeanStates, freeze_for_use
@@ -82,24 +83,25 @@ def _by_loom(source: Source, *, bf16: bool) -> _Pass | None:
     if isinstance(found, str):
         return None
     encoder, _ = load_encoder(source)
-    return MeanStates(freeze_for_use(encoder, config, found, DTYPES["bf16" if bf16 else "fp32"]))
+    return MeanStates(freeze_for_use(encoder, config, found, DTYPES[dtype]))
 
 
 class _Transformers:
-    """The encoder as transformers has it; in bf16 by autocast."""
+    """The encoder as transformers has it; in 16 bits by autocast."""
 
-    def __init__(self, source: Source, tokenizer: Any, *, bf16: bool) -> None:
+    def __init__(self, source: Source, tokenizer: Any, dtype: Dtype) -> None:
         from loraloom.backbone.frozen_encoder import load_encoder
         from loraloom.engine.device import device
 
         encoder, _ = load_encoder(source)
-        self._model, self._tokenizer, self._bf16 = encoder.to(device()), tokenizer, bf16
+        self._model, self._tokenizer, self._dtype = encoder.to(device()), tokenizer, dtype
 
     def batches(self, encoded: Encoded) -> Means:
         import torch
         from transformers import DataCollatorWithPadding
 
         from loraloom.backbone.classifier import mean_of_tokens
+        from loraloom.engine.precision import DTYPES
 
         collate: Any = DataCollatorWithPadding(self._tokenizer)
         place = next(self._model.parameters()).device
@@ -107,7 +109,8 @@ class _Transformers:
         for start in range(0, len(by_length), BATCH):
             rows = by_length[start : start + BATCH]
             batch = collate([encoded[int(row)] for row in rows]).to(place)
-            with torch.inference_mode(), torch.autocast(place.type, torch.bfloat16, enabled=self._bf16):
+            in_type = torch.autocast(place.type, DTYPES[self._dtype], enabled=self._dtype != "fp32")
+            with torch.inference_mode(), in_type:
                 hidden = self._model(**batch).last_hidden_state.float()  # (B, T, D); what follows is in fp32
                 mean = mean_of_tokens(hidden, batch["attention_mask"])
             yield rows, mean.cpu().numpy()

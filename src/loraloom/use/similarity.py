@@ -231,8 +231,7 @@ class _Embedding:
             raise _NotMeasuredError(f"the model {key.model!r} on this machine is not the run's")
         self._done, self._total, self._progress, self._seconds_left = 0, total, progress, seconds_left
         progress(0, total)
-        bf16 = winner.dtype == "bf16"
-        self._embedder = Embedder(source, winner.configuration.data.max_length, bf16=bf16)
+        self._embedder = Embedder(source, winner.configuration.data.max_length, winner.dtype)
         self._begun = time.monotonic()
 
     @property

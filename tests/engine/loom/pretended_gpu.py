@@ -110,7 +110,10 @@ def pretended_gpu() -> Iterator[PretendedGpu]:
         # Of such a build, an optimizer would ask for its stream.
         patch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
         patch.setattr("loraloom.engine.device._check_gpu", lambda: None)
-        patch.setattr("loraloom.engine.gemm_rates._measured", lambda *_: GemmRates(1e12, 1e12, 1e12, 1e12))
+        patch.setattr(
+            "loraloom.engine.gemm_rates._measured",
+            lambda *_: GemmRates(1e12, 1e12, 1e12, 1e12, fp16=1e12, fp16_best=1e12),
+        )
         yield gpu
 
 

@@ -13,6 +13,7 @@ from bench.random_adapters import save_random_adapter
 from loraloom.engine import Job, Outcome
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.pack import Pack
+from loraloom.study.record import Dtype
 from loraloom.use.backbones import Backbones
 from tests.engine.broken_off import at, contents, hear, untimed
 from tests.engine.loom.pretended_gpu import pretended_gpu
@@ -30,12 +31,13 @@ EVERYTHING: dict[str, Any] = {"lora": {"bias": "all", "target_modules": "all-lin
 TOP: dict[str, Any] = {"lora": {"layers_to_transform": [1]}, "head": {"kind": "linear", "pooling": "mean"}}
 
 
-def jobs_of(model: Path, out: Path, common: dict[str, Any], *, bf16: bool = False) -> list[Job]:
+def jobs_of(model: Path, out: Path, common: dict[str, Any], dtype: Dtype = "fp32") -> list[Job]:
     """Trials of a pack: with dropout, or with states of frozen layers that are kept."""
     dropout = "off" if "layers_to_transform" in common["lora"] else "keep"
     jobs = []
     for number, own in enumerate(TRIALS):
-        lora, train = common["lora"] | own["lora"], {"bf16": bf16, "num_train_epochs": 1} | own["train"]
+        types = {"bf16": dtype == "bf16", "fp16": dtype == "fp16"}
+        lora, train = common["lora"] | own["lora"], types | {"num_train_epochs": 1} | own["train"]
         recipe = common | {"lora": lora, "train": train}
         jobs.append(make_job(model, out / str(number), recipe, number=number, dropout=dropout))
     return jobs
@@ -73,11 +75,24 @@ def test_trials_that_a_gpu_joins_are_trained_as_each_is_on_a_processor_and_no_st
     assert waits == []
 
 
-def test_in_bf16_no_types_meet_that_torch_would_refuse(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dtype", "off"), [("bf16", 3e-2), ("fp16", 4e-3)])
+def test_in_16_bits_no_types_meet_that_torch_would_refuse(
+    model: Path, tmp_path: Path, dtype: Dtype, off: float
+) -> None:
     with pretended_gpu():
-        joined = LoomEngine().train_pack(jobs_of(model, tmp_path / "gpu", EVERYTHING, bf16=True), hear)
-    alone = LoomEngine().train_pack(jobs_of(model, tmp_path / "cpu", EVERYTHING, bf16=True), hear)
-    assert losses(joined) == pytest.approx(losses(alone), rel=3e-2)
+        joined = LoomEngine().train_pack(jobs_of(model, tmp_path / "gpu", EVERYTHING, dtype), hear)
+    alone = LoomEngine().train_pack(jobs_of(model, tmp_path / "cpu", EVERYTHING, dtype), hear)
+    assert losses(joined) == pytest.approx(losses(alone), rel=off)
+    assert {outcome.dtype for outcome in (*joined, *alone)} == {dtype}
+
+
+def test_what_overflows_in_fp16_fails_and_says_what_computes_it(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path / "job", {"train": {"fp16": True, "learning_rate": 1000, "optim": "sgd"}})
+    told: list[str] = []
+    (outcome,) = LoomEngine().train_pack([job], hear, note=told.append)
+    assert told == ["train.fp16: it is for a GPU; a processor is many times slower in it than in fp32"]
+    assert outcome.state == "failed"
+    assert str(outcome.reason).endswith("lower train.learning_rate, or write train.fp16: false")
 
 
 def test_a_pack_that_was_broken_off_on_a_gpu_goes_on_there_to_the_same_end(model: Path, tmp_path: Path) -> None:

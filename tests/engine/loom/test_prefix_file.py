@@ -77,7 +77,7 @@ def fail(number: int) -> Any:
 @given(data=st.data())
 def test_what_is_read_is_what_was_written(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     lengths = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=20))
-    dtype: Dtype = data.draw(st.sampled_from(["bf16", "fp32"]))
+    dtype: Dtype = data.draw(st.sampled_from(["bf16", "fp16", "fp32"]))
     layout = Layout(
         "x", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), data.draw(st.integers(1, 9)), dtype
     )

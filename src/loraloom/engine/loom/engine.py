@@ -164,6 +164,8 @@ class LoomEngine:
         if isinstance(found, str):
             raise LoraloomError(f"engine: loom can't train {job.source.model!r}: {found}; use engine: trainer")
         dtype = choose_dtype(job.configuration.train)
+        if dtype == "fp16" and device().type == "cpu" and self._ready is None:
+            note("train.fp16: it is for a GPU; a processor is many times slower in it than in fp32")
         with quietly():  # no other thread draws between the seed and LoRA's weights
             model = add_lora(self._base(job, found, dtype), job)
         assert self._ready is not None
@@ -375,7 +377,7 @@ class LoomEngine:
                 targets[name].data.copy_(value)
             save_adapter(trial.model, trial.job.folder)
         except TrialFailedError as error:
-            trial.fail(str(error))
+            trial.fail_by(error)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

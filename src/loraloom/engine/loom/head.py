@@ -40,7 +40,7 @@ class Scored:
 
     logits: Tensor  # (K, B, C)
     examples: Tensor  # (K, B), each example's loss, 0 for filler
-    gradient: Tensor  # (K, B, D) of the pooled input
+    gradient: Tensor  # (K, B, D) of the pooled input, in fp32 or more
 
 
 class Head:
@@ -69,7 +69,7 @@ class Head:
             gradients = torch.autograd.grad(total, [leaf, *leaves.values()])
         for name, gradient in zip(leaves, gradients[1:], strict=True):
             self._parameters.view(self._parameters.gradients, name).add_(gradient)
-        return Scored(logits.detach(), examples.detach(), gradients[0].to(pooled.dtype))
+        return Scored(logits.detach(), examples.detach(), gradients[0])
 
     def _values(self) -> dict[str, Tensor]:
         """Trained parameters of the head's modules, of all trials."""

@@ -208,7 +208,7 @@ def attending(spec: Attention) -> tuple[int, float, Tensor | None, int, float, i
 
 def _wide(x: Tensor) -> Tensor:
     """At least fp32."""
-    return x.float() if x.dtype == torch.bfloat16 else x
+    return x.float() if x.dtype.itemsize == 2 else x
 
 
 def _scaled(left: Tensor, right: Tensor, scale: float) -> Tensor:

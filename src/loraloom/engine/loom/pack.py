@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from loraloom.data import Encoded
-from loraloom.engine.loom.encoder import Encoder
+from loraloom.engine.loom.encoder import Encoder, Travelled
 from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.head import Head, Target
 from loraloom.engine.loom.noise import Noise
@@ -126,11 +126,30 @@ class Pack:
         with self._section("head"):
             scored = self.head.score(pooled, target, noise)
         with self._section("encoder, between operations"):
-            self.encoder.backward(scored.gradient, way)
+            self._backward(scored.gradient, way)
         # Only a trial's own batches count, or its masks would depend on its neighbours' accumulation.
         self._passes = [count + bool(len(own.rows)) for count, own in zip(self._passes, batches, strict=True)]
         hits = (scored.logits.argmax(dim=-1) == target.labels) & (target.real > 0)
         return Seen(scored.examples.sum(dim=1), hits.sum(dim=1))
+
+    def _backward(self, gradient: Tensor, way: Travelled) -> None:
+        """Through the encoder, from the gradient (K, B, D) of the pooled vectors.
+
+        In fp16 numbers end at 65,504 and at 6e-8, so that each trial's gradient goes in scaled by a power of two, its
+        largest number between a half and one, and what it leaves in the parameters' is scaled back. Rejected: a scale
+        that is lowered when a step overflows and raised after so many that did not (Micikevicius et al. 2018), which
+        skips steps, and is more to keep in a checkpoint.
+        """
+        dtype = self._frozen.dtype
+        if dtype != torch.float16:
+            self.encoder.backward(gradient.to(dtype), way)
+            return
+        largest = gradient.abs().amax(dim=(1, 2), keepdim=True)  # (K, 1, 1); 0 of a trial without rows
+        scales = torch.exp2(-largest.log2().ceil().clamp_min(-100)).where(largest > 0, 1.0)
+        gathered = self.parameters.gradients
+        self.parameters.gradients = torch.zeros_like(gathered)
+        self.encoder.backward((gradient * scales).to(dtype), way)
+        self.parameters.gradients = gathered.addcdiv_(self.parameters.gradients, scales[:, 0])
 
     def _target(self, batches: Sequence[Batch], normalisers: Sequence[float], tokens: Tokens) -> Target:
         device, wide = self._frozen.device, self.parameters.values.dtype

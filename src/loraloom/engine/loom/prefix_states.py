@@ -32,9 +32,9 @@ from loraloom.engine.loom.prefix_file import PrefixFile, Trust
 from loraloom.engine.loom.prefix_filling import only_filler
 from loraloom.engine.loom.tokens import Ints, lay_out
 from loraloom.engine.loom.transfer import onto
+from loraloom.engine.precision import name_of
 from loraloom.errors import LoraloomError
 from loraloom.machine import read_machine
-from loraloom.study.record import Dtype
 
 DEFAULT_GB = 20.0
 """Disk that the cache may take, in 10^9 bytes; $LORALOOM_PREFIX_GB says otherwise, and 0 switches it off."""
@@ -75,7 +75,7 @@ class PrefixStates:
         break off by an exception: what was filled stays. `note` is told what is wrong with the disk, once for a split.
         """
         frozen = encoder.frozen
-        dtype: Dtype = "bf16" if frozen.dtype == torch.bfloat16 else "fp32"
+        dtype = name_of(frozen.dtype)
         cuda = frozen.device.type == "cuda"
         where = torch.cuda.get_device_name(frozen.device) if cuda else frozen.device.type
         threads = "" if cuda else f" threads {torch.get_num_threads()}"

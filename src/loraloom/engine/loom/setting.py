@@ -48,6 +48,8 @@ def why_plain(dtype: torch.dtype, place: torch.device, found: Anatomy, config: A
     """
     if place.type != "cpu":
         return "The kernels are a processor's, and a GPU computes here."
+    if dtype == torch.float16:
+        return "There are none for fp16, which processors are slow in."
     embedding = int(getattr(config, "embedding_size", found.hidden))
     why_not_kernels = fused.why_not if dtype == torch.float32 else compiled.why_not
     return why_not_kernels(found, intermediate_size(config), embedding)

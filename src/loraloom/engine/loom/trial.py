@@ -70,7 +70,7 @@ class Trial(Course):
         try:
             self.running.see(loss_sum, correct, len(batch.rows), normaliser)
         except TrialFailedError as error:
-            self.fail(str(error))
+            self.fail_by(error)
         tokens = int(self.lengths[batch.rows].sum())
         self._examples += len(batch.rows)
         self._tokens += tokens
@@ -113,7 +113,7 @@ class Trial(Course):
         try:
             super().evaluated(logits, listener)
         except TrialFailedError as error:
-            self.fail(str(error))
+            self.fail_by(error)
 
     def speed(self) -> dict[str, float]:
         """Examples and tokens a second of its steps, and their share of the machine's peak."""
