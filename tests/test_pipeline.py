@@ -20,10 +20,10 @@ from loraloom import pipeline
 from loraloom.data import Finding
 from loraloom.errors import BackboneError, BudgetError, DataError, LoraloomError, RunError
 from loraloom.recipe import read_recipe
+from loraloom.search.next_search import search_command
 from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import go_on_command, read_commands
-from loraloom.study.next_search import search_command
 from loraloom.study.record import read_record
 from loraloom.study.run import Run
 from loraloom.use.similarity import collect

@@ -13,9 +13,9 @@ from loraloom.report.findings import Findings, findings
 from loraloom.report.markdown import markdown
 from loraloom.report.reading import read_run
 from loraloom.report.writing import write_report
-from loraloom.study import next_search
+from loraloom.search import next_search
+from loraloom.search.next_search import points_of
 from loraloom.study.durable import replacing_folder
-from loraloom.study.next_search import points_of
 from loraloom.study.record import TrialRecord
 from tests.report.report_runs import (
     PROVENANCE,

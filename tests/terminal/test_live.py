@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 
 from loraloom.recipe import Recipe, read_recipe
+from loraloom.search.next_search import search_command
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watchers
 from loraloom.study.commands import COMMANDS
 from loraloom.study.leaderboard import standings
-from loraloom.study.next_search import search_command
 from loraloom.study.record import Evaluation, Result, Timings, TrialRecord
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import write_sealed

@@ -18,7 +18,7 @@ from loraloom.data.labels import codes_of
 from loraloom.recipe import Range, Recipe, read_recipe
 from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
-from loraloom.study.next_search import points_of
+from loraloom.search.next_search import points_of
 from tests.commands import Commands
 from tests.use.hub_server import hub_server, speak_to
 from website.commands import parsed

@@ -19,10 +19,10 @@ from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Best, RunRead
 from loraloom.report.wording import count, duration
+from loraloom.search.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
 from loraloom.study.durable import is_whole
-from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.study.provenance import rows_of
 from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import BLEND

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from loraloom.recipe.fields import SECTIONS, Budget
 from loraloom.report.leaderboard import Leaderboard, Row, field
 from loraloom.report.reading import RunRead
-from loraloom.study.next_search import train_command
+from loraloom.search.next_search import train_command
 from loraloom.study.record import WARM_UP
 
 EPOCHS, SEEDS, VALIDATED = "train.num_train_epochs", "search.seeds", "data.max_eval_samples"

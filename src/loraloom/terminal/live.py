@@ -27,13 +27,13 @@ from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.wording import share
+from loraloom.search.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice, chosen, is_better_mixed
 from loraloom.study.commands import command_on, go_on_command
 from loraloom.study.leaderboard import Standing, metric_name, validation
-from loraloom.study.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.study.provenance import rows_of
 from loraloom.study.record import Evaluation, Timings, TrialRecord, trained_point
 from loraloom.study.run import BEST

@@ -19,7 +19,7 @@ from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.report.points import size
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import duration
-from loraloom.study.next_search import points_of, search_command
+from loraloom.search.next_search import points_of, search_command
 from loraloom.study.record import TrialRecord
 from loraloom.wording import plural
 

@@ -14,6 +14,8 @@ from shlex import quote
 
 from loraloom.errors import RunError, shell_path
 from loraloom.recipe import Choices, Recipe
+from loraloom.search.costs import CAUTION
+from loraloom.search.plan import CLOCKED_SHARE
 from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import known_commands, resume_command, rows_again
 from loraloom.study.durable import is_whole
@@ -27,8 +29,6 @@ from loraloom.study.sealed import read_sealed
 _MOST_COUNTED = 100_000
 _NEARLY = 0.9
 """Of a pass: for the rest of it nobody begins anew."""
-_FINAL_SHARE, _CAUTION = 0.7, 1.1
-"""What a final takes of the time for training, as search/plan.py has it; how much longer it may take than it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def _seconds_of(times: float, winner: TrialRecord, records: Sequence[TrialRecord
     if winner.timings is None:
         return times * had
     trained = sum(record.timings.seconds for record in records if record.timings)
-    training = min(had, max(trained, winner.timings.seconds / _FINAL_SHARE))
-    return _CAUTION * times * training + had - training
+    training = min(had, max(trained, winner.timings.seconds / CLOCKED_SHARE))
+    return CAUTION * times * training + had - training
 
 
 def _rows_seen(record: TrialRecord, recipe: Recipe, whole: float = _NEARLY) -> int | None:
