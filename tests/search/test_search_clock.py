@@ -244,8 +244,8 @@ def test_seeds_are_mixed_where_the_test_and_the_page_keep_their_time() -> None:
     assert clock.allows_mixing
     hand.at += 0.02
     assert not clock.allows_mixing
-    clock.reports = False
-    hand.at += clock.page_seconds - 0.02
+    page, clock.reports = clock.page_seconds, False
+    hand.at += page - 0.02
     assert clock.allows_mixing
     hand.at += 0.02
     assert not clock.allows_mixing
@@ -254,6 +254,7 @@ def test_seeds_are_mixed_where_the_test_and_the_page_keep_their_time() -> None:
 
 def test_no_time_is_kept_for_a_report_that_is_not_written() -> None:
     clock = Clock(600, _Hand(), reports=False)
-    assert clock.report_seconds == 0
+    assert clock.page_seconds == clock.report_seconds == 0
     assert clock.least_seconds == BEGIN_SHARE * LOADING_SECONDS
-    assert Clock(600, _Hand()).least_seconds == clock.least_seconds + clock.page_seconds
+    with_report = Clock(600, _Hand())
+    assert with_report.least_seconds == clock.least_seconds + with_report.page_seconds

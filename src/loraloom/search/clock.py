@@ -75,7 +75,9 @@ class Clock:
 
     @property
     def page_seconds(self) -> float:
-        """What a report takes without pictures: as it was rehearsed, or else by what loading took."""
+        """What a report takes without pictures: as it was rehearsed, or else by what loading took; 0 of none."""
+        if not self.reports:
+            return 0.0
         known = PAGE_CAUTION * self.rehearsed_page or PAGE_SHARE * self.loading_seconds
         return self.slowdown * (known + JUDGED_ROW_SECONDS * self.test_rows)
 
@@ -101,20 +103,18 @@ class Clock:
     def allows_testing(self, seconds: float) -> bool:
         """Whether so many seconds more of the test leave the page its time, though the machine may become slower."""
         left = self.seconds_left
-        page = self.page_seconds if self.reports else 0.0
-        return left is None or left > ROUND_CAUTION * seconds + page
+        return left is None or left > ROUND_CAUTION * seconds + self.page_seconds
 
     @property
     def allows_mixing(self) -> bool:
         """Whether the winner's seeds can be mixed and leave the test and the report's page their time."""
         left = self.seconds_left
-        page = self.page_seconds if self.reports else 0.0
-        return left is None or left > self.mixing_seconds + self.test_seconds + page
+        return left is None or left > self.mixing_seconds + self.test_seconds + self.page_seconds
 
     @property
     def least_seconds(self) -> float:
         """What a search takes at least from here: to measure a model, and to report without pictures."""
-        return BEGIN_SHARE * self.loading_seconds + (self.page_seconds if self.reports else 0.0)
+        return BEGIN_SHARE * self.loading_seconds + self.page_seconds
 
     def refuse_too_little(self) -> None:
         """Refuses what can't be begun and reported in the time that is left.
