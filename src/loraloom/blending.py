@@ -95,7 +95,8 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
                 write_predicted(new, asked.predicted(probabilities))
                 watcher.note("testing it")
                 tested, predictions = test_winner(classifier, data.test, winner.tested_rows, watcher.note)
-                record = _with_validation(tested, _scored(validation, probabilities))
+                result = Result(validation=_scored(validation, probabilities), test=tested.test)
+                record = tested.model_copy(update={"result": result})
                 by_tfidf = [softmax(tfidf.log_probabilities(split.texts)) for split in (validation, test)]
                 for name, text in {
                     RECORD: record.model_dump_json(indent=2) + "\n",
@@ -117,11 +118,6 @@ def _begun(run: Run, winner: TrialRecord, tfidf: Tfidf, new: Path) -> Classifier
     write_json(new / RECORD, record.model_dump(mode="json"))
     write_manifest(new)
     return Backbones().add(new)
-
-
-def _with_validation(tested: TrialRecord, validation: Score) -> TrialRecord:
-    assert tested.result is not None
-    return tested.model_copy(update={"result": Result(validation=validation, test=tested.result.test)})
 
 
 def _scored(rows: Split, probabilities: NDArray[np.float64]) -> Score:

@@ -211,8 +211,7 @@ def _refuse_less(accuracy: float, before: TrialRecord, work: Path) -> None:
     Raises:
         LoraloomError: it is so.
     """
-    assert before.result is not None
-    knew = before.result.validation
+    knew = before.validation
     if knew.is_above(accuracy):
         discard(work)
         raise LoraloomError(
@@ -223,9 +222,7 @@ def _refuse_less(accuracy: float, before: TrialRecord, work: Path) -> None:
 
 def _record(place: Workplace, winner: TrialRecord, configuration: Configuration, job: Job, outcome: Outcome) -> None:
     """Writes the record into the job's folder, and its manifest: it can be loaded then, as a user would."""
-    assert winner.result is not None
-    result = Result(validation=winner.result.validation)
-    outcome = replace(outcome, result=result, marks=(*outcome.marks, REFITTED))
+    outcome = replace(outcome, result=Result(validation=winner.validation), marks=(*outcome.marks, REFITTED))
     Recorder(place).write(Proposal(winner.number, winner.point, configuration), job, outcome)
 
 
@@ -253,10 +250,7 @@ def _publish(
             write_manifest(new)
             classifier = backbones.add(new)
         tested, predictions = test_winner(classifier, place.data.test, winner.tested_rows, note)
-        assert tested.result is not None
-        assert winner.result is not None
-        result = Result(validation=winner.result.validation, test=tested.result.test)
-        record = tested.model_copy(update={"result": result})
+        record = tested.model_copy(update={"result": Result(validation=winner.validation, test=tested.test)})
         files = {RECORD: record.model_dump_json(indent=2) + "\n", TEST_PREDICTIONS: predictions}
         for name, text in {**files, CARD: model_card(run.path, record)}.items():
             write_text(new / name, text)

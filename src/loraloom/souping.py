@@ -114,8 +114,7 @@ def to_mix(seeds: Standing) -> tuple[TrialRecord, ...]:
 
 def _has_collapsed(trial: TrialRecord, best: TrialRecord) -> bool:
     """Whether a seed is nearer to answers by chance than to those of the best one, which is no matter of few rows."""
-    assert best.result is not None
-    most, own = best.result.validation, validation(trial, "accuracy")
+    most, own = best.validation, validation(trial, "accuracy")
     return most.is_above(own) and own < (most.accuracy + 1 / len(best.labels)) / 2
 
 
@@ -222,8 +221,7 @@ def _refuse_less(mean: TrialRecord, trials: Sequence[TrialRecord], metric: Metri
     Raises:
         UnmixableError: it is so, by more than the chance of which rows were held out.
     """
-    assert trials[0].result is not None
-    if not trials[0].result.validation.is_above(validation(mean, "accuracy")):
+    if not trials[0].validation.is_above(validation(mean, "accuracy")):
         return
     figures = []
     for one in dict.fromkeys(("accuracy", metric)):

@@ -125,10 +125,9 @@ def _variance(accuracy: float, standing: Standing) -> float:
 
     Agresti and Coull 1998, "Approximate is better than exact", The American Statistician 52, 119-126.
     """
-    result = standing.leader.result
-    assert result is not None
-    rows = result.validation.examples + 4
-    share = (accuracy * result.validation.examples + 2) / rows
+    examples = standing.leader.validation.examples
+    rows = examples + 4
+    share = (accuracy * examples + 2) / rows
     return share * (1 - share) / rows
 
 

@@ -56,7 +56,7 @@ def standing(group: Sequence[TrialRecord], metric: Metric) -> Standing:
     """The standing of a configuration, from its finished trials by number."""
     best_first = sorted(group, key=lambda record: (-validation(record, metric), record.number))
     values = [validation(record, metric) for record in group]
-    rows = best_first[0].result.validation.examples if metric == "accuracy" and best_first[0].result else None
+    rows = best_first[0].validation.examples if metric == "accuracy" else None
     return Standing(tuple(best_first), reach(best_first[0]), mean_of(values), mean_interval(values, rows=rows or None))
 
 
@@ -90,8 +90,7 @@ def reach(record: TrialRecord) -> int:
 
 def validation(record: TrialRecord, metric: Metric) -> float:
     """The metric of a finished trial on validation."""
-    assert record.result is not None
-    return record.result.validation.accuracy if metric == "accuracy" else record.result.validation.macro_f1
+    return record.validation.accuracy if metric == "accuracy" else record.validation.macro_f1
 
 
 def evaluated(one: Evaluation, metric: Metric) -> float:

@@ -191,6 +191,19 @@ class TrialRecord(_Frozen):
         return self.train_rows and round(self.train_rows * min(1.0, 1.0 if self.epochs is None else self.epochs))
 
     @property
+    def validation(self) -> Score:
+        """What a complete trial reached on the validation rows."""
+        assert self.result is not None
+        return self.result.validation
+
+    @property
+    def test(self) -> Score:
+        """What one that was tested reached on the test rows."""
+        assert self.result is not None
+        assert self.result.test is not None
+        return self.result.test
+
+    @property
     def tested_rows(self) -> int:
         """Test rows that it was tested on: a part, where a clock left the others out; 0 where it was not tested."""
         return self.result.test.examples if self.result and self.result.test else 0

@@ -25,10 +25,8 @@ def blended_lines(made: Blend, run: Run) -> Iterator[str]:
     )
     yield f"validation  {metric_name(metric)} {own}, the winner's {before}, TF-IDF's alone {apart}"
     for name, one in zip(("test", "winner", "TF-IDF"), each, strict=True):
-        assert one.result is not None
-        assert one.result.test is not None
-        rows = f" on {plural(one.result.test.examples, 'test row')}" if name == "test" else " on the same"
-        yield f"{name:<11} {with_interval(one.result.test, metric)}{rows}"
+        rows = f" on {plural(one.test.examples, 'test row')}" if name == "test" else " on the same"
+        yield f"{name:<11} {with_interval(one.test, metric)}{rows}"
     if (gain := made.gain) is not None:
         interval = "" if gain.interval is None else f" (95 % interval {spread(gain.interval)})"
         difference = points(gain.difference, gain.interval)

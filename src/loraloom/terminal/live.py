@@ -194,8 +194,7 @@ class Terminal(Watcher):
         first, under_way = self._first, tuple(self._under_way.values())  # another thread changes them
         if first is not None:
             leader = first.leader
-            assert leader.result is not None
-            reached = with_interval(leader.result.validation, self._plan.recipe.search.metric)
+            reached = with_interval(leader.validation, self._plan.recipe.search.metric)
             lines.append(Text(f"best: trial {leader.number}, accuracy {reached} on validation"))
         if cap is not None and under_way:
             grid = Table.grid(padding=(0, 1))
@@ -242,9 +241,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
 
     `records` are those of the run's trials.
     """
-    assert winner.result is not None
-    assert winner.result.test is not None
-    cap, test = recipe.budget.max_trainable_parameters, winner.result.test
+    cap, metric = recipe.budget.max_trainable_parameters, recipe.search.metric
     against = "" if cap is None else f", {percent(winner.counts.trainable / cap)} of the cap of {cap:,}"
     marked = f" ({'; '.join(winner.doubts)})" if winner.doubts else ""
     what = point_in_words(trained_point(winner.point, winner.configuration)) or "the recipe's one configuration"
@@ -254,10 +251,10 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
     on_part = every is not None and seen is not None and seen < every
     return (
         f"winner      trial {winner.number}: {what}",
-        *([_soup(winner, recipe.search.metric)] if winner.is_soup else []),
+        *([_soup(winner, metric)] if winner.is_soup else []),
         *([f"trained on  {seen:,} of {every:,} training rows"] if on_part else []),
-        *_why(chosen(records, recipe.search.metric)),
-        f"accuracy    {with_interval(test, recipe.search.metric)} on {_of_all(tested, rows.get('test'))}{marked}",
+        *_why(chosen(records, metric)),
+        f"accuracy    {with_interval(winner.test, metric)} on {_of_all(tested, rows.get('test'))}{marked}",
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {page if page.is_file() else f'loraloom report {shell_path(run)}   (there is none yet)'}",
         f"use         loraloom predict {shell_path(run / BEST)} --text …",

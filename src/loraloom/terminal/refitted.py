@@ -12,14 +12,9 @@ from loraloom.wording import plural
 def refitted_lines(record: TrialRecord, run: Run) -> tuple[str, ...]:
     """Its rows, its accuracy and the winner's, and how it is used."""
     winner, metric = run.winner(), run.recipe.search.metric
-    assert record.result is not None
-    assert record.result.test is not None
-    assert winner.result is not None
-    assert winner.result.test is not None
-    test, before = record.result.test, with_interval(winner.result.test, metric)
     return (
         f"refitted    {record.called}, on {record.train_rows or 0:,} rows",
-        f"accuracy    {with_interval(test, metric)} on {plural(test.examples, 'test row')}",
-        f"winner      {before} on the same, trained on {winner.train_rows or 0:,} rows",
+        f"accuracy    {with_interval(record.test, metric)} on {plural(record.test.examples, 'test row')}",
+        f"winner      {with_interval(winner.test, metric)} on the same, trained on {winner.train_rows or 0:,} rows",
         f"use         loraloom predict {shell_path(run.path / REFIT)} --text …",
     )

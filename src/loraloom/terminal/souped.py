@@ -14,11 +14,7 @@ from loraloom.wording import plural
 def souped_lines(made: Soup, run: Run) -> tuple[str, ...]:
     """What it is of, its figures and its seeds', and which of the two adapters the validation rows are for."""
     record, metric, winner = made.record, run.recipe.search.metric, run.winner()
-    assert record.result is not None
-    assert record.result.test is not None
-    assert winner.result is not None
-    assert winner.result.test is not None
-    own, test = validation(record, metric), record.result.test
+    own, test = validation(record, metric), record.test
     used = run.path / (SOUP if made.is_advised else BEST)
     why = "" if made.is_advised else "   (the soup is behind its seeds where it was judged)"
     return (
@@ -26,6 +22,6 @@ def souped_lines(made: Soup, run: Run) -> tuple[str, ...]:
         f"validation  {metric_name(metric)} {share(own)}, its seeds' mean {share(made.mean)}, the winner's "
         f"{share(validation(winner, metric))}",
         f"test        {with_interval(test, metric)} on {plural(test.examples, 'test row')}",
-        f"winner      {with_interval(winner.result.test, metric)} on the same",
+        f"winner      {with_interval(winner.test, metric)} on the same",
         f"use         loraloom predict {shell_path(used)} --text …{why}",
     )

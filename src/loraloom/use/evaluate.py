@@ -71,8 +71,7 @@ def test_winner(
     tested = test.take(numbers)
     scores = metrics.score(tested.labels, probabilities)
     record = classifier.record
-    assert record.result is not None
-    result = Result(validation=record.result.validation, test=Score.of(scores))
+    result = Result(validation=record.validation, test=Score.of(scores))
     lines = [_line(row, int(number), tested, probabilities, int(lengths[row])) for row, number in enumerate(numbers)]
     return record.model_copy(update={"result": result}), "".join(lines)
 
