@@ -29,19 +29,19 @@ from loraloom.report.next_steps import blending_takes
 from loraloom.report.reading import read_run
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import command_on
-from loraloom.study.durable import replacing_folder, system_errors_of, write_json, write_manifest, write_text
+from loraloom.study.durable import replacing_folder, system_errors_of, write_manifest, write_text
 from loraloom.study.evidence import write_predicted
 from loraloom.study.record import (
     BLENDED,
     BY_TFIDF,
     CARD,
     CONFIG,
-    RECORD,
     TEST_PREDICTIONS,
     WEIGHTS,
     Result,
     Score,
     TrialRecord,
+    write_record,
 )
 from loraloom.study.run import BEST, BLEND, Run
 from loraloom.use.adapter import Classifier
@@ -98,8 +98,8 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
                 result = Result(validation=_scored(validation, probabilities), test=tested.test)
                 record = tested.model_copy(update={"result": result})
                 by_tfidf = [softmax(tfidf.log_probabilities(split.texts)) for split in (validation, test)]
+                write_record(new, record)
                 for name, text in {
-                    RECORD: record.model_dump_json(indent=2) + "\n",
                     TEST_PREDICTIONS: predictions,
                     BY_TFIDF: json.dumps(by_tfidf[1].argmax(axis=1).tolist()),
                     CARD: model_card(run.path, record, _form(tfidf, len(train))),
@@ -115,7 +115,7 @@ def _begun(run: Run, winner: TrialRecord, tfidf: Tfidf, new: Path) -> Classifier
         shutil.copyfile(run.path / BEST / name, new / name)
     tfidf.write(new)
     record = winner.model_copy(update={"marks": (*winner.marks, BLENDED)})
-    write_json(new / RECORD, record.model_dump(mode="json"))
+    write_record(new, record)
     write_manifest(new)
     return Backbones().add(new)
 

@@ -57,6 +57,7 @@ from loraloom.study.record import (
     Result,
     TrialRecord,
     read_record,
+    write_record,
 )
 from loraloom.study.run import BEST, REFIT, REFITTING, Run, folder_to_begin
 from loraloom.use.backbones import Backbones
@@ -251,8 +252,8 @@ def _publish(
             classifier = backbones.add(new)
         tested, predictions = test_winner(classifier, place.data.test, winner.tested_rows, note)
         record = tested.model_copy(update={"result": Result(validation=winner.validation, test=tested.test)})
-        files = {RECORD: record.model_dump_json(indent=2) + "\n", TEST_PREDICTIONS: predictions}
-        for name, text in {**files, CARD: model_card(run.path, record)}.items():
-            write_text(new / name, text)
+        write_record(new, record)
+        write_text(new / TEST_PREDICTIONS, predictions)
+        write_text(new / CARD, model_card(run.path, record))
         keep_fitted(run.path / BEST, record, new)
     return record

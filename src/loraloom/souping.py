@@ -31,10 +31,10 @@ from loraloom.report.wording import listed, share
 from loraloom.search.watcher import Watcher
 from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
-from loraloom.study.durable import replacing_folder, system_errors_of, write_json, write_manifest
+from loraloom.study.durable import replacing_folder, system_errors_of, write_manifest
 from loraloom.study.evidence import read_predicted, write_predicted
 from loraloom.study.leaderboard import Standing, mean_of, metric_name, standings, validation
-from loraloom.study.record import CARD, RECORD, SOUP_OF, TEST_PREDICTIONS, Result, Score, Timings, TrialRecord
+from loraloom.study.record import CARD, SOUP_OF, TEST_PREDICTIONS, Result, Score, Timings, TrialRecord, write_record
 from loraloom.study.run import BEST, SOUP, Run
 from loraloom.use.adapter import Classifier, load
 from loraloom.use.backbones import Backbones
@@ -132,7 +132,7 @@ def mix_into(
     kept = mix(folders, new)
     marks = (*trials[0].marks, SOUP_OF + numbers(trials))
     record = trials[0].model_copy(update={"timings": _together(trials), "marks": marks})
-    write_json(new / RECORD, record.model_dump(mode="json"))
+    write_record(new, record)
     write_manifest(new)
     predicted = [read_predicted(folder, len(record.labels)) for folder in folders]
     each = [one.probabilities for one in predicted if one is not None]
@@ -209,7 +209,7 @@ def _validated(
     record = classifier.record.model_copy(update={"result": Result(validation=score)})
     _refuse_less(record, trials, metric)
     write_predicted(new, rows.predicted(probabilities))
-    write_json(new / RECORD, record.model_dump(mode="json"))
+    write_record(new, record)
     return record
 
 

@@ -7,8 +7,8 @@ from loraloom.engine import Job, Outcome
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Configuration, Train
 from loraloom.search.proposals import Proposal
-from loraloom.study.durable import discard, write_json, write_manifest
-from loraloom.study.record import CHECKPOINT, LEAKED, RECORD, Counts, Dtype, Evaluation, TrialRecord, read_metrics
+from loraloom.study.durable import discard, write_manifest
+from loraloom.study.record import CHECKPOINT, LEAKED, Counts, Dtype, Evaluation, TrialRecord, read_metrics, write_record
 
 
 class Recorder:
@@ -29,7 +29,7 @@ class Recorder:
     def write(self, proposal: Proposal, job: Job, outcome: Outcome) -> TrialRecord:
         """The record of a trial, written with the folder's manifest after it; its checkpoint is removed then."""
         record = self._record(proposal, job, outcome)
-        write_json(job.folder / RECORD, record.model_dump(mode="json"))
+        write_record(job.folder, record)
         write_manifest(job.folder, without=CHECKPOINT)
         discard(job.folder / CHECKPOINT)
         return record

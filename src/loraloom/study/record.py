@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from loraloom.errors import AdapterError, RunError
 from loraloom.recipe import Configuration
 from loraloom.recipe.problems import message_of
-from loraloom.study.durable import read_verified
+from loraloom.study.durable import read_verified, write_json
 
 if TYPE_CHECKING:
     from loraloom.metrics import Interval, Scores
@@ -308,6 +308,11 @@ def read_record(folder: Path) -> TrialRecord:
     except (OSError, ValueError) as error:
         why = _why_invalid(error) if isinstance(error, ValidationError) else str(error)
         raise RunError(f"{path}: can't be read: {why}") from None
+
+
+def write_record(folder: Path, record: TrialRecord) -> None:
+    """Writes trial.json, as `read_record` reads it; whole or not at all."""
+    write_json(folder / RECORD, record.model_dump(mode="json"))
 
 
 def _why_invalid(error: ValidationError) -> str:

@@ -32,7 +32,7 @@ from loraloom.study.durable import (
     sync_folder,
 )
 from loraloom.study.integrity import RECIPE, read_sealed_recipe, write_recipe
-from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record
+from loraloom.study.record import CARD, CHECKPOINT, METRICS, RECORD, TrialRecord, read_record, write_record
 
 LEDGER, PLAN, TRIALS, LOCK = "study.db", "plan.json", "trials", ".lock"
 BEST, REFIT, SOUP, BLEND = "best", "refit", "soup", "blend"
@@ -172,7 +172,7 @@ class Run:
 
         In one step.
         """
-        _copy(folder, folder, {RECORD: _written(record), **extra})
+        _copy(folder, folder, extra, record)
 
     def publish_best(self, folder: Path, record: TrialRecord, extra: dict[str, str], card: str) -> None:
         """Makes best/ what `folder` holds, a trial's or soup/, with the test result, the `extra` files and its card.
@@ -183,7 +183,7 @@ class Run:
         best = self.path / BEST
         if folder != best:
             self.publish(folder, record, {})
-        _copy(folder, best, {RECORD: _written(record), **extra, CARD: card})
+        _copy(folder, best, {**extra, CARD: card}, record)
 
     def renew_card(self, card: str) -> None:
         """Writes the model card of best/ anew, where it is not `card` already: what is said of a winner can change."""
@@ -196,12 +196,11 @@ class Run:
             _copy(best, best, {CARD: card})
 
 
-def _written(record: TrialRecord) -> str:
-    return record.model_dump_json(indent=2) + "\n"
+def _copy(source: Path, target: Path, files: dict[str, str], record: TrialRecord | None = None) -> None:
+    """Makes `target` a copy of the folder `source` with other `files` (name to text) in it, in one step.
 
-
-def _copy(source: Path, target: Path, files: dict[str, str]) -> None:
-    """Makes `target` a copy of the folder `source` with other `files` (name to text) in it, in one step."""
+    `record` takes the place of its own, where it is given.
+    """
     with replacing_folder(target) as folder:
         try:
             shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
@@ -209,6 +208,8 @@ def _copy(source: Path, target: Path, files: dict[str, str]) -> None:
             raise RunError(f"{target}: can't be written: {error.args[0][0][2]}") from None
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
+        if record is not None:
+            write_record(folder, record)
 
 
 def _fill(run: Path, new: Path, recipe: Recipe) -> None:

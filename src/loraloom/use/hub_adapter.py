@@ -23,7 +23,7 @@ from loraloom.data import default_cache
 from loraloom.errors import AdapterError, first_line
 from loraloom.machine import with_home
 from loraloom.study.durable import disk_is_full, verify_manifest, write_json, write_manifest
-from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
+from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord, write_record
 from loraloom.study.run import is_run
 from loraloom.use.adapter_checks import CLASSES, SCORES, TERMS, refuse_code
 from loraloom.use.copies import KEPT, keep_fitted
@@ -180,7 +180,7 @@ def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
     public = record.model_copy(update={"configuration": configuration})
     if (target / CLASSES).is_file():
         _name_one_model(target / CLASSES, record.configuration.backbone.model)
-    (target / RECORD).write_text(public.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_record(target, public)
     config: dict[str, Any] = json.loads((target / CONFIG).read_text(encoding="utf-8"))
     if Path(str(config.get("base_model_name_or_path"))).is_absolute():
         config["base_model_name_or_path"] = record.configuration.backbone.model
