@@ -31,6 +31,16 @@ def test_a_point_leaves_an_inactive_axis_out() -> None:
     ]
 
 
+def test_a_recipe_tells_whether_it_spans_more_points_than_so_many() -> None:
+    lists = read_recipe({"train": {"optim": ["adam", "adamw", "sgd"], "seed": 1}, "lora": {"r": [2, 4]}})
+    assert (lists.spans_more(5), lists.spans_more(6)) == (True, False)
+    conditional = read_recipe({"train": SCHEDULES})  # five points of six combinations
+    assert [conditional.spans_more(most) for most in (4, 5, 6)] == [True, False, False]
+    ranged = read_recipe({"lora": {"r": {"min": 1, "max": 2}}, "search": {"sampler": "random"}})
+    assert ranged.spans_more(10**9)
+    assert not read_recipe({}).spans_more(1)
+
+
 def test_an_inactive_axis_takes_the_default_of_its_field() -> None:
     recipe = read_recipe({"train": {**SCHEDULES, "warmup_steps": {**SCHEDULES["warmup_steps"], "values": [7, 9]}}})  # type: ignore[dict-item]
     assert recipe.configuration({"train.lr_scheduler_type": "constant"}).train.warmup_steps == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 from loraloom import budget
 from loraloom.backbone import sources
@@ -127,8 +126,7 @@ class Demands:
         What fits nowhere there fits nowhere, and no other takes more memory.
         """
         points = self._narrowed(also)
-        many = next(islice(points.grid(), MOST_POINTS, None), None) is not None
-        yield from (self._narrowed(also, at_ends=_RISING) if many else points).grid()
+        yield from (self._narrowed(also, at_ends=_RISING) if points.spans_more(MOST_POINTS) else points).grid()
 
     def _narrowed(self, also: tuple[str, ...], *, at_ends: tuple[str, ...] = ()) -> Recipe:
         limited = self.recipe.budget.max_memory_gb is not None

@@ -8,8 +8,10 @@ are active depends on the values of fields alone.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal
 
 from pydantic import Field
@@ -183,6 +185,15 @@ class Recipe(Configuration):
                 raise TypeError("a range has no grid")
         for point in self._points(self.ordered(), {}):
             yield self._as_written(point)
+
+    def spans_more(self, most: int) -> bool:
+        """Whether it has more than `most` points, as it has with a range; where no axis is conditional none is made."""
+        if not all(isinstance(axis, Choices) for axis in self.axes.values()):
+            return True
+        product = math.prod(len(axis.values) for axis in self.axes.values())
+        if product <= most or not any(axis.when for axis in self.axes.values()):
+            return product > most
+        return next(islice(self.grid(), most, None), None) is not None
 
     def _points(self, names: tuple[str, ...], point: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Every way to go on from `point` with the axes `names`."""

@@ -12,7 +12,6 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from loraloom.errors import RecipeError, first_line
-from loraloom.recipe.axes import Axis, Choices, Range, Recipe
+from loraloom.recipe.axes import Axis, Range, Recipe
 from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
 from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, MORE_SEEDS, NOT_AXES, SECTIONS, SEEDS, TEXT_FIELDS
@@ -343,14 +342,6 @@ def _check_grid(source: Source, recipe: Recipe) -> None:
     if ranges:
         why = f"has no points on a range ({', '.join(ranges)}); use random, tpe or auto, or list values"
         source.refuse(("search", "sampler"), "grid", why)
-    elif not source.problems and not recipe.provenance and _spans_more(recipe, MOST_POINTS):
+    elif not source.problems and not recipe.provenance and recipe.spans_more(MOST_POINTS):
         why = f"spans more than {MOST_POINTS:,} points, each of which is looked at; use random, tpe or auto"
         source.refuse(("search", "sampler"), "grid", why)
-
-
-def _spans_more(recipe: Recipe, most: int) -> bool:
-    """Whether its lists span more than `most` points; where none is conditional, nothing is gone through for it."""
-    product = math.prod(len(axis.values) for axis in recipe.axes.values() if isinstance(axis, Choices))
-    if product <= most or not any(axis.when for axis in recipe.axes.values()):
-        return product > most
-    return next(islice(recipe.grid(), most, None), None) is not None

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
-from itertools import islice
 from typing import Any
 
-from loraloom.recipe import Choices, Configuration, Recipe
+from loraloom.recipe import Configuration, Recipe
 from loraloom.search.pace import Pace
 from loraloom.search.points import ledger_params, point_key, point_of
 from loraloom.search.presets import in_order, leading, preset_points
@@ -138,9 +137,6 @@ def _shuffled(keys: Iterable[str], seed: int) -> tuple[str, ...]:
 
 def _spanned(recipe: Recipe, fits: Fits) -> int | None:
     """How many configurations the axes span that fit; None where one is a range, or where they are many."""
-    if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
+    if recipe.spans_more(MOST_COUNTED):
         return None
-    points = list(islice(recipe.grid(), MOST_COUNTED + 1))
-    if len(points) > MOST_COUNTED:
-        return None
-    return sum(fits(recipe.configuration(point)) is None for point in points)
+    return sum(fits(recipe.configuration(point)) is None for point in recipe.grid())

@@ -5,7 +5,6 @@ The terminal and the report tell it in their own words.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 from loraloom.errors import RunError, shell_path
-from loraloom.recipe import Choices, Recipe
+from loraloom.recipe import Recipe
 from loraloom.search.costs import CAUTION
 from loraloom.search.plan import CLOCKED_SHARE
 from loraloom.study.choice import is_better_mixed
@@ -144,11 +143,10 @@ def _most(run: Path, recipe: Recipe) -> int | None:
 
 def points_of(recipe: Recipe) -> int | None:
     """The points of a run's axes, without those that its grid dropped; None where there is no end of them."""
-    if not all(isinstance(axis, Choices) for axis in recipe.axes.values()):
+    if recipe.spans_more(_MOST_COUNTED):
         return None
-    counted = sum(1 for _ in itertools.islice(recipe.grid(), _MOST_COUNTED))
     named, more = dropped_points(recipe)
-    return counted - len(named) - more if counted < _MOST_COUNTED else None
+    return sum(1 for _ in recipe.grid()) - len(named) - more
 
 
 def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
