@@ -52,7 +52,7 @@ def test_validation_predictions_of_another_trial_give_no_temperature(folder: Pat
     keep_validation(folder, 2.5)
     predicted = read_predicted(folder, len(LABELS))
     assert predicted is not None
-    right = int((predicted.probabilities.argmax(axis=1) == predicted.labels).sum()) - of_another
+    right = int(predicted.right.sum()) - of_another
     score = Score(examples=400, accuracy=right / 400, macro_f1=0.5, loss=0.7)
     record = read_record(folder).model_copy(update={"result": Result(validation=score)})
     (folder / "trial.json").write_text(record.model_dump_json())

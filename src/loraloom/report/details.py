@@ -163,7 +163,7 @@ def _matrix(folder: Path, record: TrialRecord, problems: list[str]) -> Matrix | 
             return "It has no confusion: its predictions of validation rows can't be read."
         if found is None:
             return WHY_NONE_KEPT
-        counted = confusion(found.labels, found.probabilities.argmax(axis=1), len(record.labels))
+        counted = confusion(found.labels, found.predictions, len(record.labels))
         counts = tuple(tuple(map(int, line)) for line in counted)
     rows, right = sum(map(sum, counts)), sum(line[at] for at, line in enumerate(counts))
     return Matrix(record.labels, *short_labels(record.labels), counts, rows, rows - right)

@@ -42,6 +42,16 @@ class Predicted:
     labels: NDArray[np.int64]  # (N,)
     rows: NDArray[np.int64]  # (N,)
 
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """The most probable class of each row (N,)."""
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether that is the row's label (N,)."""
+        return np.asarray(self.predictions == self.labels, dtype=np.bool_)
+
 
 class KeptRow(BaseModel):
     """A validation row; `tokens` are counted before the text is cut at data.max_length."""
@@ -102,9 +112,8 @@ def agrees(predicted: Predicted, record: TrialRecord) -> bool:
     """Whether predictions are of the trial that they lie beside: as many rows, of which as many are right."""
     if record.result is None:
         return True
-    correct = int((predicted.probabilities.argmax(axis=1) == predicted.labels).sum())
-    scored = record.result.validation
-    return (scored.examples, scored.correct) == (len(predicted.labels), correct)
+    scored, right = record.result.validation, predicted.right
+    return (scored.examples, scored.correct) == (right.size, int(right.sum()))
 
 
 def _is_named(folder: Path) -> bool:

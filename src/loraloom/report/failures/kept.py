@@ -130,14 +130,12 @@ def _rows(run: RunRead, classes: int, problems: list[str]) -> dict[int, KeptRow]
 
 def _contradicts(predicted: Predicted, record: TrialRecord, rows: Mapping[int, KeptRow], problems: list[str]) -> bool:
     """Whether predictions are not of the trial that they lie beside, or of other rows than the run's."""
-    result = record.result
-    correct = int((predicted.probabilities.argmax(axis=1) == predicted.labels).sum())
-    examples = len(predicted.labels)
+    result, right = record.result, predicted.right
     where = f"trial {record.number:04d}: its validation predictions can't be trusted:"
     if result is not None and not agrees(predicted, record):
         problems.append(
             f"{where} its record has accuracy {result.validation.accuracy:.3f} on {result.validation.examples:,} rows, "
-            f"they {correct / examples:.3f} on {examples:,}"
+            f"they {right.mean():.3f} on {right.size:,}"
         )
         return True
     for number, label in zip(predicted.rows.tolist(), predicted.labels.tolist(), strict=True):
@@ -155,7 +153,7 @@ def _of_validation(own: Predicted, rows: Mapping[int, KeptRow], winner: TrialRec
         split="validation",
         labels=own.labels,
         probabilities=summing(own.probabilities.astype(np.float64)),
-        predictions=own.probabilities.argmax(axis=1),
+        predictions=own.predictions,
         numbers=own.rows,
         texts=None if known is None else tuple(row.text for row in known),
         tokens=None if tokens is None else np.array(tokens),

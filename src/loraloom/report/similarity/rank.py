@@ -193,4 +193,4 @@ def _answers(run: RunRead, record: TrialRecord) -> Answers | None:
         return None
     if found is None or not agrees(found, record):
         return None
-    return Answers(record.configuration.lora.r, found.rows, found.probabilities.argmax(axis=1) == found.labels)
+    return Answers(record.configuration.lora.r, found.rows, found.right)
