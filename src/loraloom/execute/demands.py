@@ -12,6 +12,7 @@ from loraloom.engine import in_type
 from loraloom.errors import BackboneError, BudgetError
 from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
 from loraloom.recipe.axes import Point, as_option
+from loraloom.search.costs import TextKey, text_key
 from loraloom.study.record import Dtype
 
 LEAST_TOKENS = 16
@@ -132,11 +133,11 @@ class Demands:
         limited = self.recipe.budget.max_memory_gb is not None
         return self.recipe.narrowed((*_COUNTED, *also, *(REMEMBERED if limited else ())), at_ends=at_ends)
 
-    def fitting(self) -> dict[tuple[str, int], Configuration]:
+    def fitting(self) -> dict[TextKey, Configuration]:
         """By model and longest text the first configuration that fits the budget, where one does."""
-        found: dict[tuple[str, int], Configuration] = {}
+        found: dict[TextKey, Configuration] = {}
         for configuration in map(self.recipe.configuration, self.outermost("data.max_length")):
-            key = configuration.backbone.model, configuration.data.max_length
+            key = text_key(configuration)
             if key not in found and self.why_not(configuration) is None:
                 found[key] = configuration
         return found

@@ -13,8 +13,8 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from loraloom.engine import Job
-from loraloom.recipe import Configuration
-from loraloom.search.pace import Kind, Pace
+from loraloom.search.costs import TextKey, text_key
+from loraloom.search.pace import Pace
 from loraloom.search.space import compared_lengths, without_longer
 from loraloom.search.task import Task
 
@@ -51,7 +51,7 @@ class Reserve:
         self._mixes = mixes
         self.loading_seconds = 0.0
         """What loading a model took in a warm-up."""
-        self._tested: dict[Kind, tuple[float, float]] = {}
+        self._tested: dict[TextKey, tuple[float, float]] = {}
         self._page_due = 1
 
     def keep(self) -> None:
@@ -97,7 +97,7 @@ class Reserve:
 
         Only where the time is limited and not all but used; `finished` are the trials that the page has.
         """
-        kind, clock = _kind(job.configuration), self._clock
+        kind, clock = text_key(job.configuration), self._clock
         left = clock.training_seconds_left
         if left is None or left < REHEARSAL_SECONDS:
             return
@@ -118,14 +118,9 @@ class Reserve:
 
     def _test_seconds(self, task: Task, rows: int) -> float:
         """What a test of so many rows that was not rehearsed takes, of what takes longest."""
-        untested = [kind for kind in task.kinds if _kind(kind) not in self._tested]
+        untested = [kind for kind in task.kinds if text_key(kind) not in self._tested]
         if not untested:
             return 0.0
         loading = max(self.loading_seconds, self._clock.loading_seconds / 2)  # a first one, longer than those after it
         each = max(map(self._pace.costs.text_seconds, untested))
         return self._clock.slowdown * loading + rows * each
-
-
-def _kind(configuration: Configuration) -> Kind:
-    """What a test's time depends on."""
-    return configuration.backbone.model, configuration.data.max_length

@@ -21,6 +21,7 @@ from loraloom.engine import Job, Rows
 from loraloom.errors import BackboneError, DataError, RecipeError
 from loraloom.execute.demands import Demands
 from loraloom.recipe import Backbone, Configuration, Data, Recipe
+from loraloom.search.costs import TextKey, text_key
 from loraloom.study.evidence import LONGEST_TEXT, MOST_ROWS
 from loraloom.study.provenance import SPLITS
 from loraloom.study.record import Dtype
@@ -47,7 +48,7 @@ class Workplace:
         self.recipe, self.data, self.dtype = recipe, data, dtype
         self.demands = Demands(recipe, data.labels, dtype)
         self._encoded: dict[tuple[Backbone, Data], Rows] = {}
-        self._cut: set[tuple[str, int]] = set()
+        self._cut: set[TextKey] = set()
         self._revisions: dict[str, str] = {}
         self._found, self._note = found, note
 
@@ -249,7 +250,7 @@ class Workplace:
         return self._encoded[key]
 
     def _note_truncation(self, train: Encoded, configuration: Configuration) -> None:
-        key = configuration.backbone.model, configuration.data.max_length
+        key = text_key(configuration)
         finding = truncation_finding(train, configuration.data.max_length)
         if finding is not None and key not in self._cut:
             self._cut.add(key)

@@ -19,6 +19,8 @@ NEWEST = 4
 """Measurements of a kind that count."""
 CAUTION = 1.1
 """Estimates are raised by this: a trial that is begun shall end in time."""
+TextKey = tuple[str, int]
+"""What the tokens of a text depend on: the model, and how many of them it is cut at (`data.max_length`)."""
 
 
 class Key(NamedTuple):
@@ -83,8 +85,8 @@ class Costs:
 
     def __init__(self, measured: Iterable[Measured] = ()) -> None:
         self._newest: dict[Key, deque[Measured]] = {}
-        self._prefix: dict[tuple[str, int], Measured] = {}  # by model and longest text
-        self._encoding: dict[tuple[str, int], Measured] = {}  # the same
+        self._prefix: dict[TextKey, Measured] = {}
+        self._encoding: dict[TextKey, Measured] = {}
         self._keeping: set[tuple[str, str]] = set()  # models, with the dropout under which states are kept
         self._made: set[Shared] = set()
         for one in measured:
@@ -140,7 +142,7 @@ class Costs:
 
         What was made, and states where none are kept, are left out.
         """
-        ids = Shared(configuration.backbone.model, configuration.data.max_length, train_rows)
+        ids = Shared(*text_key(configuration), train_rows)
         states = ids._replace(layers=_layers(configuration))
         each = {}
         if ids not in self._made:
@@ -158,7 +160,7 @@ class Costs:
         return self._encode_row_seconds(configuration) + self._prefix_row_seconds(configuration) + answered
 
     def _encode_row_seconds(self, configuration: Configuration) -> float:
-        timed = self._encoding.get((configuration.backbone.model, configuration.data.max_length))
+        timed = self._encoding.get(text_key(configuration))
         return 0.0 if timed is None else timed.encode_row_seconds
 
     def _prefix_row_seconds(self, configuration: Configuration) -> float:
@@ -169,7 +171,7 @@ class Costs:
         backbone = configuration.backbone
         if not _layers(configuration) or (backbone.model, backbone.dropout) not in self._keeping:
             return 0.0
-        timed = self._prefix.get((backbone.model, configuration.data.max_length))
+        timed = self._prefix.get(text_key(configuration))
         return self.eval_row_seconds(configuration) if timed is None else timed.prefix_row_seconds
 
     def _like(self, configuration: Configuration) -> list[Measured]:
@@ -181,6 +183,11 @@ class Costs:
         """Plain values, for `plan.json`."""
         newest = [one for found in self._newest.values() for one in found]
         return [asdict(one) for one in dict.fromkeys([*self._prefix.values(), *self._encoding.values(), *newest])]
+
+
+def text_key(configuration: Configuration) -> TextKey:
+    """What the tokens of this configuration's texts depend on."""
+    return configuration.backbone.model, configuration.data.max_length
 
 
 def cost_key(configuration: Configuration) -> Key:

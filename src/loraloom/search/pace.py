@@ -10,14 +10,12 @@ from typing import NamedTuple
 
 from loraloom.recipe import Configuration
 from loraloom.search.clock import Clock
-from loraloom.search.costs import Costs, Shared, cost_key
+from loraloom.search.costs import Costs, Shared, TextKey, cost_key, text_key
 from loraloom.search.ladder import first_rung
 from loraloom.search.plan import Plan, fitted
 from loraloom.search.task import Task
 
-Kind = tuple[str, int]
-"""A model, and its longest text in tokens."""
-LeftOut = Mapping[Kind, str]
+LeftOut = Mapping[TextKey, str]
 """What is not tried under a deadline, since none of it could be trained when it was to be measured; and why."""
 
 
@@ -100,7 +98,7 @@ class Pace:
 
     def leaves_out(self, configuration: Configuration) -> str | None:
         """Why a configuration is left out, in a sentence, where it is of a kind that could not be measured."""
-        kind = configuration.backbone.model, configuration.data.max_length
+        kind = text_key(configuration)
         return named({kind: self.left_out[kind]}) if self.limited and kind in self.left_out else None
 
     @property

@@ -22,6 +22,7 @@ import numpy as np
 import optuna
 
 from loraloom.recipe import Configuration, Range, Recipe
+from loraloom.search.costs import text_key
 from loraloom.search.finals import Finals, Wanted, promotion
 from loraloom.search.history import shown
 from loraloom.search.listing import Fits, Listing
@@ -228,7 +229,7 @@ class Proposals:
         while self._visited < len(listed) and listed[self._visited] in self._tried.by_key:
             self._visited += 1
         lead = listed[self._visited : leading]
-        if len({(one.backbone.model, one.data.max_length) for one in map(self.at, lead)}) > 1:
+        if len({text_key(self.at(key)) for key in lead}) > 1:
             lead = tuple(sorted(lead, key=self._is_hurried))
         others = listed[max(self._visited, leading) :]
         untried = (key for key in chain(lead, others) if key not in self._tried.by_key)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from loraloom.recipe import Configuration, Recipe
-from loraloom.search.costs import Costs, Key, cost_key
+from loraloom.search.costs import Costs, Key, TextKey, cost_key, text_key
 
 LEAST_EVAL_ROWS, MOST_EVAL_ROWS = 200, 4_000
 """Validation rows of trials on a part of the rows: 4,000 leave an accuracy of 0.9 a standard error of half a point."""
@@ -28,7 +28,7 @@ class Task:
     classes: int
     configurations: int | None
     leading: tuple[Configuration, ...] = ()
-    fitting: tuple[tuple[str, int], ...] = ()
+    fitting: tuple[TextKey, ...] = ()
     every: tuple[Configuration, ...] = ()
     """All configurations, where a grid has few enough to look at each."""
 
@@ -58,7 +58,7 @@ class Task:
         for values in itertools.product(*(recipe.values(name) for name in varied)):
             one = recipe.configuration({"train.num_train_epochs": epochs, **dict(zip(varied, values, strict=True))})
             every.setdefault(cost_key(one), one)
-        found = tuple(one for one in every.values() if (one.backbone.model, one.data.max_length) in self.fitting)
+        found = tuple(one for one in every.values() if text_key(one) in self.fitting)
         # What fits may be where an axis that is not varied here has another value.
         return found or tuple(every.values())
 
