@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from loraloom.recipe import Configuration
@@ -77,7 +78,7 @@ class Pace:
     def promise(self, configuration: Configuration) -> None:
         """Takes the time of a trial that was chosen from what is left for the next."""
         rows = None if self.task is None else self.task.rung_of(configuration.data.max_train_samples)
-        self.promised += self.seconds(configuration, rows) + sum(self._shared(configuration, rows).values())
+        self.promised += self._whole_seconds(configuration, rows)
 
     @property
     def seconds_left(self) -> float | None:
@@ -164,6 +165,10 @@ class Pace:
             shared |= self._shared(final, self.plan.top)
         return Kept(seconds, shared)
 
+    def _whole_seconds(self, configuration: Configuration, rows: int | None) -> float:
+        """What a trial on `rows` would take, with what it would make for all others."""
+        return self.seconds(configuration, rows) + sum(self._shared(configuration, rows).values())
+
     def _shared(self, configuration: Configuration, rows: int | None) -> dict[Shared, float]:
         """What a trial on `rows` would make for all others on these rows, with its seconds."""
         task = self.task
@@ -174,8 +179,5 @@ class Pace:
         left, task = self.seconds_left, self.task
         assert left is not None
         assert task is not None
-
-        def takes(rows: int) -> float:
-            return self.seconds(configuration, rows) + sum(self._shared(configuration, rows).values())
-
+        takes = partial(self._whole_seconds, configuration)
         return max(0, bisect_right(range(task.rows(most)), left, key=takes) - 1)
