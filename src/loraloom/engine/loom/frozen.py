@@ -52,6 +52,11 @@ class FrozenLayer:
     attention_norm: NamedNorm | None
     mlp_norm: NamedNorm
 
+    @property
+    def products(self) -> tuple[FrozenModule, ...]:
+        """All linear modules, in the order of the forward pass."""
+        return self.qkv, self.out, self.up, self.down
+
 
 @dataclass(frozen=True, slots=True)
 class FrozenEmbedding:
@@ -98,8 +103,7 @@ class FrozenEncoder:
         Forward through all layers (those from `lowest` on, where the states below are kept), back through the latter.
         """
         weights = [
-            sum(m.linear.out_features * m.linear.in_features for m in (layer.qkv, layer.out, layer.up, layer.down))
-            for layer in self.layers
+            sum(own.linear.out_features * own.linear.in_features for own in layer.products) for layer in self.layers
         ]
         above = sum(weights[lowest:])
         return 2.0 * (2 * above if prefix_kept else sum(weights) + above)

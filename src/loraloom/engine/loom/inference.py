@@ -84,7 +84,7 @@ class Inference:
         """Mixed products multiply what other adapters hold by zero, so that nothing in them may be infinite."""
         parts = [self._parameters.values, self._parameters.compute]
         for layer in self.encoder.layers:
-            for place in (layer.weights.qkv, layer.weights.out, layer.weights.up, layer.weights.down):
+            for place in layer.weights.projections:
                 parts += [*(place.low_rank() or ()), *([] if (own := place.bias_change()) is None else [own])]
         return all(bool(torch.isfinite(part).all()) for part in parts)
 

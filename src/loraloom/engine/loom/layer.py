@@ -120,8 +120,13 @@ class Weights:
     mlp_norm: LayerNorm
     attention: Attention
 
+    @property
+    def projections(self) -> tuple[Projection, ...]:
+        """In the order of the forward pass."""
+        return self.qkv, self.out, self.up, self.down
+
     def refresh(self) -> None:
-        for part in (self.qkv, self.out, self.up, self.down, self.attention_norm, self.mlp_norm):
+        for part in (*self.projections, self.attention_norm, self.mlp_norm):
             if part is not None:
                 part.refresh()
 

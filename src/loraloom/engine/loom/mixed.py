@@ -92,11 +92,7 @@ def mixable(encoder: Encoder) -> bool:
 
 def columns(encoder: Encoder) -> int:
     """How many columns an adapter adds to the low-rank products, at its widest place."""
-    return max(
-        own.columns
-        for layer in encoder.layers
-        for own in (layer.weights.qkv, layer.weights.out, layer.weights.up, layer.weights.down)
-    )
+    return max(own.columns for layer in encoder.layers for own in layer.weights.projections)
 
 
 def pooled(encoders: Sequence[Encoder], tokens: Tokens, owners: Owners) -> tuple[Tensor, Tensor]:

@@ -83,7 +83,7 @@ def plan_layout(members: Sequence[Member], frozen: FrozenEncoder) -> Layout:
     names = list(members[0].trained)
     if any(list(member.trained) != names for member in members):
         raise LoraloomError("trials of a pack must train the same parameters")
-    modules = [part.parts for layer in frozen.layers for part in (layer.qkv, layer.out, layer.up, layer.down)]
+    modules = [product.parts for layer in frozen.layers for product in layer.products]
     wanted = [of(part.name) for parts in modules for of in (lora_a, lora_b) for part in parts]
     first = [name for name in wanted if name in members[0].trained]
     ordered = first + [name for name in names if name not in set(first)]
