@@ -91,9 +91,8 @@ class FrozenEncoder:
         Raises:
             BackboneError: the head reads a frozen layer that was not taken (BERT's pooler).
         """
-        for step, module in anatomy.head:
-            frozen = step in ("linear", "norm") and str(module).startswith(f"{self.prefix}.")
-            if frozen and f"{module}.weight" not in self.head:
+        for module in _read_by_head(anatomy, self.prefix):
+            if f"{module}.weight" not in self.head:
                 raise BackboneError(f"backbone.model: has no weights for {module}; head.kind: linear does without it")
         return replace(self, anatomy=anatomy)
 
@@ -129,10 +128,9 @@ def freeze(
     reader = _Reader(state, prefix, anatomy, ops, dtype, device)
     frozen_head = {
         f"{module}.{kind}": value.detach().to(device, copy=True)
-        for step, module in anatomy.head
-        if step in ("linear", "norm") and str(module).startswith(f"{prefix}.")
+        for module in _read_by_head(anatomy, prefix)
         for kind in ("weight", "bias")
-        if (value := state.get(f"{str(module).removeprefix(prefix + '.')}.{kind}")) is not None
+        if (value := state.get(f"{module.removeprefix(prefix + '.')}.{kind}")) is not None
     }
     final = reader.norm(anatomy.final_norm) if anatomy.final_norm else None
     relative = None if anatomy.relative_bias is None else RelativePositions(reader.table(anatomy.relative_bias))
@@ -148,6 +146,12 @@ def freeze(
         relative=relative,
         head=frozen_head,
     )
+
+
+def _read_by_head(anatomy: Anatomy, prefix: str) -> list[str]:
+    """Frozen layers that the head has within the encoder (BERT's pooler), by their names in the classifier."""
+    named = (str(module) for step, module in anatomy.head if step in ("linear", "norm"))
+    return [module for module in named if module.startswith(f"{prefix}.")]
 
 
 class _Reader:
