@@ -40,10 +40,10 @@ from loraloom.study.run import BEST
 from loraloom.terminal.console import is_drawn_on, make_console, say
 from loraloom.terminal.outlook import in_words, no_more, plan_lines
 from loraloom.terminal.wording import (
-    duration,
     finding_lines,
     labels_in_words,
     point_in_words,
+    roughly,
     trial_in_words,
     with_interval,
 )
@@ -212,11 +212,11 @@ class Terminal(Watcher):
         if self._outlook.seconds_left is not None:
             left = max(0.0, self._outlook.seconds_left - (time.monotonic() - self._outlook_at))
             to_come = f"; to come: {in_words(self._outlook)}" if self._outlook.finalists and to_come_trials else ""
-            return f"{plural(done, 'trial')} done; {duration(left)} of {duration(passed + left)} left{to_come}"
-        said = f"{done} of {done + to_come_trials} trials, {duration(passed)} so far"
+            return f"{plural(done, 'trial')} done; {roughly(left)} of {roughly(passed + left)} left{to_come}"
+        said = f"{done} of {done + to_come_trials} trials, {roughly(passed)} so far"
         if not self._ended or not to_come_trials:
             return said
-        return f"{said}, about {duration(passed / self._ended * to_come_trials)} left"
+        return f"{said}, about {roughly(passed / self._ended * to_come_trials)} left"
 
     def _outcome(self, record: TrialRecord) -> str:
         assert self._plan is not None
@@ -281,7 +281,7 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
         yield f"{command_on('soup', run, recipe)}   (the winner's {seeds} seeds in one adapter: tends to be better)"
     match more_time(run, recipe, winner, records):
         case AllRows(_, every, seconds) as longer:
-            yield f"{longer.command(run, recipe)}   (all {every:,} rows, in about {duration(seconds)})"
+            yield f"{longer.command(run, recipe)}   (all {every:,} rows, in about {roughly(seconds)})"
         case MoreConfigurations(_, _, again) as others:
             more = f"{wording.duration(again)} more; another winner is tested on the same rows"
             yield f"{others.command(run, recipe)}   ({more})"

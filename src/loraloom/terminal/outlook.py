@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import SearchPlan
-from loraloom.terminal.wording import duration
+from loraloom.terminal.wording import roughly
 from loraloom.wording import percent, plural
 
 
@@ -28,7 +28,7 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
         ends = time.strftime("%H:%M:%S", time.localtime(time.time() + outlook.seconds_left))
         speed = outlook.examples_per_second
         measured = "" if speed is None else f"; measured here: {speed:,.0f} training rows/s"
-        yield f"clock   {duration(outlook.seconds_left)} left, ends by {ends}{measured}"
+        yield f"clock   {roughly(outlook.seconds_left)} left, ends by {ends}{measured}"
 
 
 def no_more(plan: SearchPlan) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from loraloom.execute.demands import NO_REMEDY
 from loraloom.execute.statement import Statement
 from loraloom.terminal.console import say
-from loraloom.terminal.wording import duration
+from loraloom.terminal.wording import roughly
 from loraloom.wording import percent
 
 SHOWN_POINTS = 3
@@ -38,7 +38,7 @@ def print_statement(console: Console, statement: Statement) -> None:
             _print_remedies(console, statement)
     if statement.axes:
         _print_points(console, statement)
-    seconds = "" if statement.seconds is None else f"; at most about {duration(statement.seconds)} a trial"
+    seconds = "" if statement.seconds is None else f"; at most about {roughly(statement.seconds)} a trial"
     memory = f"estimates: {statement.memory_gb:.1f} GB of memory{seconds}, in {statement.dtype} on this machine"
     say(console, memory)
     if not statement.fits_memory and not statement.fitting:

@@ -44,7 +44,8 @@ def labels_in_words(labels: Sequence[str]) -> str:
     return ", ".join(named) + (f" … and {more:,} more" if more > 0 else "")
 
 
-def duration(seconds: float) -> str:
+def roughly(seconds: float) -> str:
+    """`42 s`, `12 min`, `1.5 h`: of what is estimated, or goes on; one that was measured is `report/wording.py`'s."""
     if seconds < 1:
         return "1 s"
     if seconds < 90:
