@@ -8,10 +8,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from loraloom.data.cells import no_character
 from loraloom.study.record import Dtype
+from loraloom.use.serve.names import NAME
 
 Name = Annotated[
     str,
-    Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", max_length=64, description="An adapter's name.", examples=["news"]),
+    Field(pattern=f"^{NAME}$", max_length=64, description="An adapter's name.", examples=["news"]),
 ]
 
 

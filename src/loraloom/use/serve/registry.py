@@ -15,9 +15,7 @@ from loraloom.errors import AdapterError, LoraloomError, OptionError
 from loraloom.use.adapter import Classifier
 from loraloom.use.backbones import Backbones
 from loraloom.use.class_shares import ClassShares
-from loraloom.use.serve.names import written_name
-
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+from loraloom.use.serve.names import NAME, written_name
 
 
 class UnknownAdapterError(LoraloomError):
@@ -107,7 +105,7 @@ class Registry:
 
 def check_name(name: str) -> None:
     """Raises LoraloomError where `name` can't be an adapter's."""
-    if NAME.fullmatch(name) is None:
+    if re.fullmatch(NAME, name) is None:
         raise LoraloomError(
             "name: must be 1 to 64 of a-z, 0-9, _ and -, and begin with a letter or a digit; "
             f"{name[:80]!r} is not such a name"
