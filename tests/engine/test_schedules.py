@@ -7,15 +7,16 @@ import torch
 from transformers import get_scheduler
 
 from loraloom.engine.schedules import Plateau, Schedule
+from loraloom.recipe.fields import SchedulerType
 
 
-def schedule(kind: str, *, total: int = 40, warmup: int = 0, steps_per_epoch: int = 10) -> Schedule:
+def schedule(kind: SchedulerType, *, total: int = 40, warmup: int = 0, steps_per_epoch: int = 10) -> Schedule:
     return Schedule(kind, total, warmup, steps_per_epoch, Plateau())
 
 
 @pytest.mark.parametrize("warmup", [0, 7])
 @pytest.mark.parametrize("kind", ["constant", "linear", "cosine"])
-def test_constant_linear_and_cosine_are_transformers_own(kind: str, warmup: int) -> None:
+def test_constant_linear_and_cosine_are_transformers_own(kind: SchedulerType, warmup: int) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     name = "constant_with_warmup" if kind == "constant" else kind
     theirs = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=40)

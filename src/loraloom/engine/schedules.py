@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from loraloom.recipe.fields import SchedulerType
+
 CYCLE_LOW = 0.1
 PLATEAU_FACTOR = 0.5
 PLATEAU_THRESHOLD = 1e-4
@@ -46,7 +48,7 @@ class Plateau:
 class Schedule:
     """A schedule of `total` optimizer steps, the first `warmup` of them rising from 0."""
 
-    kind: str
+    kind: SchedulerType
     total: int
     warmup: int
     steps_per_epoch: int
@@ -59,6 +61,8 @@ class Schedule:
         done = step - self.warmup
         progress = done / max(1, self.total - self.warmup)
         match self.kind:
+            case "constant":
+                return 1.0
             case "linear":
                 return max(0.0, 1 - progress)
             case "cosine":
@@ -67,8 +71,6 @@ class Schedule:
                 return CYCLE_LOW + (1 - CYCLE_LOW) * _triangle(done / max(2, self.steps_per_epoch))
             case "reduce_lr_on_plateau":
                 return self.plateau.factor
-            case _:
-                return 1.0
 
 
 def _triangle(position: float) -> float:

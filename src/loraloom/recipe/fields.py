@@ -48,6 +48,7 @@ Layers = Annotated[
     BeforeValidator(_word_or_many, json_schema_input_type=Literal["top-half"] | _ManyLayers | _Layer),
 ]
 Metric = Literal["accuracy", "macro_f1"]
+SchedulerType = Literal["constant", "linear", "cosine", "reduce_lr_on_plateau", "cyclic"]
 Tracker = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 Trackers = Annotated[
     tuple[Tracker, ...],
@@ -157,9 +158,7 @@ class Train(Section):
     gradient_accumulation_steps: int = Field(1, ge=1, le=1_000_000, description="Batches in an optimizer step.")
     num_train_epochs: int | float = Field(1, gt=0, le=100_000, description="Passes over the training rows.")
     weight_decay: float = Field(0.0, ge=0, description="L2 for adam and sgd, decoupled for adamw and muon.")
-    lr_scheduler_type: Literal["constant", "linear", "cosine", "reduce_lr_on_plateau", "cyclic"] = Field(
-        "constant", description="How the rate moves."
-    )
+    lr_scheduler_type: SchedulerType = Field("constant", description="How the rate moves.")
     warmup_steps: int = Field(0, ge=0, le=1_000_000_000, description="Steps in which the rate rises from 0.")
     max_grad_norm: float = Field(1.0, ge=0, description="Gradients are clipped to this norm; 0 is off.")
     label_smoothing_factor: float = Field(0.0, ge=0, lt=1, description="Share of a label that is spread over all.")
