@@ -234,6 +234,11 @@ class Search(Section):
     )
     metric: Metric = Field("accuracy", description="What is maximised on validation.")
 
+    @property
+    def names_a_pruner(self) -> bool:
+        """Whether it says how poor configurations end early; what `auto` means is for the clock to say."""
+        return self.pruner not in ("auto", "none")
+
 
 class Budget(Section):
     """Hard limits."""

@@ -114,7 +114,7 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int) -> Pl
         NoTrialFitsError: the time does not suffice for one trial on the fewest rows that mean anything.
     """
     search = task.recipe.search
-    by_rows = search.pruner in ("halving", "hyperband") and search.resource == "rows"
+    by_rows = search.names_a_pruner and search.resource == "rows"
     everything = Plan(seeds=search.seeds)
     if seconds is None:
         return _with_rungs(task, task.train_rows, *_smaller_and_smaller(task)[0]) if by_rows else everything

@@ -25,7 +25,7 @@ def make_pruner(recipe: Recipe) -> optuna.pruners.BasePruner:
             return optuna.pruners.HyperbandPruner(
                 min_resource=1, max_resource=_most_evaluations(recipe), reduction_factor=REDUCTION_FACTOR
             )
-        case _:
+        case "auto" | "none":
             return optuna.pruners.NopPruner()
 
 

@@ -165,7 +165,7 @@ def _refuse_contradictions(recipe: Recipe, deadline: bool) -> None:
 def _refuse_a_pruner_that_sees_nothing(recipe: Recipe) -> None:
     search, schedules = recipe.search, recipe.values("train.lr_scheduler_type")
     once = set(recipe.values("train.eval_strategy")) == {"end"} and "reduce_lr_on_plateau" not in schedules
-    if once and search.resource == "epochs" and search.pruner in ("halving", "hyperband"):
+    if once and search.resource == "epochs" and search.names_a_pruner:
         raise RecipeError(
             f"train.eval_strategy: 'end' leaves search.pruner: {search.pruner} nothing to end a trial by, since "
             "none is evaluated before its end; leave one of them out"
