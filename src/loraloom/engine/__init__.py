@@ -1,5 +1,6 @@
-"""Engines: what trains trials. `trainer.py` is the reference (HF Trainer and PEFT); `job.py` is the interface.
+"""Engines: what trains trials. `loom/` is the fast one, `trainer.py` the reference (HF Trainer and PEFT).
 
+`job.py` is their interface, `course.py` what a trial goes through in either, `checkpoint.py` how one is gone on with.
 `schedules.py`, `optimizers.py`, `objective.py` and `precision.py` are what a recipe's words mean, for any engine.
 """
 
