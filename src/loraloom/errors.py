@@ -21,6 +21,12 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)[:300]}" if str(error).strip() else type(error).__name__
 
 
+def without_path(error: BaseException) -> str:
+    """`No such file or directory`: what the system says of a file, whose path it adds; of another error all it says."""
+    said: str | None = getattr(error, "strerror", None)
+    return said or str(error)
+
+
 OUTPUT_CLOSED = "its output was closed"
 
 

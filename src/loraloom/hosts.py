@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from loraloom.errors import LoraloomError
+from loraloom.errors import LoraloomError, without_path
 
 
 @contextmanager
@@ -18,8 +18,8 @@ def taking_address(host: str, port: int, options: str = "--port or --host") -> I
     try:
         yield
     except (OSError, OverflowError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise LoraloomError(f"{host}:{port}: can't be listened on: {why}; choose another {options}") from None
+        why = f"can't be listened on: {without_path(error)}"
+        raise LoraloomError(f"{host}:{port}: {why}; choose another {options}") from None
 
 
 def without_port(host: str) -> str:

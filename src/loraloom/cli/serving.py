@@ -15,7 +15,7 @@ import typer
 from loraloom.cli.completion import complete_served
 from loraloom.cli.options import ClassShares, Port
 from loraloom.cli.running import TerminatedError
-from loraloom.errors import MissingExtraError, OptionError, is_installed
+from loraloom.errors import MissingExtraError, OptionError, is_installed, without_path
 from loraloom.use.serve.limits import Access, Limits, Settings
 from loraloom.wording import plural
 
@@ -162,7 +162,7 @@ def _secrets(path: Path, option: str) -> tuple[str, ...]:
     try:
         lines = tuple(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines())))
     except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"{option}: {path} can't be read: {getattr(error, 'strerror', None) or error}") from None
+        raise OptionError(f"{option}: {path} can't be read: {without_path(error)}") from None
     if not lines:
         raise OptionError(f"{option}: {path} is empty")
     if min(map(len, lines)) < LEAST_SECRET or not all(line.isascii() and line.isprintable() for line in lines):

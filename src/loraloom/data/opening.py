@@ -17,7 +17,7 @@ from shlex import quote
 from typing import IO, Any, Literal
 
 from loraloom.data.decompressing import open_bzip2, open_xz, open_zstd, zstd_error
-from loraloom.errors import DataError
+from loraloom.errors import DataError, without_path
 
 Kind = Literal["csv", "tsv", "jsonl", "parquet", "folder"]
 
@@ -121,8 +121,7 @@ def open_bytes(path: Path | str, compression: str, file: IO[bytes] | None = None
                 yield plain
     except tuple(failures) as error:
         does = "decompressed" if compression else "read"
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: can't be {does} ({reason})") from None
+        raise DataError(f"{path}: can't be {does} ({without_path(error)})") from None
 
 
 @contextmanager

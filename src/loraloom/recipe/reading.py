@@ -18,7 +18,7 @@ from typing import Any, cast
 import yaml
 from pydantic import ValidationError
 
-from loraloom.errors import RecipeError, first_line
+from loraloom.errors import RecipeError, first_line, without_path
 from loraloom.recipe.axes import Axis, Range, Recipe
 from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
@@ -225,7 +225,7 @@ def _text(path: Path, most_bytes: int) -> str:
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 at byte {error.start}") from None
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
+        raise RecipeError(f"{path}: can't be read: {without_path(error)}") from None
 
 
 def _note_places(node: yaml.Node, path: tuple[str, ...], source: Source) -> None:

@@ -23,7 +23,7 @@ from loraloom.calibration import Temperature
 from loraloom.data import Encoded, encode
 from loraloom.data.cells import no_character
 from loraloom.data.telling import SILENT, Telling
-from loraloom.errors import AdapterError, DataError, RunError
+from loraloom.errors import AdapterError, DataError, RunError, without_path
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest
 from loraloom.study.record import CARD, RECORD, WEIGHTS, TrialRecord, read_record
@@ -295,7 +295,7 @@ def read_adapter_record(folder: Path) -> TrialRecord:
     except RecursionError:
         raise AdapterError(f"{folder}: can't be read: its folders are nested too deeply") from None
     except (OSError, ValueError) as error:
-        raise AdapterError(f"{folder}: can't be read: {getattr(error, 'strerror', None) or error}") from None
+        raise AdapterError(f"{folder}: can't be read: {without_path(error)}") from None
 
 
 def _checked_record(folder: Path) -> TrialRecord:

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.special import log_softmax
 
-from loraloom.errors import AdapterError, UnblendableError
+from loraloom.errors import AdapterError, UnblendableError, without_path
 from loraloom.recipe.problems import reason_of
 from loraloom.study.durable import write_json
 from loraloom.use.adapter_checks import SCORES, TERMS, read_weights
@@ -133,7 +133,7 @@ def read(folder: Path, classes: int) -> Tfidf:
     except ValidationError as error:
         raise AdapterError(f"{folder / TERMS}: can't be read: {reason_of(error)}") from None
     except (OSError, ValueError) as error:
-        raise AdapterError(f"{folder / TERMS}: can't be read: {getattr(error, 'strerror', None) or error}") from None
+        raise AdapterError(f"{folder / TERMS}: can't be read: {without_path(error)}") from None
     if not terms or len(set(terms)) < len(terms):
         raise AdapterError(f"{folder / TERMS}: holds no terms, or one of them twice")
     count = len(terms)
