@@ -25,7 +25,6 @@ Reads the evaluations of `MOST_CONFIGURATIONS` at most.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -106,9 +105,7 @@ def gap(run: RunRead, seen: Observations | None, problems: list[str]) -> Gap | N
     """The gaps of the configurations that effects are measured on; None where none left evaluations."""
     if seen is None:
         return None
-    rows = list(range(seen.table.size))
-    if len(rows) > MOST_CONFIGURATIONS:
-        rows = sorted(random.Random(0).sample(rows, MOST_CONFIGURATIONS))  # noqa: S311
+    rows = seen.table.drawn(MOST_CONFIGURATIONS).tolist()
     lines = read_evaluations(run, [number for row in rows for number in seen.numbers[row]], problems)
     if not any(lines.values()):
         return None

@@ -11,7 +11,6 @@ nothing of results: by their mean results, noise of many names would explain hal
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,9 +33,7 @@ def importances(table: Table, axes: Sequence[Axis]) -> Mapping[str, float] | Non
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
     from optuna.importance import FanovaImportanceEvaluator
 
-    rows = range(table.size)
-    if table.size > MOST_TRIALS:
-        rows = sorted(random.Random(0).sample(rows, MOST_TRIALS))  # type: ignore[assignment]  # noqa: S311
+    rows = table.drawn(MOST_TRIALS).tolist()
     distributions: dict[str, BaseDistribution] = {}
     columns: dict[str, Sequence[Any]] = {}
     for axis in axes:

@@ -10,7 +10,6 @@ the straight part is crossed: a rate that must fall as the rank rises shows ther
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,10 +57,7 @@ class Interactions:
 
 def interactions(table: Table, axes: Sequence[Axis], design: Design, additive: Fit) -> Interactions:
     """The pairs of `axes` whose products add to the additive model, the surest first."""
-    rows = np.arange(table.size)
-    if table.size > MOST_ROWS:
-        rows = np.array(sorted(random.Random(0).sample(range(table.size), MOST_ROWS)))  # noqa: S311
-    pairs = list(itertools.combinations(axes, 2))
+    rows, pairs = table.drawn(MOST_ROWS), list(itertools.combinations(axes, 2))
     p_values = [
         fit(design.matrix[rows], table.metric[rows], _products(one, other)[rows], rounding=table.rounding).of_added()
         for one, other in pairs

@@ -55,6 +55,11 @@ class Table:
     def size(self) -> int:
         return len(self.metric)
 
+    def drawn(self, most: int) -> NDArray[np.int64]:
+        """Numbers of its configurations in order: all, or `most` of more, drawn by chance and each time the same."""
+        every = range(self.size)
+        return np.array(sorted(random.Random(0).sample(every, min(most, self.size))), dtype=np.int64)  # noqa: S311
+
     @property
     def within(self) -> NDArray[np.float64]:
         """(N,) the metric less the mean of its block: other rows are no effect of an axis."""
