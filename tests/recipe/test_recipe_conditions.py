@@ -134,6 +134,16 @@ def test_a_condition_that_can_not_hold_is_refused_with_its_line(tmp_path: Path, 
     assert message in problem
 
 
+def test_a_condition_on_a_long_list_is_not_told_every_value_of_it(tmp_path: Path) -> None:
+    ranks = ", ".join(map(str, range(1, 5_001)))
+    problem = problem_of(
+        tmp_path, f"lora:\n  r: [{ranks}]\n  lora_alpha: {{values: [8, 16], when: {{lora.r: 5001}}}}\n"
+    )
+    assert problem.endswith(
+        "is never taken; lora.r takes 1 or 2 or 3 or 4 or 5 or 6 or 7 or 8 or 9 or 10 or one of 4,990 others"
+    )
+
+
 def test_an_axis_that_is_refused_makes_no_condition_on_it_wrong(tmp_path: Path) -> None:
     problem = problem_of(tmp_path, "lora:\n  r: [0, 8]\n  lora_alpha: {values: [16, 32], when: {lora.r: 8}}\n")
     assert "lora.r: 0 is too small" in problem
@@ -161,7 +171,7 @@ _MALFORMED = [
     ),
     ("one value", "{values: 1, when: {train.optim: adam}}", "values is a list, as in {values: [0, 100]}"),
     ("no values", "{values: [], when: {train.optim: adam}}", "is an empty axis"),
-    ("twins", "{values: [1, 1], when: {train.optim: adam}}", "holds a value twice"),
+    ("twins", "{values: [1, 1], when: {train.optim: adam}}", "holds 1 twice"),
     ("neither", "{when: {train.optim: adam}}", "is not a range; a range is {min: 1, max: 16, log: true}"),
     (
         "bad otherwise",

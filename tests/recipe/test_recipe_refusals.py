@@ -9,7 +9,7 @@ import pytest
 
 from loraloom.errors import RecipeError
 from loraloom.recipe import read_recipe
-from loraloom.recipe.reading import MAX_RECIPE_BYTES, MOST_VALUES
+from loraloom.recipe.reading import MAX_RECIPE_BYTES, MOST_PROBLEMS, MOST_VALUES
 from tests.recipe.refused import problem_of, problems_of
 
 # Files
@@ -126,8 +126,8 @@ _BAD_FIELDS = [
     ("the recipe's", "report_to: mlflow", "is not a field of lora; report_to is a field of the recipe itself"),
     ("an empty axis", "r: []", "lora.r: [] is an empty axis; list at least one value"),
     ("axis with a bad value", "r: [4, 0]", "lora.r: 0 is too small; it must be 1 or more"),
-    ("axis with a twin", "r: [4, 4]", "lora.r: [4, 4] holds a value twice; list each once"),
-    ("axis with a twin in another type", "lora_alpha: [16, 16.0]", "[16, 16.0] holds a value twice; list each once"),
+    ("axis with a twin", "r: [4, 4]", "lora.r: [4, 4] holds 4 twice; list each once"),
+    ("axis with a twin in another type", "lora_alpha: [16, 16.0]", "[16, 16.0] holds 16 twice; list each once"),
     ("min above max", "r: {min: 8, max: 2}", "has min 8 not below max 2; min must be below max"),
     ("half a range", "r: {min: 8}", "is not a range; a range is {min: 1, max: 16, log: true}"),
     ("unknown range key", "r: {min: 1, max: 2, step: 1}", "'step' is not one of min, max, log"),
@@ -269,6 +269,13 @@ def test_every_broken_rule_is_named_at_once(tmp_path: Path) -> None:
         "recipe.yaml:6 train.lr",
         "recipe.yaml:7 head",
     ]
+
+
+def test_values_that_are_wrong_alike_are_named_once_and_of_very_many_the_first(tmp_path: Path) -> None:
+    assert "'x' is not a whole number" in problem_of(tmp_path, f"lora: {{r: [{'x, ' * 3_000}]}}\n")
+    problems = problems_of(tmp_path, f"lora: {{r: [{', '.join(f'x{value}' for value in range(3_000))}]}}\n")
+    assert len(problems) == MOST_PROBLEMS + 1
+    assert problems[-1] == "and 2,950 more problems"
 
 
 def test_a_name_that_a_terminal_would_obey_is_escaped(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ have `when` and `otherwise` too. Each value is validated as if it stood alone in
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from loraloom.recipe.axes import Axis, Choices, Condition, Range, is_number
 from loraloom.recipe.conditions import read_when
 from loraloom.recipe.fields import SECTIONS, holds_values
-from loraloom.recipe.problems import Source, explain
+from loraloom.recipe.problems import Source, explain, shown
 
 CHOICES_KEYS = ("values", "when", "otherwise")
 RANGE_KEYS = ("min", "max", "log", "when", "otherwise")
@@ -57,8 +58,9 @@ def read_axis(source: Source, section: str, leaf: str, value: Any) -> Axis | Non
     if isinstance(value, dict) and "values" not in value:
         low, high = checked
         return _range(source, path, value, low, high, when)
-    if len(set(checked)) < len(checked):  # 16.0 is 16, for a ledger too
-        source.refuse(path, value, "holds a value twice; list each once")
+    twin, times = Counter(checked).most_common(1)[0]  # 16.0 is 16, for a ledger too
+    if times > 1:
+        source.refuse(path, value, f"holds {shown(twin)} twice; list each once")
         return None
     return Choices(tuple(checked), when)
 

@@ -18,6 +18,9 @@ from loraloom.recipe.axes import Choices, Condition, Range, Recipe
 from loraloom.recipe.fields import SECTIONS, holds_values
 from loraloom.recipe.problems import Source, broken_rules, dotted, nearest, rule_of, shown
 
+MOST_SHOWN = 10
+"""Of the values that a field takes."""
+
 
 def read_when(source: Source, path: tuple[str, str], written: Any) -> tuple[Condition, ...]:
     """The conditions of the axis at `path`; broken rules are noted."""
@@ -122,7 +125,10 @@ def _taken(recipe: Recipe, field: str) -> str:
         case Range(low, high):
             return f"{field} is any number between {low} and {high}, which meets one by chance alone; list its values"
         case Choices():
-            return f"{field} takes {' or '.join(map(shown, recipe.values(field)))}"
+            values = recipe.values(field)
+            more = len(values) - MOST_SHOWN
+            others = [f"one of {more:,} others"] if more > 0 else []
+            return f"{field} takes {' or '.join([*map(shown, values[:MOST_SHOWN]), *others])}"
         case _:
             return f"{field} is {shown(recipe.base(field))}"
 

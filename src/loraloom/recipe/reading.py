@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from loraloom.recipe.conditions import check_conditions
 from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, MORE_SEEDS, NOT_AXES, SECTIONS, SEEDS, TEXT_FIELDS
 from loraloom.recipe.problems import Source, dotted, explain, kind
 from loraloom.shipped import find_recipe, near_name
+from loraloom.wording import plural
 
 try:
     from yaml import CSafeLoader as SafeLoader
@@ -38,6 +39,9 @@ MOST_VALUES = 500_000
 """And keys: a run's recipe has seven for each class. Each takes PyYAML some 350 bytes and 5 microseconds."""
 MOST_POINTS = 100_000
 """Of a grid: before the first trial each is made a configuration and counted, in a fifth of a millisecond or more."""
+
+MOST_PROBLEMS = 50
+"""Named of a recipe at once."""
 
 
 class _Yaml12Loader(SafeLoader):
@@ -107,9 +111,16 @@ def read_recipe(
         _override(written, override)
     recipe = _validate(written)
     if written.problems:
-        raise RecipeError(*written.problems)
+        raise RecipeError(*_told(written.problems))
     assert recipe is not None
     return recipe
+
+
+def _told(problems: Iterable[str]) -> list[str]:
+    """Each problem once; of a long list whose values are all wrong, the first."""
+    told = list(dict.fromkeys(problems))
+    more = len(told) - MOST_PROBLEMS
+    return [*told[:MOST_PROBLEMS], f"and {plural(more, 'more problem')}"] if more > 0 else told
 
 
 def sections_of(recipe: Recipe) -> dict[str, Any]:
