@@ -261,6 +261,15 @@ def test_refusals_are_a_sentence(best: Path, hub: Hub, monkeypatch: pytest.Monke
         loraloom.load(best).push_to_hub(NAME)
 
 
+@pytest.mark.parametrize("name", ["a/b--c", "a/b..c", "a/b.git", "a/b.", "a-/b", f"a/{'b' * 97}"])
+def test_what_the_hub_takes_for_no_name_is_no_answer_of_the_hubs(best: Path, hub: Hub, name: str) -> None:
+    with pytest.raises(AdapterError, match=r"is no name on the hub; it must be owner/name, each of at most 96 ASCII"):
+        loraloom.load(best).push_to_hub(name)
+    with pytest.raises(AdapterError, match="no such folder; give a trial's folder"):
+        loraloom.load(name)
+    assert not hub.requests
+
+
 @pytest.mark.filterwarnings(OWN_MODEL)
 def test_commands_take_a_name_on_the_hub(
     commands: Commands, best: Path, hub: Hub, tmp_path: Path, rows_file: Path

@@ -28,7 +28,9 @@ from loraloom.study.run import is_run
 from loraloom.use.adapter_checks import CLASSES, SCORES, TERMS, refuse_code
 from loraloom.use.copies import KEPT, keep_fitted
 
-NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_PART = r"[A-Za-z0-9](?:[\w.-]{0,94}\w)?"
+NAME = re.compile(rf"(?!.*(?:--|\.\.|\.git$)){_PART}/{_PART}", re.ASCII)
+"""As the hub's client has it."""
 SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
 OPTIONAL = (CARD, CLASSES, TERMS, SCORES)
 _SECONDS = 10
@@ -129,7 +131,10 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     if NAME.fullmatch(name) is None:
-        raise AdapterError(f"{name!r} is no name on the hub; it must be owner/name")
+        raise AdapterError(
+            f"{name!r} is no name on the hub; it must be owner/name, each of at most 96 ASCII letters, digits, -, _ "
+            "and ., without -- or .. in it, and .git at its end"
+        )
     backbone = record.configuration.backbone.model
     if with_home(backbone).is_dir():
         warnings.warn(
