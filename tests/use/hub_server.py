@@ -54,6 +54,8 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    out_of_order: int | None = None
+    """The status that it answers all reading with, if it has one."""
 
 
 @contextmanager
@@ -146,6 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         hub = self.hub
         match self.parts:
+            case _ if hub.out_of_order is not None:
+                self._answer({"error": "out of order"}, hub.out_of_order)
             case ["api", "models", owner, name, *rest]:
                 found = self._found(hub, f"{owner}/{name}", rest[1] if len(rest) > 1 else "main")
                 if found is None:

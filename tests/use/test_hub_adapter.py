@@ -197,6 +197,17 @@ def test_where_the_hub_does_not_answer_what_was_fetched_before_is_used(
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_where_the_hub_is_out_of_order_what_was_fetched_before_is_used(best: Path, hub: Hub, status: int) -> None:
+    loraloom.load(best).push_to_hub(NAME)
+    loraloom.load(NAME)
+    hub.out_of_order = status
+    assert loraloom.load(NAME).predict(TEXTS) == loraloom.load(best).predict(TEXTS)
+    with pytest.raises(AdapterError, match=str(status)):
+        loraloom.load("someone/else")
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
 def test_what_the_hub_has_no_more_is_not_taken_from_what_was_fetched_before(best: Path, hub: Hub) -> None:
     loraloom.load(best).push_to_hub(NAME)
     loraloom.load(NAME)

@@ -67,7 +67,7 @@ def download(name: str, revision: str | None) -> Path:
         try:
             info = HfApi().model_info(name, revision=revision, timeout=_SECONDS)
         except Exception as error:  # what a network can do to a request is no closed list
-            if _status(error) is None and fetched.is_dir():
+            if not _is_answer(error) and fetched.is_dir():
                 return fetched
             raise
         _check_files(name, [file.rfilename for file in info.siblings or ()])
@@ -230,6 +230,12 @@ def _explained(name: str) -> Iterator[None]:
         if disk_is_full(error):
             raise AdapterError(f"{name}: there is no room for a copy of it here: the disk is full") from None
         raise AdapterError(f"{name}: the hub's answer can't be used: {first_line(error)}") from None
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether the hub has said what it has, and not that it is overloaded or out of order."""
+    status = _status(error)
+    return status is not None and status < 500 and status != 429
 
 
 def _status(error: Exception) -> int | None:
