@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from loraloom.backbone import sources
 from loraloom.engine import gemm_rates
 from loraloom.errors import BackboneError, BudgetError
 from loraloom.execute.demands import Demands
@@ -52,6 +53,25 @@ def test_a_length_that_a_model_does_not_read_is_refused_as_a_search_refuses_it(t
     of_table = read_recipe({"backbone": {"model": "roberta-base"}, "data": {"max_length": 513}})
     with pytest.raises(BackboneError, match="513 is too long for 'roberta-base', which reads 512 tokens"):
         state_budget(of_table, num_labels=4)
+
+
+def test_a_model_is_looked_for_once_however_many_combinations_are_counted_which_is_said_of_many(
+    tiny_recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, looked, said = sources.find, list[str](), list[str]()
+
+    def noted(model: str, revision: str | None = None) -> sources.Source:
+        looked.append(model)
+        return find(model, revision)
+
+    monkeypatch.setattr(sources, "find", noted)
+    monkeypatch.setattr("loraloom.execute.statement.MOST_POINTS", 7)
+    assert len(state_budget(read_recipe(tiny_recipe, ["lora.r=1,2,3,4,5,6,7"]), note=said.append).points) == 7
+    assert not said
+    looked.clear()
+    assert len(state_budget(read_recipe(tiny_recipe, ["lora.r=1,2,3,4,5,6,7,8"]), note=said.append).points) == 8
+    assert said == ["counting 8 combinations"]
+    assert len(looked) <= 2
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import typer
 
 from loraloom.cli.completion import complete_recipe, complete_shipped
 from loraloom.cli.options import AsJson, Overrides, RecipePath
-from loraloom.cli.running import print_json, print_or_write
+from loraloom.cli.running import print_json, print_or_write, say_doing
 from loraloom.errors import BudgetError, OptionError
 
 
@@ -35,7 +35,7 @@ def budget(
     from loraloom.execute.statement import state_budget
     from loraloom.recipe import read_recipe
 
-    statement = state_budget(read_recipe(recipe, overrides), num_labels)
+    statement = state_budget(read_recipe(recipe, overrides), num_labels, say_doing)
     if as_json:
         print_json(statement.as_json())
     else:

@@ -46,13 +46,16 @@ class Demands:
 
         self.recipe, self._dtype = recipe, dtype
         self._shapes = Shapes(labels)
+        self._sources: dict[Backbone, Source] = {}
         self._adaptations: dict[tuple[Backbone, Lora, Head], Adaptation] = {}
 
     def source(self, backbone: Backbone) -> Source:
         """Where a model comes from, at the run's pinned revision where it is of the hub."""
-        pinned = self.recipe.provenance.get("model_revisions", {}).get(backbone.model)
-        kept = pinned if isinstance(pinned, str) and ":" not in pinned else None
-        return sources.find(backbone.model, backbone.revision or kept)
+        if backbone not in self._sources:
+            pinned = self.recipe.provenance.get("model_revisions", {}).get(backbone.model)
+            kept = pinned if isinstance(pinned, str) and ":" not in pinned else None
+            self._sources[backbone] = sources.find(backbone.model, backbone.revision or kept)
+        return self._sources[backbone]
 
     def adaptation(self, configuration: Configuration) -> Adaptation:
         key = configuration.backbone, configuration.lora, configuration.head

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from loraloom import budget
 from loraloom.backbone import sources
 from loraloom.data.counting import count_classes
 from loraloom.errors import LoraloomError
-from loraloom.execute.demands import Demands, point_name, refusal
+from loraloom.execute.demands import MOST_POINTS, Demands, point_name, refusal
 from loraloom.recipe import Choices, Range, Recipe
 from loraloom.search.space import default_space
 from loraloom.study.provenance import data_revision
@@ -96,8 +97,12 @@ class Statement:
         }
 
 
-def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
+def state_budget(
+    recipe: Recipe, num_labels: int | None = None, note: Callable[[str], None] = lambda _: None
+) -> Statement:
     """Counts the recipe's first point on the meta device, explains the count, and counts what a search would vary.
+
+    `note` hears of the latter where it takes seconds.
 
     Raises:
         LoraloomError: the classes can't be told, the model can't be had or does not read texts so long, the counts
@@ -119,6 +124,9 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
             f"the counts disagree: {count.trainable:,} by parts, {peft:,} by PEFT; please report this recipe"
         )
     cap, dtype, rates = limits.max_trainable_parameters, choose_dtype(configuration.train), measure()
+    points = tuple(demands.points())
+    if len(points) > MOST_POINTS:
+        note(f"counting {len(points):,} combinations")
     return Statement(
         model=configuration.backbone.model,
         classes=classes,
@@ -139,7 +147,7 @@ def state_budget(recipe: Recipe, num_labels: int | None = None) -> Statement:
                 demands.parameters(at := searched.configuration(point)).trainable,
                 demands.why_not(at),
             )
-            for point in demands.points()
+            for point in points
         ),
     )
 
