@@ -14,6 +14,7 @@ import itertools
 import json
 import lzma
 import os
+import re
 import shutil
 import signal
 import sys
@@ -37,7 +38,7 @@ from loraloom.calibration import Temperature
 from loraloom.cli.running import TerminatedError, run_prediction
 from loraloom.data import Encoded
 from loraloom.data.rows import Record
-from loraloom.errors import AdapterError, DataError, OptionError, RunError
+from loraloom.errors import AdapterError, DataError, LoraloomError, OptionError, RunError
 from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
 from loraloom.use import windows as windowing
@@ -999,6 +1000,28 @@ def test_a_prediction_below_the_confidence_is_left_empty(one: Ensemble, tmp_path
 def test_what_is_no_text_is_refused_before_a_model_is_loaded(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match="--text"):
         cli.app(["predict", str(tmp_path / "nothing"), "--text", "a cat", "--text", text], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "says"),
+    [
+        ("none.csv", "out.csv", "there is no such file or folder"),
+        ("rows.json", "out.csv", "a list in JSON is not read"),
+        ("rows.csv", "no/out.csv", "there is no such folder to write into"),
+        ("rows.csv", "out.txt", "predictions are written as .csv"),
+        ("rows.csv", "rows.csv", "rows.csv"),
+        ("-", "out.parquet.gz", "predictions are written as .csv"),
+    ],
+)
+def test_what_can_not_be_read_or_written_is_refused_before_a_model_is_loaded(
+    tmp_path: Path, source: str, out: str, says: str
+) -> None:
+    for name in ("rows.csv", "rows.json"):
+        write_rows(tmp_path / name, 1)
+    given = source if source == "-" else str(tmp_path / source)
+    arguments = ["predict", str(tmp_path / "nothing"), "--file", given, "--out", str(tmp_path / out)]
+    with pytest.raises(LoraloomError, match=re.escape(says)):
+        cli.app(arguments, standalone_mode=False)
 
 
 def packed_rows(kind: str) -> tuple[bytes, bytes]:

@@ -135,13 +135,15 @@ def predict(
     Example: zstdcat log.jsonl.zst | loraloom predict runs/a/best runs/b/best --file - --on_error null > predicted.jsonl
     """
     from loraloom.use.ensemble import load_ensemble
-    from loraloom.use.predict import Choices, check_texts, predict_texts
+    from loraloom.use.predict import Choices, check_places, check_texts, predict_texts
 
     if bool(text) == bool(file):
         raise OptionError("give either --text or --file")
     if text and (out is not None or text_column):
         raise OptionError("--text is answered on standard output; --out and --text_column go with --file")
     check_texts(text)
+    if file is not None:
+        check_places(file, out)
     say_loading("the model")
     ensemble = load_ensemble(adapters, temperature=not no_temperature, class_shares=class_shares or None)
     if file is None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.errors import DataError, RunError
-from loraloom.study.durable import MANIFEST, refuse_place, replacing, sha256, sync_folder, write_json
+from loraloom.study.durable import MANIFEST, replacing, sha256, sync_folder, write_json
 from loraloom.use.writing import Output
 
 SECONDS, BYTES = 5.0, 32_000_000
@@ -178,7 +178,6 @@ def locked(out: Path) -> Iterator[None]:
         RunError: the output can't be written, or another process is writing it.
     """
     folder = parts_folder(out)
-    refuse_place(out)
     try:
         handle = _lock(folder)
     except BlockingIOError:

@@ -22,6 +22,7 @@ from loraloom.data.cells import text_problem
 from loraloom.data.opening import format_of
 from loraloom.data.rows import STANDARD_INPUT, Record, read_records
 from loraloom.errors import DataError, OptionError
+from loraloom.study.durable import refuse_place
 from loraloom.study.outputs import refuse_over
 from loraloom.study.provenance import own_version
 from loraloom.use.adapter_checks import identity
@@ -110,13 +111,28 @@ def predict_file(
             that can be predicted, or a bad one where `choices.on_error` is stop.
         RunError: `out` can't be written, or another process is writing it.
     """
+    check_places(source, out)
     pass_ = _Pass(ensemble, source, choices, watcher or _Silent())
     if out is None:
         return pass_.to_stream(stdout)
-    refuse_over(out, *([] if source == "-" else [Path(source)]))
     output = output_of(out, pass_.added, pass_.name)
     with locked(out):
         return pass_.to_parts(out, output)
+
+
+def check_places(source: str, out: Path | None) -> None:
+    """Refuses what can't be read or written, as far as names and places tell, which needs no model.
+
+    Raises:
+        DataError: the input is not there, or is of a kind that is not read; or the output, of one that is not written.
+        RunError: the output can't be written.
+    """
+    if source != "-":
+        format_of(Path(source))
+    if out is not None:
+        refuse_over(out, *([] if source == "-" else [Path(source)]))
+        refuse_place(out)
+        output_of(out, Added((), ()), source)
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -272,7 +288,6 @@ class _Pass:
         with ExitStack() as stack:
             file = None
             if self.source != "-" and not Path(self.source).is_dir():
-                format_of(Path(self.source))
                 file = stack.enter_context(Path(self.source).open("rb"))
             made = Ahead(self._made(before, file), AHEAD)
             stack.callback(made.close)
