@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from loraloom.metrics import mean_interval, wilson_interval
 from loraloom.report.curves import MOST_TRACE_POINTS
-from loraloom.report.findings import findings
+from loraloom.report.findings import MOST_NAMED, findings
 from loraloom.report.markdown import markdown
 from loraloom.report.page import page
 from loraloom.report.reading import read_run
@@ -497,3 +498,16 @@ def test_only_a_whole_is_written_100_percent_and_only_none_0() -> None:
     shares = [1.0, 2499 / 2500, 0.973, 1 / 5000, 0.0]
     assert [percent(each) for each in shares] == ["100 %", ">99.9 %", "97.3 %", "<0.1 %", "0 %"]
     assert [listed([]), listed(["a"]), listed(["a", "b", "c"])] == ["", "a", "a, b and c"]
+
+
+def test_of_very_many_damaged_trials_the_first_are_named_and_all_else_that_is_damaged(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    for number in range(1_000, 1_000 + MOST_NAMED + 5):
+        shutil.copytree(run / "trials" / "0001", run / "trials" / f"{number}")  # of another trial
+    (run / "best" / "test_predictions.jsonl").write_text("{\n")
+    write_manifest(run / "best")
+    *named, best, more = findings(read_run(run)).problems
+    assert len(named) == MOST_NAMED
+    assert f"trials/{1_000 + MOST_NAMED - 1}/" in named[-1]
+    assert "test_predictions.jsonl" in best
+    assert more == f"5 more files of {run / 'trials'} can't be read."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,11 @@ from loraloom.report.testset import Tested, tested
 from loraloom.report.tradeoffs import Tradeoffs, tradeoffs
 from loraloom.report.wording import listed, value
 from loraloom.study.provenance import data_stated
-from loraloom.wording import percent
+from loraloom.study.run import TRIALS
+from loraloom.wording import percent, plural
+
+MOST_NAMED = 20
+"""Files of trials that can't be read; a report of all that a copy left out would be of little else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +119,17 @@ def findings(
         against=compared,
         dataset=dataset(run, failed),
         making=made,
-        problems=tuple(dict.fromkeys(problems)),
+        problems=_told(run, problems),
     )
+
+
+def _told(run: RunRead, problems: Iterable[str]) -> tuple[str, ...]:
+    """Each once; of trials the first, since there may be thousands of them."""
+    once = tuple(dict.fromkeys(problems))
+    of_trials = [problem for problem in once if problem.startswith(f"{run.path / TRIALS}/")]
+    left_out = set(of_trials[MOST_NAMED:])
+    more = (f"{plural(len(left_out), 'more file')} of {run.path / TRIALS} can't be read.",) if left_out else ()
+    return *(problem for problem in once if problem not in left_out), *more
 
 
 def _subject(run: RunRead) -> str:
