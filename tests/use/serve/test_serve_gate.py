@@ -189,3 +189,10 @@ def test_every_answer_has_the_headers_that_it_lacks() -> None:
     assert (gated.headers[b"x-content-type-options"], gated.headers[b"cache-control"]) == (b"nosniff", b"private")
     assert gated.asked("POST", "/v1/classify", [("content-length", "2")]) == 413
     assert (gated.headers[b"x-content-type-options"], gated.headers[b"cache-control"]) == (b"nosniff", b"no-store")
+
+
+@pytest.mark.parametrize(("draining", "said"), [(True, b"close"), (False, None)])
+def test_while_the_server_ends_an_answer_says_that_its_connection_ends(draining: bool, said: bytes | None) -> None:
+    gated = _Gated(draining=draining)
+    assert gated.asked("POST", "/v1/classify") == 200
+    assert gated.headers.get(b"connection") == said

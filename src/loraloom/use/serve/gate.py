@@ -37,8 +37,8 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
-
-
+ENDING = (b"connection", b"close")
+"""While the server ends: else a client sends its next request into a connection that is closed, and hears nothing."""
 DROPPED_BYTES = 16 * MIB
 """Of a refused request's body, read and dropped: a client that still sends it would see a reset, and no answer."""
 KEPT_BYTES = 64 * 1024
@@ -75,7 +75,8 @@ class Gate:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 present = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(pair for pair in HEADERS if pair[0] not in present)]
+                own = (*HEADERS, ENDING) if scope["app"].state.draining else HEADERS
+                message["headers"] = [*message["headers"], *(pair for pair in own if pair[0] not in present)]
             await send(message)
 
         try:
