@@ -18,6 +18,7 @@ from loraloom import LoraClassifier, blending
 from loraloom.data import telling
 from loraloom.errors import AdapterError, RunError
 from loraloom.metrics import softmax, wilson_interval
+from loraloom.report import reading
 from loraloom.report.beside import beside
 from loraloom.report.findings import findings
 from loraloom.report.markdown import markdown
@@ -27,8 +28,8 @@ from loraloom.report.rounding import rounded, rounded_span
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import write_manifest, write_text
 from loraloom.study.evidence import agrees, read_predicted
-from loraloom.study.record import read_record
-from loraloom.study.run import Run
+from loraloom.study.record import TrialRecord, read_record
+from loraloom.study.run import Run, read_trial
 from loraloom.use.adapter_checks import identity
 from loraloom.use.backbones import Backbones
 from loraloom.use.ensemble import load_ensemble
@@ -81,6 +82,20 @@ def test_how_far_it_is_with_the_validation_rows_and_the_test_rows_is_told(
     assert any(re.fullmatch(r"fitting TF-IDF to \d+ training rows, which takes seconds", note) for note in heard)
     for what in ("asking it of validation rows", "testing"):
         assert any(note.startswith(f"{what}: ") and note.endswith(" rows so far") for note in heard)
+
+
+def test_the_trials_of_a_run_of_which_there_may_be_thousands_are_read_once(
+    blended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[Path]()
+
+    def noted(folder: Path) -> TrialRecord:
+        read.append(folder)
+        return read_trial(folder)
+
+    monkeypatch.setattr(reading, "read_trial", noted)
+    blending.blend(blended)
+    assert read == [blended / "trials" / "0000"]  # for its card
 
 
 def test_all_ways_to_ask_it_answer_alike(run_blended: Path) -> None:

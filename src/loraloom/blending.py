@@ -26,7 +26,7 @@ from loraloom.metrics import Paired, paired, score, softmax
 from loraloom.preparation import prepare_again
 from loraloom.report.model_card import Form, model_card
 from loraloom.report.next_steps import blending_takes
-from loraloom.report.reading import read_run
+from loraloom.report.reading import read_best
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import command_on
 from loraloom.study.durable import replacing_folder, system_errors_of, write_manifest, write_text
@@ -126,7 +126,7 @@ def _scored(rows: Split, probabilities: NDArray[np.float64]) -> Score:
 
 def _gain(run: Run, test: Split, predictions: str) -> Paired | None:
     """Against what best/ kept of its own test; None where that can't be read, or is of other rows."""
-    best = read_run(run.path).best
+    best = read_best(run.path / BEST, [])
     if best is None or [row.text for row in best.predictions] != list(test.texts):
         return None
     before = np.array([row.is_right for row in best.predictions])

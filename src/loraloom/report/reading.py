@@ -112,7 +112,7 @@ def read_run(path: Path) -> RunRead:
             continue
         records.append(record)
         folders[record.number] = folder
-    best = _read_best(path / BEST, problems)
+    best = read_best(path / BEST, problems)
     return RunRead(path, recipe, tuple(records), folders, under_way, best, tuple(problems))
 
 
@@ -127,7 +127,8 @@ def read_evaluations(run: RunRead, numbers: Iterable[int], problems: list[str]) 
     return found
 
 
-def _read_best(folder: Path, problems: list[str]) -> Best | None:
+def read_best(folder: Path, problems: list[str]) -> Best | None:
+    """The winner's folder, once there is one; what of it can't be read is named in `problems`."""
     if not is_whole(folder):
         return None
     try:
