@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from loraloom.engine import Job, Listener, Outcome, Rows, device
-from loraloom.engine.job import OUT_OF_MEMORY
+from loraloom.engine.job import LESS_MEMORY, OUT_OF_MEMORY
 from loraloom.errors import BackboneError, DeviceLostError, LoraloomError, MissingExtraError, RecipeError, RunError
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.in_process import TRACEBACK, InProcess
@@ -293,10 +293,12 @@ def test_who_trains_is_told_apart_by_workers_and_threads() -> None:
     assert "2 worker processes, 1 threads each" in where
 
 
-def test_what_killed_a_process_is_said(tmp_path: Path) -> None:
-    executor = Pool(WorkerProcesses(1, NothingEngine, 1), print)
+@pytest.mark.parametrize(("workers", "advice"), [(1, LESS_MEMORY), (2, "use fewer --workers")])
+def test_what_killed_a_process_is_said(tmp_path: Path, workers: int, advice: str) -> None:
+    executor = Pool(WorkerProcesses(workers, NothingEngine, 1), print)
     try:
-        assert "SIGKILL" in (run(executor, [job_of(tmp_path, 0, rows(), "die")]).lost or "")
+        lost = run(executor, [job_of(tmp_path, 0, rows(), "die")]).lost or ""
+        assert lost.endswith(f": it was killed (SIGKILL); where memory ran out, {advice}")
     finally:
         executor.close()
 

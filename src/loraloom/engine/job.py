@@ -16,7 +16,8 @@ from loraloom.recipe import Configuration
 from loraloom.study.evidence import Predicted
 from loraloom.study.record import Counts, Dtype, Evaluation, Result, Timings
 
-OUT_OF_MEMORY = "memory did not suffice; lower the batch size or max_length"
+LESS_MEMORY = "lower the batch size or max_length"
+OUT_OF_MEMORY = f"memory did not suffice; {LESS_MEMORY}"
 """How every engine's reason begins where that failed a trial."""
 
 

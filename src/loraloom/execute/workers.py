@@ -29,6 +29,7 @@ from multiprocessing.connection import Connection, wait
 from loraloom.collecting import expect_libraries
 from loraloom.deaf import begun_deaf, stay_deaf
 from loraloom.engine import Engine, Rows
+from loraloom.engine.job import LESS_MEMORY
 from loraloom.execute.messages import Died, Order, Report
 from loraloom.execute.pool import Link
 
@@ -64,7 +65,8 @@ class WorkerProcesses:
         }
         if self._gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
-        self._places[place] = _Process(environment, self._make_engine)
+        advice = "use fewer --workers" if self._count > 1 else LESS_MEMORY
+        self._places[place] = _Process(environment, self._make_engine, advice)
         return self._places[place]
 
     def _taken(self, place: int) -> bool:
@@ -84,7 +86,8 @@ class WorkerProcesses:
 class _Process:
     """A worker process, as its driver has it."""
 
-    def __init__(self, environment: Mapping[str, str], make_engine: Callable[[], Engine]) -> None:
+    def __init__(self, environment: Mapping[str, str], make_engine: Callable[[], Engine], advice: str) -> None:
+        """`advice` is what to do where memory ran out."""
         ours, theirs = socket.socketpair()
         with theirs, begun_deaf():
             self._process = subprocess.Popen(  # noqa: S603
@@ -96,7 +99,7 @@ class _Process:
             )
         self.connection = Connection(ours.detach())
         self.name = f"worker process {self._process.pid}"
-        self.ended = False
+        self.ended, self._advice = False, advice
         with contextlib.suppress(OSError):
             self.connection.send(make_engine)
 
@@ -127,7 +130,7 @@ class _Process:
         except subprocess.TimeoutExpired:
             return "it closed its connection"
         if code == -signal.SIGKILL:
-            return "it was killed (SIGKILL); where memory ran out, use fewer --workers"
+            return f"it was killed (SIGKILL); where memory ran out, {self._advice}"
         if code < 0:
             return f"it was killed ({signal.Signals(-code).name})"
         return f"it ended with exit code {code}"
