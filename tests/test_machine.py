@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable
@@ -209,3 +210,15 @@ def test_a_first_sign_stands_for_the_home_folder_where_there_is_such_a_one() -> 
     assert with_home("~/rows.csv") == Path.home() / "rows.csv"
     assert with_home("~no-such-user-here.csv") == Path("~no-such-user-here.csv")
     assert with_home("runs/~a") == Path("runs/~a")
+
+
+@pytest.mark.parametrize(
+    ("files", "seconds"),
+    [
+        ({"proc/self/schedstat": "2500000000 1500000000 42\n"}, 4),
+        ({"proc/self/schedstat": "0 0 0\n"}, math.inf),
+        ({}, math.inf),
+    ],
+)
+def test_what_a_process_had_of_cores_is_the_kernel_s_word(root: Root, files: Files, seconds: float) -> None:
+    assert machine.core_seconds(root(files)) == seconds

@@ -99,6 +99,16 @@ def is_busy(load: float | None) -> bool:
     return load is not None and load > BUSY_SHARE * (os.cpu_count() or 1)
 
 
+def core_seconds(root: Path = ROOT) -> float:
+    """Seconds that this process's first thread has had a core or waited for one; inf where the system does not say.
+
+    Not those in which it slept, waited for a disk, or was stopped (SIGSTOP, Ctrl-Z, SLURM's suspend).
+    """
+    had, waited, *_ = (*(_text(root / "proc/self/schedstat") or "").split(), "", "")
+    nanoseconds = int(had) + int(waited) if had.isdecimal() and waited.isdecimal() else 0
+    return nanoseconds / 1e9 or math.inf
+
+
 def free_disk_gb(folder: Path) -> float | None:
     """Free space for files in `folder`, which need not be there yet, in 10^9 bytes; None where it can't be told."""
     for place in (folder, *folder.absolute().parents):

@@ -77,6 +77,11 @@ def test_what_a_called_function_loaded_does_not_show_that_a_machine_is_quick(cal
     assert Clock(60, _Hand(), started=990, called=called).loading_seconds == 10
 
 
+def test_a_process_that_was_stopped_while_it_loaded_is_not_on_a_slow_machine() -> None:
+    assert Clock(60, _Hand(), started=960, core_seconds=3).loading_seconds == 3
+    assert Clock(60, _Hand(), started=960, core_seconds=50).loading_seconds == 40  # what came before its clock began
+
+
 def test_too_little_time_is_refused_with_what_would_do_in_all() -> None:
     clock = Clock(9.0, lambda: 0.0, option="--max_seconds")
     with pytest.raises(BudgetError, match=r"8 s are left, .*takes 11 s; give it 23 s \(--max_seconds\)$"):

@@ -21,7 +21,7 @@ from loraloom.errors import RunError, StoppedError, in_a_line, shell_path, shell
 from loraloom.search.clock import Clock, make_clock
 
 EXIT_SECONDS, EXIT_SHARE = 0.5, 0.5
-"""What is left for the process to go: seconds, and of the time that it took to come here, where that is more."""
+"""What is left for the process to go: seconds, and of what it took to load and come here, where that is more."""
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -42,7 +42,7 @@ def ended_in_time(
         return
     import loraloom.study.run  # noqa: F401  # which is read at the end, when the main thread may hang in an import
 
-    left = clock.max_seconds - clock.seconds - max(EXIT_SECONDS, EXIT_SHARE * clock.seconds)
+    left = clock.max_seconds - clock.seconds - max(EXIT_SECONDS, EXIT_SHARE * clock.loading_seconds)
     timer = threading.Timer(max(0.0, left), _end, (run, clock, time.time() - clock.seconds))
     timer.daemon = True
     timer.start()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from loraloom.errors import BudgetError, RecipeError
+from loraloom.machine import core_seconds
 
 MOST_SECONDS = 315_360_000
 """Ten years, as recipe/fields.py has it, which takes a while to import."""
@@ -54,6 +55,8 @@ class Clock:
     started: float | None = None
     called: bool = False
     """Whether a program called it, which may have loaded libraries before: what was seen of that is no measure then."""
+    core_seconds: float = math.inf
+    """Those of the process by now: it loads no longer, however long it was stopped or waited for a disk meanwhile."""
     reports: bool = True
     """Whether a report is written, for which time is kept."""
     option: str = "budget.max_seconds"
@@ -71,7 +74,7 @@ class Clock:
     def __post_init__(self) -> None:
         self.begun = self.now() if self.started is None else self.started
         least = LOADING_SECONDS if self.started is None or self.called else LOADING_SECONDS / 2
-        self.loading_seconds = max(least, self.now() - self.begun)
+        self.loading_seconds = max(least, min(self.now() - self.begun, self.core_seconds))
 
     @property
     def page_seconds(self) -> float:
@@ -187,7 +190,7 @@ def make_clock(
             f"{option}: {max_seconds:g} is no number of seconds that a command can have; it must be over 0 and at most "
             f"{MOST_SECONDS:,}, ten years, or inf for no limit"
         )
-    clock = Clock(None, started=started, called=called, reports=reports)
+    clock = Clock(None, started=started, called=called, core_seconds=core_seconds(), reports=reports)
     slurm = slurm_seconds_left()
     left = None if deadline is None else seconds_until(deadline, called=called)
     ends = [
