@@ -21,6 +21,7 @@ from loraloom.engine.loom.engine import NO_MEMORY
 from loraloom.engine.loom.trial import Trial
 from loraloom.errors import BudgetError, LoraloomError, RecipeError, RunError, StoppedError
 from loraloom.execute import planning, reserve
+from loraloom.execute import warm_up as warming
 from loraloom.execute.in_process import InProcess
 from loraloom.execute.reserve import Reserve
 from loraloom.execute.stopping import Stop
@@ -99,6 +100,31 @@ def test_a_length_that_memory_does_not_suffice_for_is_left_out_and_the_others_ar
     monkeypatch.undo()
     loraloom.resume(run.path, max_seconds=math.inf)  # nothing is left out where nothing is measured
     assert [record.configuration.data.max_length for record in run.records()] == [16, 16, 32, 32]
+
+
+def test_what_a_search_timed_while_it_stood_still_is_no_measure(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, warmed = Stop(), list[Any]()
+
+    def warm_up(*about: Any) -> Any:
+        warmed.append(measure(*about))
+        stop.pauses += len(warmed) == 1
+        return warmed[-1]
+
+    class _Paused(Watcher):
+        def evaluated(self, number: int, evaluation: Evaluation) -> None:
+            stop.pauses += number == 0
+
+    measure = warming.warm_up
+    monkeypatch.setattr(planning, "warm_up", warm_up)
+    recipe = read_recipe(tiny_recipe, ["lora.r=1,2", "budget.max_seconds=600"])
+    pipeline.search(recipe, tmp_path / "run", watcher=_Paused(), stop=stop, report=False)
+    assert len(Run(tmp_path / "run").records()) == 2
+    kept = [one["train_row_seconds"] for one in read_sealed(tmp_path / "run" / PLAN)["measured"]]
+    assert [first := warmed[1].measured[0].train_row_seconds] == kept[:1]
+    assert len(kept) == 2  # with the second trial
+    assert warmed[0].measured[0].train_row_seconds != first
 
 
 def test_a_test_is_on_a_part_of_the_rows_where_there_is_no_time_for_all_and_on_more_where_there_is(

@@ -153,6 +153,7 @@ def _go_on(
     placement: Placement,
     command: Sequence[str],
 ) -> TrialRecord:
+    clock.pauses = lambda: stop.pauses
     with (
         _lost_device_explained(run),
         left_as_found(),

@@ -75,6 +75,14 @@ def _ended_and_hung_up(number: int) -> None:
         signal.raise_signal(signal.SIGHUP)
 
 
+def test_it_is_noted_that_a_run_stood_still_and_went_on() -> None:
+    before = signal.getsignal(signal.SIGCONT)
+    with stoppable(NOWHERE, 0) as stop:
+        signal.raise_signal(signal.SIGCONT)
+    assert (stop.pauses, stop.asked()) == (1, False)
+    assert signal.getsignal(signal.SIGCONT) == before
+
+
 def test_a_signal_that_a_library_takes_for_an_error_of_its_own_is_a_stop_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").touch()
     with pytest.raises(StoppedError, match="stopped by Ctrl-C") as stopped, stoppable(tmp_path, 0):

@@ -82,6 +82,20 @@ def test_a_process_that_was_stopped_while_it_loaded_is_not_on_a_slow_machine() -
     assert Clock(60, _Hand(), started=960, core_seconds=50).loading_seconds == 40  # what came before its clock began
 
 
+def test_what_was_measured_while_the_process_stood_still_is_measured_again() -> None:
+    pauses, measured = 0, list[int]()
+    clock = Clock(60, _Hand(), pauses=lambda: pauses)
+
+    def measure() -> int:
+        nonlocal pauses
+        measured.append(pauses)
+        pauses = min(2, pauses + 1)
+        return len(measured)
+
+    assert clock.undisturbed(measure) == 3
+    assert measured == [0, 1, 2]
+
+
 def test_too_little_time_is_refused_with_what_would_do_in_all() -> None:
     clock = Clock(9.0, lambda: 0.0, option="--max_seconds")
     with pytest.raises(BudgetError, match=r"8 s are left, .*takes 11 s; give it 23 s \(--max_seconds\)$"):

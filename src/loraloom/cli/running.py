@@ -157,7 +157,14 @@ def stoppable(run: Path, grace: float, go_on: str | None = None) -> Iterator[Sto
         if not (raised or stop.asked()):
             signalled(number, None)
 
-    handlers: dict[int, Callable[[int, Any], None]] = {signal.SIGTERM: signalled, signal.SIGINT: signalled}
+    def went_on(*_: Any) -> None:
+        stop.pauses += 1
+
+    handlers: dict[int, Callable[[int, Any], None]] = {
+        signal.SIGTERM: signalled,
+        signal.SIGINT: signalled,
+        signal.SIGCONT: went_on,
+    }
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         handlers[signal.SIGHUP] = hung_up
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}

@@ -64,10 +64,11 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """A trial under way, begun at the monotonic time `at`, to go on from `step`."""
+    """A trial under way, begun at the monotonic time `at` and after so many pauses, to go on from `step`."""
 
     proposal: Proposal
     at: float
+    pauses: int
     step: int
 
 
@@ -312,7 +313,7 @@ class Driver:
         self._planner.write_what_changed()
         folder = self._run.trial_folder_to_begin(proposal.number)  # what is damaged in it is gone before it is read
         self._watcher.trial_started(proposal, parameters)
-        begun = _Begun(proposal, time.monotonic(), self._step(proposal))
+        begun = _Begun(proposal, time.monotonic(), self._clock.pauses(), self._step(proposal))
         self._under_way[proposal.number] = begun
         self._attempts[proposal.number] += 1
         if proposal.number in self._broken_off:
@@ -348,8 +349,9 @@ class Driver:
         if outcome.state == "stopped":
             self._stopped.append(begun.proposal)
             return
-        alone = len(finished.jobs) == 1  # of trials that were trained together none says what one by itself would take
-        seconds = time.monotonic() - (finished.began or begun.at) if alone else None
+        # Of trials that were trained together none says what one by itself would take.
+        tells = len(finished.jobs) == 1 and self._clock.pauses() == begun.pauses
+        seconds = time.monotonic() - (finished.began or begun.at) if tells else None
         self._planner.note(job, outcome, self._recorder.epochs(job), seconds)
         record = self._recorder.write(begun.proposal, job, outcome)
         self._failed = self._failed + 1 if record.state == "failed" else 0

@@ -154,7 +154,7 @@ class Planner:
             self._clock.refuse_too_little()
             note("measuring what a row costs here")
             try:
-                warmed = warm_up(self._place, executor, left, self._run)
+                warmed = self._clock.undisturbed(lambda: warm_up(self._place, executor, self._left, self._run))
             except WarmUpFailedError as error:
                 if not before.known or not self._proposals.has_results:
                     raise
@@ -213,8 +213,12 @@ class Planner:
         return foreseen(task, costs, clock.training_seconds_left, task.leading), False
 
     def _measure_one(self, configuration: Configuration, executor: Executor) -> Measured | None:
-        left = self._clock.seconds_left or 0.0
-        return measure_one(self._place, executor, configuration, left, self._run)
+        return self._clock.undisturbed(lambda: measure_one(self._place, executor, configuration, self._left, self._run))
+
+    @property
+    def _left(self) -> float:
+        """Seconds until the command must have ended, where that is limited."""
+        return self._clock.seconds_left or 0.0
 
     def _note_measured(self, one: Measured | None) -> None:
         """Has what one more kind costs here known, which a machine that slows down is compared with too."""
@@ -226,7 +230,7 @@ class Planner:
         try:
             return make_plan(task, self.pace.costs, self._clock.training_seconds_left, self.pace.slots)
         except NoTrialFitsError as error:
-            left, kept = self._clock.seconds_left or 0.0, self._clock.reserve
+            left, kept = self._left, self._clock.reserve
             after = f"{kept:.0f} s of {left:.0f} are kept for the test and the report"
             if kept > left:
                 test = f"the test of {plural(self._clock.test_rows, 'row')}"
@@ -265,7 +269,8 @@ class Planner:
     def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float | None) -> None:
         """Plans anew after a trial, by what it took: `seconds` from its start to its end.
 
-        None of one that was trained with others: it says nothing of what one by itself takes, as finals are.
+        None of one that was trained with others, or while the process stood still: it says nothing of what one by
+        itself takes, as finals are.
         """
         if outcome.timings is None or not epochs:
             return

@@ -106,14 +106,14 @@ class Reserve:
 
             try:
                 as_many = tuple(islice(cycle(texts), REHEARSAL_TEXTS))  # of a few alone each would seem slow
-                self._tested[kind] = rehearsal.test(job.folder, as_many)
+                self._tested[kind] = clock.undisturbed(lambda: rehearsal.test(job.folder, as_many))
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise  # else workers have it, as long as they train; the test's time stays an estimate
         if clock.reports and finished >= self._page_due:
             self._page_due = 2 * finished
             with suppress(Exception):  # it is said when the report is written, and the winner is safe by then
-                clock.rehearsed_page = rehearsal.page(self._run) / clock.slowdown
+                clock.rehearsed_page = clock.undisturbed(lambda: rehearsal.page(self._run)) / clock.slowdown
         self.keep()
 
     def _test_seconds(self, task: Task, rows: int) -> float:

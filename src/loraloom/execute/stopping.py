@@ -24,6 +24,8 @@ class Stop:
         self._until: float | None = None
         self._error: BaseException | None = None
         self._needed: float | None = None
+        self.pauses = 0
+        """How often the process stood still and went on (Ctrl-Z, SIGSTOP, SLURM's suspend)."""
 
     def ask(self, error: BaseException) -> None:
         """From a signal's handler: `error` is what a run that has stopped raises."""

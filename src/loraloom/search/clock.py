@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from loraloom.errors import BudgetError, RecipeError
 from loraloom.machine import core_seconds
 
+T = TypeVar("T")
 MOST_SECONDS = 315_360_000
 """Ten years, as recipe/fields.py has it, which takes a while to import."""
 LOADING_SECONDS = 2.0
@@ -55,6 +57,8 @@ class Clock:
     started: float | None = None
     called: bool = False
     """Whether a program called it, which may have loaded libraries before: what was seen of that is no measure then."""
+    pauses: Callable[[], int] = lambda: 0
+    """How often the process stood still until now: what was timed meanwhile says nothing."""
     core_seconds: float = math.inf
     """Those of the process by now: it loads no longer, however long it was stopped or waited for a disk meanwhile."""
     reports: bool = True
@@ -140,6 +144,13 @@ class Clock:
         assert self.max_seconds is not None
         assert self.seconds_left is not None
         return f"{math.ceil(self.max_seconds + 2 * least - self.seconds_left)} s ({self.option})"
+
+    def undisturbed(self, measure: Callable[[], T]) -> T:
+        """What `measure` finds, which is done again where the process stood still meanwhile."""
+        while True:
+            before, found = self.pauses(), measure()
+            if self.pauses() == before:
+                return found
 
     @property
     def seconds(self) -> float:
