@@ -110,6 +110,18 @@ def test_workers_that_hang_are_ended_when_the_time_is_over(tmp_path: Path) -> No
     ]
 
 
+def test_that_workers_are_waited_for_when_a_stop_is_asked_is_said_once(tmp_path: Path) -> None:
+    fleet, said = _Fleet(hang=True), list[str]()
+    pool = Pool(fleet, said.append)
+    for number in range(2):
+        pool.start([_job(tmp_path, number)])
+    pool.wait(lambda *_: True, lambda: all(worker.ready for worker in fleet.workers), time.monotonic() + 0.3)
+    assert said[0] == (
+        "waiting for 2 workers to save what is trained, after the step; a second Ctrl-C or SIGTERM ends the run at once"
+    )
+    assert sum("waiting" in sentence for sentence in said) == 1
+
+
 def test_a_result_that_has_come_when_the_time_is_over_is_taken(tmp_path: Path) -> None:
     fleet, said = _Fleet(), list[str]()
     pool = Pool(fleet, said.append)

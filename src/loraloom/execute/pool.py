@@ -40,6 +40,7 @@ from loraloom.execute.messages import (
 )
 from loraloom.recipe import Configuration
 from loraloom.study.record import Dtype
+from loraloom.wording import plural
 
 HEED_SECONDS = 0.1
 """How often a wish to stop is looked for while workers train."""
@@ -285,15 +286,23 @@ class Pool:
             self._end(worker, Finished(worker.jobs, lost=f"{worker.link.name}: {why}"))
 
     def _halt(self) -> None:
-        """Asks every pack to end, once; one whose worker has not begun ends as it is."""
+        """Asks every pack to end, once; one whose worker has not begun ends as it is.
+
+        That they are waited for is said: a worker may hang, or be in a step that takes long.
+        """
+        asked = 0
         for worker in list(self._workers):
             if worker.pack is None or worker.halted:
                 continue
             worker.halted = True
             if worker.ready:
                 worker.link.send(Halt(worker.pack), {})
+                asked += 1
             else:
                 self._drop(worker)
+        if asked:
+            waiting = f"waiting for {plural(asked, 'worker')} to save what is trained, after the step"
+            self._note(f"{waiting}; a second Ctrl-C or SIGTERM ends the run at once")
 
     def _give_up(self) -> None:
         """Ends workers whose packs have not ended in time: one that hangs does not keep the others' results."""
