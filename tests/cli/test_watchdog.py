@@ -42,8 +42,8 @@ def test_a_run_that_is_not_done_at_its_deadline_ends_and_says_how_to_go_on(tmp_p
     ended = _hang(tmp_path, 1)
     assert ended.returncode == 75
     assert ended.stderr == (
-        "loraloom: the 1 s were over before the winner was tested and the report written; nothing that was finished is "
-        f"lost. Go on with: loraloom resume {tmp_path}\n"
+        "loraloom: the 1 s (budget.max_seconds) were over before the winner was tested and the report written; nothing "
+        f"that was finished is lost. Go on with: loraloom resume {tmp_path}\n"
     )
 
 
@@ -69,11 +69,19 @@ def test_a_search_that_could_not_begin_in_its_time_says_what_would_do(tmp_path: 
 
 
 def test_what_is_to_be_changed_for_more_time_is_what_the_deadline_is_of(tmp_path: Path) -> None:
-    for clock in (Clock(20, option="--deadline"), Clock(-100, option=SLURM_END)):
-        code, said = _last_word(tmp_path / "run", clock, time.time())
-        assert code == 2
-        assert f"give it 60 s ({clock.option})" in said
-        assert "-" not in said.replace("--deadline", "")
+    code, said = _last_word(tmp_path / "run", Clock(20, option="--deadline"), time.time())
+    assert code == 2
+    assert "give it 60 s (--deadline)" in said
+
+
+def test_a_job_s_end_that_has_passed_is_said_to_have(tmp_path: Path) -> None:
+    """As in one that was given more time than it began with."""
+    clock = Clock(-100, option=SLURM_END)
+    passed = "the SLURM job's end has passed (SLURM_JOB_END_TIME); unset it where the job was given more time"
+    assert _last_word(tmp_path, clock, time.time()) == (2, f"loraloom: {passed}")
+    (tmp_path / "recipe.yaml").touch()
+    code, said = _last_word(tmp_path, clock, time.time())
+    assert (code, said.partition("; nothing")[0]) == (75, f"loraloom: {passed}")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +104,7 @@ def test_a_winner_of_an_earlier_command_is_not_taken_for_this_one_s(
     write_sealed(tmp_path / COMMANDS, {"commands": [{"started": started, "ended": ended}]})
     code, said = _last_word(tmp_path, Clock(60), began)
     assert code == 75
-    assert f"the 60 s were over before {lacks}; nothing" in said
+    assert f"the 60 s (budget.max_seconds) were over before {lacks}; nothing" in said
 
 
 def test_a_run_that_needs_a_deadline_and_whose_recipe_has_none_is_gone_on_with_in_as_much_time(tmp_path: Path) -> None:

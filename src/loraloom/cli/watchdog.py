@@ -70,13 +70,17 @@ def _last_word(run: Path, clock: Clock, began: float) -> tuple[int, str]:
     from loraloom.study.commands import last_again_seconds
     from loraloom.study.run import is_run
 
-    seconds = max(0.0, clock.max_seconds or 0.0)
+    seconds = clock.max_seconds or 0.0
+    passed = f"{clock.option} has passed (SLURM_JOB_END_TIME); unset it where the job was given more time"
     if is_run(run):
         tested = _has_winner(run, began)
         what = "the report was written" if tested else "the winner was tested and the report written"
+        why = f"the {seconds:.0f} s ({clock.option}) were over before {what}" if seconds > 0 else passed
         go_on = shell_resume_command(run, last_again_seconds(run))  # rows given from Python have no watchdog
-        error = StoppedError(run, f"the {seconds:.0f} s were over before {what}", go_on=go_on)
+        error = StoppedError(run, why, go_on=go_on)
         return error.exit_code, f"loraloom: {error}"
+    if seconds <= 0:
+        return 2, f"loraloom: {passed}"
     return 2, (
         f"loraloom: the time does not suffice for one trial: {seconds:.0f} s were over before the search could begin; "
         f"give it {max(60.0, 3 * seconds):.0f} s ({clock.option}), or a machine that has less to do"
