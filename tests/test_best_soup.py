@@ -106,6 +106,8 @@ def test_seeds_that_do_not_mix_leave_the_best_one(
     assert not winner.is_soup
     assert "the winner's seeds are not mixed: they know nothing together" in ear.said
     assert not (tmp_path / "run" / "soup").exists()
+    lines = closing_lines(winner, tmp_path / "run", Run(tmp_path / "run").recipe, Run(tmp_path / "run").records())
+    assert not any("loraloom soup" in line for line in lines)
     tested = files_of(tmp_path / "run" / "best")
     resume(tmp_path / "run")
     assert files_of(tmp_path / "run" / "best") == tested

@@ -119,7 +119,7 @@ def _crown(
     does for no more.
     """
     best, every, allows = run.best(), len(place.data.test), partial(_allows_testing, clock, stop)
-    folder, winner = _adapter(run, place, watcher, clock, standing)
+    folder, winner = _adapter(run, place, watcher, clock, log, standing)
     # It is another where its trial's folder was lost and it was trained again.
     before = best.tested_rows if best is not None and best == winner else 0
     if before < clock.test_rows or (before < every and allows(clock.test_seconds * before / clock.test_rows)):
@@ -138,7 +138,9 @@ def _allows_testing(clock: Clock, stop: Stop, seconds: float) -> bool:
     return stop.leaves(seconds + clock.page_seconds) and clock.allows_testing(seconds)
 
 
-def _adapter(run: Run, place: Workplace, watcher: Watcher, clock: Clock, winner: Standing) -> tuple[Path, TrialRecord]:
+def _adapter(
+    run: Run, place: Workplace, watcher: Watcher, clock: Clock, log: CommandLog, winner: Standing
+) -> tuple[Path, TrialRecord]:
     """The folder and record of the adapter that the winning configuration is used by.
 
     Of few rows that is the mean of its seeds, unless the validation rows speak against it, else the best of them. Where
@@ -159,6 +161,7 @@ def _adapter(run: Run, place: Workplace, watcher: Watcher, clock: Clock, winner:
                 return run.path / SOUP, mix_seeds(run, place, winner, watcher).record
             except UnmixableError as error:
                 watcher.note(f"the winner's seeds are not mixed: {first_line(error)}")
+                log.does_not_mix([trial.number for trial in winner.trials])
     return run.trial_folder(winner.leader.number), winner.leader
 
 

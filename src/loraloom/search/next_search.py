@@ -71,6 +71,8 @@ def is_to_be_mixed(run: Path, winner: TrialRecord, seeds: int) -> bool:
     """
     if winner.is_soup or not is_better_mixed(winner, seeds):
         return False
+    if any(winner.number in one.unmixed and len(one.unmixed) == seeds for one in known_commands(run)):
+        return False  # their mean is not kept
     if not is_whole(run / SOUP):
         return True
     try:

@@ -42,7 +42,8 @@ class Command(BaseModel):
     without a deadline and its recipe has none. `seconds` are those that it has used, None while that is not known.
     `ended` is None while it is under way, and for ever where it was killed. `finished` counts the run's finished trials
     at its end, `tested` are the trials that it looked at the test rows with. `took_up` are the trials that were broken
-    off and that it began again, with the step that each went on from.
+    off and that it began again, with the step that each went on from. `unmixed` are the winner's seeds, where their
+    mean was made and is not kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -57,6 +58,7 @@ class Command(BaseModel):
     finished: int | None = None
     tested: tuple[int, ...] = ()
     took_up: dict[int, int] = {}
+    unmixed: tuple[int, ...] = ()
     loraloom: str | None = None
     python: str | None = None
     packages: dict[str, str] = {}
@@ -77,6 +79,10 @@ class CommandLog:
     def takes_up(self, number: int, step: int) -> None:
         """Notes that trial `number`, which was broken off, is about to go on from `step`."""
         self._change(took_up={**self._commands[-1].took_up, number: step})
+
+    def does_not_mix(self, seeds: Sequence[int]) -> None:
+        """Notes that the mean of the trials `seeds` was made, and is not kept."""
+        self._change(unmixed=tuple(seeds))
 
     def doubted(self, steps: Mapping[int, int]) -> frozenset[int]:
         """Those of the trials that were broken off, each with the step that it came to, that may have done it.
