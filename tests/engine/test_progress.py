@@ -35,6 +35,7 @@ def test_at_the_end_alone_where_the_schedule_does_not_follow_the_loss() -> None:
         (torch.OutOfMemoryError("x"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (ImportError("/lib/_isfinite.so: failed to map segment from shared object"), True),  # as under ulimit -v
         (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("CUDA error: out of memory"), True),
         (MemoryError(), True),

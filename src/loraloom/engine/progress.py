@@ -76,9 +76,11 @@ _NO_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
     "CUDA error: out of memory",
+    "failed to map segment from shared object",
     "std::bad_alloc",
 )
-"""What other errors say: of the processor's memory, the system's own words, and libraries beside torch's allocator."""
+"""What other errors say: of the processor's memory, the system's own words, those of the import of a library that it
+does not suffice for, and libraries beside torch's allocator."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
