@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from loraloom.errors import LoraloomError, MissingExtraError
 from loraloom.execute.messages import Evaluated, Report
 from loraloom.execute.placement import IN_PROCESS, Placement
 from loraloom.execute.pool import Link
-from loraloom.execute.ray_cluster import RayWorkers, Share, plan_share
+from loraloom.execute.ray_cluster import RayWorkers, Share, _join, plan_share
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
 from loraloom.search.watcher import SearchPlan, Watcher
@@ -207,6 +208,34 @@ def test_a_cluster_that_is_not_there_leaves_no_run_behind(tiny_recipe: dict[str,
     with pytest.raises(LoraloomError, match="Ray Client's"):
         loraloom.search(tiny_recipe, tmp_path / "run", ray="ray://nowhere:10001", report=False)
     assert not (tmp_path / "run").exists()
+
+
+class _Ray:
+    """What Ray does when it is begun: it takes SIGTERM, which comes then."""
+
+    def init(self, **_: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_head_that_does_not_answer_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(LoraloomError, match=f"no Ray cluster can be joined at '{address}': Connection refused"):
+        _join(_Ray(), address)
+
+
+def test_a_sigterm_that_comes_while_ray_begins_is_the_run_s() -> None:
+    class _StopError(Exception):
+        pass
+
+    def stop(*_: Any) -> None:
+        raise _StopError
+
+    signal.signal(signal.SIGTERM, stop)
+    with socket.create_server(("127.0.0.1", 0)) as head, pytest.raises(_StopError):
+        _join(_Ray(), f"127.0.0.1:{head.getsockname()[1]}")
+    assert signal.getsignal(signal.SIGTERM) is stop
 
 
 def test_people_are_told_where_trials_are_trained() -> None:

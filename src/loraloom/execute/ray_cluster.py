@@ -16,6 +16,7 @@ import math
 import os
 import queue
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from loraloom.errors import LoraloomError, MissingExtraError, first_line, in_a_l
 from loraloom.execute.messages import Died, Order, Report
 from loraloom.execute.pool import Link
 
+ANSWER_SECONDS = 10.0
+"""How long a cluster's head may take to answer."""
 EXACT = 1e-4
 """What Ray counts resources in."""
 _ACCELERATOR = "accelerator_type:"
@@ -244,6 +247,7 @@ def _join(ray: Any, address: str) -> None:
         raise LoraloomError(
             f"--ray: {address!r} is Ray Client's; give the head's host:port, or auto on one of its nodes"
         )
+    _refuse_silence(address)
     with _own_signals():
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False)
@@ -251,14 +255,37 @@ def _join(ray: Any, address: str) -> None:
             raise LoraloomError(f"--ray: no Ray cluster can be joined at {address!r}: {first_line(error)}") from None
 
 
+def _refuse_silence(address: str) -> None:
+    """Refuses a host:port where nothing answers, which Ray tries to reach for minutes.
+
+    Raises:
+        LoraloomError: it is one.
+    """
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:  # the latter of a number far too large
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise LoraloomError(f"--ray: no Ray cluster can be joined at {address!r}: {why}") from None
+
+
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself when it is begun, by which a run could no longer end politely."""
+    """Ray takes SIGTERM for itself when it is begun, by which a run could no longer end politely.
+
+    One that comes while it begins ends the process by Ray's exit code: it is given to the run in the place of that.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit:
+        signal.signal(signal.SIGTERM, before)
+        signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
