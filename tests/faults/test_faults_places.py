@@ -23,10 +23,14 @@ def test_a_second_process_says_who_holds_the_run(commands: Commands, loom: Whole
     arguments = "search", loom.search.recipe, "--out", run, "--quiet"
     with commands.start(*arguments, environment={halting.HALTS_IN: "1"}, before=[halting.__name__]) as first:
         first.wait_until_halted()
-        second = commands.run("resume", run)
+        second, anew = commands.run("resume", run), commands.run(*arguments)
         first.send(signal.SIGCONT)
         assert (second.code, second.traceback) == (2, False)
         assert f"is in use by process {first.pid}" in second.sentence
+        assert anew.code == 2
+        assert anew.sentence.endswith(
+            f"is at work on; choose another folder, or see how far it is: loraloom watch {run}"
+        )
         assert first.wait().code == 0
     assert differences(run, loom.held) == []
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loraloom.errors import LoraloomError, RunError, RunInUseError
+from loraloom.errors import LoraloomError, RunError, RunInUseError, shell_path
 from loraloom.recipe import Recipe
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import (
@@ -291,6 +291,9 @@ def refuse_taken(path: Path) -> None:
     """
     refuse_bytes(path)
     refuse_dangling(path)
+    if is_run(path) and in_use(path):
+        way = f"choose another folder, or see how far it is: loraloom watch {shell_path(path)}"
+        raise RunError(f"{path}: holds a run that another command is at work on; {way}")
     if is_run(path):
         raise RunError(f"{path}: holds a run already; choose another folder, or go on by: {go_on_command(path)}")
     if path.is_file():
