@@ -201,7 +201,8 @@ def make_clock(
             f"{option}: {max_seconds:g} is no number of seconds that a command can have; it must be over 0 and at most "
             f"{MOST_SECONDS:,}, ten years, or inf for no limit"
         )
-    clock = Clock(None, started=started, called=called, core_seconds=core_seconds(), reports=reports)
+    own = math.inf if called else core_seconds()  # a program may call from any of its threads
+    clock = Clock(None, started=started, called=called, core_seconds=own, reports=reports)
     slurm = slurm_seconds_left()
     left = None if deadline is None else seconds_until(deadline, called=called)
     ends = [
