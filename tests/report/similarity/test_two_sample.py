@@ -141,6 +141,8 @@ def test_the_answer_is_a_function_of_the_rows_and_the_seed() -> None:
         (0.52, (0.45, 0.60), 0.05, "No difference found", UNSURE),
         (0.55, (0.51, 0.59), 0.05, "No difference found", CHANCE),
         (0.58, (0.51, 0.60), 0.05, "No difference found", f"{CHANCE} {UNSURE}"),
+        (0.55, (0.502, 0.59), 0.05, "No difference found", "500 and 400 rows."),  # 50–59, it says
+        (0.46, (0.42, 0.498), 0.05, "No difference found", "500 and 400 rows."),
         (0.19, (0.14, 0.28), 1.00, "No difference found", "in the other too; else once in forty times."),
     ],
 )  # fmt: skip

@@ -54,9 +54,9 @@ def on_difference(found: TwoSample | None, p: float, rows: tuple[int, int]) -> V
         return Verdict("A difference that the kernel test does not see", figures)
     if p >= LEVEL:
         unsure = "" if high < SLIGHT else " So few rows can't rule out a moderate difference (60 % of pairs)."
-        if low > CHANCE:
+        if round(100 * low) > 100 * CHANCE:  # as it is told
             unsure = " The classifier's interval leaves chance out; one in forty does where nothing differs." + unsure
-        elif high < CHANCE:
+        elif round(100 * high) < 100 * CHANCE:
             unsure = " It falls below chance where texts of the one set are in the other too; else once in forty times."
         return Verdict("No difference found", figures + unsure)
     if high < SLIGHT:
