@@ -38,6 +38,7 @@ def test_the_rank_is_set_against_distance_over_the_trials_that_kept_their_rows(t
     assert found.rank is not None
     assert (found.rank.trials, found.rank.ranks, found.rank.rows) == (10, (2, 4, 8, 16, 32), 222)
     assert found.on_rank.head == "That a higher rank helps more, or less, far from the training rows was not found"
+    assert "; 10 trials of rank 2, 4, 8, 16, 32 on 1,558 training and 222 validation rows)." in found.on_rank.figures
 
 
 def test_trials_that_kept_no_rows_leave_the_rank_unmeasured(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Does a higher rank help more far from the training rows? Distance × log2(rank) over the validation rows of trials.
 
 The trials must have kept their predictions of each row (trials/NNNN/validation.safetensors), and differ in rank. Of
-those of the largest reach (rows seen in training) at most 60 are used, as many of each rank as can be.
+those of the largest reach (rows seen in training) that enough trials have at most 60 are used, as many of each rank as
+can be.
 Rejected: an effect for each trial, which has no estimate where a trial has no wrong row (its own accuracy is an
 offset in place of that); errors clustered by row alone, which take two trials of one rank for many.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,8 @@ LEAST_ERROR = 1e-6
 class RankSlope:
     """`odds_ratio` is by how much a doubled rank multiplies the odds ratio of one standard deviation of distance.
 
-    Above 1, a higher rank helps more the farther a row is.
+    Above 1, a higher rank helps more the farther a row is. `reach` is how many training rows each trial saw, None where
+    that is not known.
     """
 
     odds_ratio: float
@@ -47,6 +49,7 @@ class RankSlope:
     trials: int
     ranks: tuple[int, ...]
     rows: int
+    reach: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +71,8 @@ def rank_slope(run: RunRead, validation: Embedded, distances: NDArray[np.float64
     answers = [found for record in chosen if (found := _answers(run, record)) is not None]
     if not answers:
         return "the trials kept no predictions of single validation rows"
-    return interaction(answers, validation.numbers, distances)
+    slope = interaction(answers, validation.numbers, distances)
+    return slope if isinstance(slope, str) else replace(slope, reach=reach(chosen[0]) or None)
 
 
 def interaction(
