@@ -79,6 +79,21 @@ def test_of_test_rows_that_are_validation_rows_too_it_is_not_said_that_they_had_
     assert f"40 of {VALIDATION_ROWS} validation rows are in test too, or nearly: it was chosen by rows" in card
 
 
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_that_a_constant_answer_does_as_well_is_said_by_the_shares_of_the_classes(tmp_path: Path, split: str) -> None:
+    """The card has no predictions of single rows, nor has the page of a search that goes on."""
+    rows = {name: dict(zip(LABELS, (1, 2, common, 3, 4), strict=True)) for name, common in ((split, 200), ("train", 2))}
+    run, tested = run_of(tmp_path / "run", {"data": {**PROVENANCE["data"], "class_rows": rows}})
+    record = (
+        tested if split == "test" else make_record(make_recipe(lora={"r": [2, 4]}, train={}), 1, tested.point, 0.96)
+    )
+    said = f"It is not shown to beat a constant answer: “politics” for every {split} row would reach 0.952."
+    assert said in model_card(run, record)
+    other = "validation" if split == "test" else "test"
+    run, _ = run_of(tmp_path / "other", {"data": {**PROVENANCE["data"], "class_rows": {other: rows[split]}}})
+    assert "constant answer" not in model_card(run, record)
+
+
 def test_a_result_names_the_file_that_its_rows_are_from(tmp_path: Path) -> None:
     files = {"train_file": "/home/me/train.csv", "test_file": "/home/me/test.csv"}
     about = {"data": {**PROVENANCE["data"], "name": "train.csv"}}
