@@ -157,6 +157,18 @@ def test_a_choice_by_rows_of_the_test_is_a_doubt_where_they_are_many(
     assert (line in said) == (configurations == 2 and shared == 40)
 
 
+@pytest.mark.parametrize(
+    ("split", "repeated", "said"), [("test", 60, True), ("test", 40, False), ("train", 900, False)]
+)
+def test_many_rows_that_repeat_others_are_a_doubt_about_intervals(
+    tmp_path: Path, split: str, repeated: int, said: bool
+) -> None:
+    finding = {"kind": "duplicate", "splits": [split], "count": repeated}
+    run = whole_run(tmp_path / "r", data={**PROVENANCE["data"], "findings": [finding]})
+    line = f"{repeated} of {TEST_ROWS} test rows repeat the text and label of another, and are no further evidence"
+    assert (line in doubts(run)) == said
+
+
 def test_configurations_compared_on_fewer_rows_alone_are_survivors_not_taken(tmp_path: Path) -> None:
     recipe = make_recipe()
     points = list(recipe.grid())

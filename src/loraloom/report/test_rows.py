@@ -18,6 +18,8 @@ WIDE = 0.05
 """An interval of this width, in shares, hides what most choices of a recipe are worth."""
 MANY_SHARED = 0.05
 """Of the validation rows. Of splits that are made by chance a row or two are near copies, which choose nothing."""
+MANY_REPEATED = 0.1
+"""Of the rows that a winner is told by: where so many are the second of a pair, its interval is 9 % too short."""
 
 
 def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str]:
@@ -30,6 +32,18 @@ def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str
         f"From {plural(examples, f'{split} row')} the accuracy is known to an interval of {100 * width:.0f} points of "
         f"a hundred; for one of {100 * WIDE:.0f} it would take about {need:,} rows."
     )
+
+
+def of_repeats(run: RunRead, split: str) -> Iterator[str]:
+    """Whether many rows say again what others say: intervals and tests take all rows for independent."""
+    found = (each for each in findings_stated(run.recipe) if each.get("kind") == "duplicate")
+    repeated = sum(as_count(each.get("count")) or 0 for each in found if as_list(each.get("splits")) == [split])
+    rows = rows_of(run.recipe).get(split)
+    if rows and repeated > MANY_REPEATED * rows:
+        yield (
+            f"{repeated:,} of {plural(rows, f'{split} row')} repeat the text and label of another, and are no further "
+            "evidence: intervals and tests, which take rows for independent, are surer than they should be."
+        )
 
 
 def left_out(run: RunRead) -> int:
