@@ -163,6 +163,17 @@ def test_the_advice_is_a_command_that_the_recipe_takes(tmp_path: Path) -> None:
     assert re.search(r"to find a difference of [\d.]+ pp .*: 0\.5 pp is out of reach", found.advice.sentence)
 
 
+def test_of_first_results_on_few_rows_the_advice_says_that_all_rows_are_likely_to_scatter_less(tmp_path: Path) -> None:
+    recipe, records = many(pruner="halving")
+    noisy = [make_record(recipe, each.number, each.point, 0.7 + 0.2 * math.sin(7 * each.number)) for each in records]
+    first = [each.model_copy(update={"train_rows": 150}) for each in noisy]
+    late = [each.model_copy(update={"number": 48 + n}) for n, each in enumerate(records[:4])]
+    for name, given, said in (("first", [*first, *late], True), ("all", noisy, False)):
+        found = section(tmp_path / name, recipe, given)
+        assert found.advice is not None
+        assert ("Their noise is that of first results: " in found.advice.sentence) == said
+
+
 def test_what_to_run_counts_the_axes_that_it_varies_and_the_time_of_whole_trials(tmp_path: Path) -> None:
     """Four trials have tried two of its five axes, and the clock cut the last one short."""
     recipe = make_recipe(

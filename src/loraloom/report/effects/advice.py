@@ -35,8 +35,11 @@ class Advice:
     command: str | None
 
 
-def advice(run: RunRead, analysis: Analysis) -> Advice | None:
-    """None where every comparison that can be made has its verdict, or all that could be advised was run."""
+def advice(run: RunRead, analysis: Analysis, *, early: bool = False) -> Advice | None:
+    """None where every comparison that can be made has its verdict, or all that could be advised was run.
+
+    `early` says that configurations were first seen on fewer rows, or sooner, than what is advised trains them.
+    """
     undecided = [effect for effect in analysis.effects if effect.verdict in ("open", "few")]
     if not undecided or not run.recipe.axes:
         return None
@@ -79,8 +82,14 @@ def advice(run: RunRead, analysis: Analysis) -> Advice | None:
     time = (
         f" At {duration(took)} a trial, as here, that is about {duration(trials * took)} of training." if took else ""
     )
+    sooner = (
+        " Their noise is that of first results: what trains on all rows to its end is likely to scatter less, and to "
+        "tell smaller differences."
+        if early and wanted
+        else ""
+    )
     sets += ["search.pruner=none", "budget.max_seconds=null"]
-    return Advice(f"{what} would do {why}.{time}", search_command(run.place, run.recipe, "effects", *sets))
+    return Advice(f"{what} would do {why}.{sooner}{time}", search_command(run.place, run.recipe, "effects", *sets))
 
 
 def _longest(run: RunRead) -> list[TrialRecord]:
