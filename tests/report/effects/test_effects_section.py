@@ -174,6 +174,40 @@ def test_of_first_results_on_few_rows_the_advice_says_that_all_rows_are_likely_t
         assert ("Their noise is that of first results: " in found.advice.sentence) == said
 
 
+def test_where_noise_is_of_means_of_two_seeds_so_many_are_advised_for_each_configuration(tmp_path: Path) -> None:
+    """As many configurations with one seed would be noisier than those that the number was reckoned from."""
+    recipe, records = many(seeds=2)
+    noisy = [make_record(recipe, each.number, each.point, 0.9 + 0.05 * math.sin(7 * each.number)) for each in records]
+    twice = [each.model_copy(update={"number": 48 + each.number, "seed": 43}) for each in noisy]
+    asked = {}
+    for seeds, given in ((1, noisy), (2, [*noisy, *twice])):
+        found = section(tmp_path / str(seeds), recipe, given)
+        assert found.advice is not None
+        (asked[seeds],) = map(int, re.findall(r" with (\d+) seeds each would do", found.advice.sentence))
+        assert f"search.seeds={asked[seeds]} " in str(found.advice.command)
+    assert asked[2] == 2 * asked[1]
+
+
+def test_of_means_of_two_seeds_points_that_are_drawn_anew_have_two_each(tmp_path: Path) -> None:
+    recipe = make_recipe(
+        lora={"r": {"min": 1, "max": 64, "log": True}},
+        train={"optim": ["adam", "muon"], "num_train_epochs": 4},
+        search={"sampler": "random", "n_trials": 12, "seeds": 2},
+    )
+    points = [{"lora.r": 1 + 5 * n, "train.optim": ("adam", "muon")[n % 2]} for n in range(12)]
+    records = [
+        make_record(recipe, 12 * seed + n, point, 0.9 + 0.05 * math.sin(7 * n + seed), seed=42 + seed)
+        for seed in range(2)
+        for n, point in enumerate(points)
+    ]
+    timed = [record.model_copy(update={"train_rows": 100, "timings": timed_at(10)}) for record in records]
+    found = section(tmp_path, recipe, timed)
+    assert found.advice is not None
+    number = int(re.findall(r"^(\d+) configurations with 2 seeds each would do", found.advice.sentence)[0])
+    assert f"search.n_trials={number} --set search.seeds=2 " in str(found.advice.command)
+    assert f"about {duration(2 * number * 10)} of training." in found.advice.sentence
+
+
 def test_what_to_run_counts_the_axes_that_it_varies_and_the_time_of_whole_trials(tmp_path: Path) -> None:
     """Four trials have tried two of its five axes, and the clock cut the last one short."""
     recipe = make_recipe(

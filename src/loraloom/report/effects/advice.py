@@ -35,9 +35,10 @@ class Advice:
     command: str | None
 
 
-def advice(run: RunRead, analysis: Analysis, *, early: bool = False) -> Advice | None:
+def advice(run: RunRead, analysis: Analysis, each: int = 1, *, early: bool = False) -> Advice | None:
     """None where every comparison that can be made has its verdict, or all that could be advised was run.
 
+    Noise was measured on means of `each` seeds, and so many are advised of each configuration, or a multiple of them.
     `early` says that configurations were first seen on fewer rows, or sooner, than what is advised trains them.
     """
     undecided = [effect for effect in analysis.effects if effect.verdict in ("open", "few")]
@@ -66,15 +67,16 @@ def advice(run: RunRead, analysis: Analysis, *, early: bool = False) -> Advice |
     elif not wanted:
         why = "to tell the axes apart and measure noise at all"
     if points is not None and points < number:
-        seeds = math.ceil(number / points)
+        times = math.ceil(number / points)
         had = Counter(record.point_key for record in run.records if record.state == "complete")
-        if len(had) >= points and min(had.values()) >= seeds:
+        if len(had) >= points and min(had.values()) >= times:
             return None  # it was run already
+        seeds = each * times
         trials, sets = points * seeds, ["search.sampler=grid", "search.n_trials=null", f"search.seeds={seeds}"]
         what = f"All {points:,} configurations with {seeds:,} seeds each"
     else:
-        trials, sets = number, ["search.sampler=random", f"search.n_trials={number}", "search.seeds=1"]
-        what = f"{number:,} configurations"
+        trials, sets = number * each, ["search.sampler=random", f"search.n_trials={number}", f"search.seeds={each}"]
+        what = f"{number:,} configurations{f' with {each:,} seeds each' if each > 1 else ''}"
     longest = _longest(run)
     took = fmean(record.whole_seconds for record in longest) if longest else None
     if longest and run.recipe.search.epochs == "clock":  # there is no clock in what is advised: as many as here

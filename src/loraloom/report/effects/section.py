@@ -74,7 +74,7 @@ def effects(run: RunRead, seen: Observations | None) -> Effects:
         importances=shares,
         on_model=_on_model(found, seen),
         on_interactions=_on_interactions(found),
-        advice=advice(run, found, early=seen.selected and not _on_all_rows(run, seen)),
+        advice=advice(run, found, max(seen.table.seeds), early=seen.selected and not _on_all_rows(run, seen)),
         survivors=of_survivors,
         survivor_rows=survivor_rows,
     )
