@@ -183,6 +183,7 @@ def test_where_noise_is_of_means_of_two_seeds_so_many_are_advised_for_each_confi
     for seeds, given in ((1, noisy), (2, [*noisy, *twice])):
         found = section(tmp_path / str(seeds), recipe, given)
         assert found.advice is not None
+        assert "as noisy as these are. Seeds help as far as that noise is theirs." in found.advice.sentence
         (asked[seeds],) = map(int, re.findall(r" with (\d+) seeds each would do", found.advice.sentence))
         assert f"search.seeds={asked[seeds]} " in str(found.advice.command)
     assert asked[2] == 2 * asked[1]

@@ -66,6 +66,12 @@ def advice(run: RunRead, analysis: Analysis, each: int = 1, *, early: bool = Fal
         )
     elif not wanted:
         why = "to tell the axes apart and measure noise at all"
+    remarks = ""
+    if early and wanted:
+        remarks = (
+            " Their noise is that of first results: what trains on all rows to its end is likely to scatter less, and "
+            "to tell smaller differences."
+        )
     if points is not None and points < number:
         times = math.ceil(number / points)
         had = Counter(record.point_key for record in run.records if record.state == "complete")
@@ -74,6 +80,7 @@ def advice(run: RunRead, analysis: Analysis, each: int = 1, *, early: bool = Fal
         seeds = each * times
         trials, sets = points * seeds, ["search.sampler=grid", "search.n_trials=null", f"search.seeds={seeds}"]
         what = f"All {points:,} configurations with {seeds:,} seeds each"
+        remarks += " Seeds help as far as that noise is theirs." if wanted else ""
     else:
         trials, sets = number * each, ["search.sampler=random", f"search.n_trials={number}", f"search.seeds={each}"]
         what = f"{number:,} configurations{f' with {each:,} seeds each' if each > 1 else ''}"
@@ -84,14 +91,8 @@ def advice(run: RunRead, analysis: Analysis, each: int = 1, *, early: bool = Fal
     time = (
         f" At {duration(took)} a trial, as here, that is about {duration(trials * took)} of training." if took else ""
     )
-    sooner = (
-        " Their noise is that of first results: what trains on all rows to its end is likely to scatter less, and to "
-        "tell smaller differences."
-        if early and wanted
-        else ""
-    )
     sets += ["search.pruner=none", "budget.max_seconds=null"]
-    return Advice(f"{what} would do {why}.{sooner}{time}", search_command(run.place, run.recipe, "effects", *sets))
+    return Advice(f"{what} would do {why}.{remarks}{time}", search_command(run.place, run.recipe, "effects", *sets))
 
 
 def _longest(run: RunRead) -> list[TrialRecord]:
