@@ -56,7 +56,7 @@ def standing(group: Sequence[TrialRecord], metric: Metric) -> Standing:
     """The standing of a configuration, from its finished trials by number."""
     best_first = sorted(group, key=lambda record: (-validation(record, metric), record.number))
     values = [validation(record, metric) for record in group]
-    rows = best_first[0].validation.examples if metric == "accuracy" else None
+    rows = best_first[0].validation.examples  # F1 moves by whole rows too
     return Standing(tuple(best_first), reach(best_first[0]), mean_of(values), mean_interval(values, rows=rows or None))
 
 
