@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -80,6 +82,19 @@ def test_a_judge_that_finds_labels_less_likely_than_not_is_unsure() -> None:
     assert (found.count, found.unsure) == (1, True)
     assert found.usual == pytest.approx((29 * 0.44 + 0.28) / 30)
     assert not suspects(judged_rows([True] * 20 + [False] * 10), ("a", "b"), {}).unsure
+
+
+def test_a_judge_that_knows_the_shares_of_the_classes_alone_is_unsure() -> None:
+    """Of nine rows in ten of one class it finds labels far likelier than not, whatever the texts."""
+    labels, generator = np.arange(200) % 10 // 9, np.random.default_rng(0)
+    rare = np.clip(0.1 + generator.normal(0, 0.02, 200), 0, 1)
+    blind = judged_rows([True] * 200, labels=labels, probabilities=np.column_stack([1 - rare, rare]))
+    found = suspects(blind, ("a", "b"), {})
+    assert found.count > 50
+    assert (found.usual, found.by_chance) == pytest.approx((0.82, 0.82), abs=0.01)
+    assert found.unsure
+    told = np.where(labels == 1, 0.7, 0.05)
+    assert not suspects(replace(blind, probabilities=np.column_stack([1 - told, told])), ("a", "b"), {}).unsure
 
 
 def test_no_suspect_is_said() -> None:

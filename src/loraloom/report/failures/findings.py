@@ -77,11 +77,11 @@ class Failures:
         if not unsure:
             return ""
         splits = listed([each.split for each in unsure])
-        usual = listed([f"{each.usual:.2f}" for each in unsure])
+        usual, dealt = (listed([f"{getattr(one, name):.2f}" for one in unsure]) for name in ("usual", "by_chance"))
         return (
             f"Their judge is too unsure for that to say much: it gives the labels of {splits} rows a probability of "
-            f"{usual} on average, where the method counts on one that tells classes apart. What is named there may "
-            "well be its own doubts."
+            f"{usual} on average, and {dealt} if they were dealt by chance, where the method counts on one that tells "
+            "classes apart. What is named there may well be its own doubts."
         )
 
     @property

@@ -18,6 +18,8 @@ from loraloom.wording import percent
 
 MOST_ROWS = 200
 """Rows of a split that are listed in suspect_labels.csv."""
+TELLING = 0.1
+"""Of the way from labels that are dealt by chance to certainty: a judge that goes less of it tells no classes apart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +51,8 @@ class Suspect:
 class Suspects:
     """`count` of the `rows` of `split`, the most suspicious first.
 
-    `usual` is the mean probability that the judge gives the rows' own labels.
+    `usual` is the mean probability that the judge gives the rows' own labels, `by_chance` that which it would give them
+    if they were dealt to the rows by chance.
     """
 
     split: str
@@ -57,12 +60,17 @@ class Suspects:
     count: int
     worst: tuple[Suspect, ...]
     usual: float
+    by_chance: float
     verdict: str
 
     @property
     def unsure(self) -> bool:
-        """Whether what it names may well be its own doubts: it finds labels less likely than not, right ones too."""
-        return self.usual < 0.5
+        """Whether what it names may well be its own doubts: it finds labels less likely than not, right ones too.
+
+        Or hardly likelier than the shares of the classes make them: of two classes in unlike shares, labels are
+        likelier than not by these alone.
+        """
+        return self.usual < 0.5 or self.usual - self.by_chance < TELLING * (1 - self.by_chance)
 
 
 def confident_learning(labels: ArrayLike, probabilities: ArrayLike) -> Confident:
@@ -117,7 +125,8 @@ def named(
     )
     wrong = int((probabilities.argmax(axis=1) != given).sum())
     usual = float(probabilities[np.arange(rows), given].mean())
-    return Suspects(split, rows, count, worst, usual, _verdict(split, rows, count, wrong))
+    by_chance = float(np.bincount(given, minlength=len(labels)) @ probabilities.mean(axis=0) / rows)
+    return Suspects(split, rows, count, worst, usual, by_chance, _verdict(split, rows, count, wrong))
 
 
 def _verdict(split: str, rows: int, count: int, wrong: int) -> str:
