@@ -161,7 +161,7 @@ def test_a_threshold_is_told_with_what_it_does_on_test_and_how_sure_that_is() ->
     coverage, accuracy = (
         " to ".join(map(percent, interval)) for interval in (wilson_interval(80, 100), wilson_interval(79, 80))
     )
-    begins = "Of the validation rows of which loraloom predict is 0.900 sure or more, at least 99 % are right; "
+    begins = "Of the 150 validation rows of which loraloom predict is 0.900 sure or more, at least 99 % are right; "
     assert selective(test, validation).verdict == (
         f"{begins}on test these are 80 % of the rows ({coverage}), of which 98.8 % are right "
         f"(95 % interval {accuracy})."

@@ -21,7 +21,7 @@ from loraloom.calibration import (
 )
 from loraloom.metrics import LEAST_DISCORDANT, Floats, Interval, wilson_interval
 from loraloom.report.failures.kept import Judged
-from loraloom.wording import percent
+from loraloom.wording import percent, plural
 
 TARGETS = (0.95, 0.98, 0.99, 0.995)
 DRAWS = 500
@@ -32,12 +32,14 @@ MOST_DRAWN = 20_000
 class Target:
     """Rows whose confidence is `threshold` or more, which were right in `wanted` or more of such validation rows.
 
-    The threshold has no more digits than tell those from the others. On the test rows: the share that is answered, and
-    the accuracy of those, each with Wilson's interval; the accuracy is None where none is.
+    There were `chosen_on` of these, and the threshold has no more digits than tell them from the others. On the test
+    rows: the share that is answered, and the accuracy of those, each with Wilson's interval; the accuracy is None where
+    none is.
     """
 
     wanted: float
     threshold: float
+    chosen_on: int
     coverage: float
     coverage_interval: Interval
     accuracy: float | None
@@ -95,6 +97,7 @@ def _targets(judged: Judged, validation: Judged) -> list[Target]:
             Target(
                 wanted=wanted,
                 threshold=threshold,
+                chosen_on=int(np.count_nonzero(chosen_on >= threshold)),
                 coverage=rows / sure.size,
                 coverage_interval=wilson_interval(rows, int(sure.size)),
                 accuracy=hits / rows if rows else None,
@@ -150,8 +153,8 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         return f"Answering every row, it is right in {percent(whole)} of the validation rows: {more}."
     best = next((each for each in targets if each.wanted == 0.99), targets[-1])
     said = (
-        f"Of the validation rows of which loraloom predict is {best.from_confidence} sure or more, at least "
-        f"{100 * best.wanted:g} % are right; on test these are {percent(best.coverage)} of the rows "
+        f"Of the {plural(best.chosen_on, 'validation row')} of which loraloom predict is {best.from_confidence} sure "
+        f"or more, at least {100 * best.wanted:g} % are right; on test these are {percent(best.coverage)} of the rows "
         f"({percent(best.coverage_interval[0])} to {percent(best.coverage_interval[1])})"
     )
     if best.accuracy is None or best.accuracy_interval is None:
