@@ -318,6 +318,15 @@ def test_of_a_size_that_was_not_compared_with_the_winner_nothing_is_claimed(
     assert "comes within the noise of the winner" not in page(found, "not drawn", ())
 
 
+def test_what_was_pruned_on_as_many_rows_is_not_said_to_lie_below_the_noise_of_the_winner(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4, 8]}, train={"num_train_epochs": 4})
+    records = [make_record(recipe, n, {"lora.r": 2 << n}, accuracy) for n, accuracy in enumerate((0.95, 0.5, 0.949))]
+    records[2] = make_record(recipe, 2, {"lora.r": 8}, 0.949, state="pruned", reason="pruned after 3 epochs")
+    found = findings(read_run(write_run(tmp_path / "r", recipe, records)))
+    said = "Of those that came as far, no other configuration comes within the noise of the winner."
+    assert said in page(found, "not drawn", ())
+
+
 def test_the_worst_errors_are_the_surest_wrong_rows(tmp_path: Path) -> None:
     recipe = make_recipe(lora={}, train={})
     best = make_record(recipe, 0, {}, 0.95, test=make_score(405 / 445, TEST_ROWS))
