@@ -36,7 +36,8 @@ from loraloom.report.model_card import model_card
 from loraloom.report.wording import duration, share
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import Watcher
-from loraloom.souping import is_soup_of, mix_into, numbers, standing_of, to_mix
+from loraloom.souping import is_soup_of, mix_into, numbers, standing_of
+from loraloom.study.choice import to_mix
 from loraloom.study.commands import command_on, go_on_command
 from loraloom.study.durable import (
     discard,

@@ -29,7 +29,7 @@ from loraloom.recipe.fields import Metric
 from loraloom.report.model_card import model_card
 from loraloom.report.wording import listed, share
 from loraloom.search.watcher import Watcher
-from loraloom.study.choice import is_better_mixed
+from loraloom.study.choice import is_better_mixed, to_mix
 from loraloom.study.commands import command_on
 from loraloom.study.durable import replacing_folder, system_errors_of, write_manifest
 from loraloom.study.evidence import read_predicted, write_predicted
@@ -105,17 +105,6 @@ def mix_seeds(run: Run, place: Workplace, seeds: Standing, watcher: Watcher) -> 
         record = _validated(backbones.add(new), rows, trials, metric, new)  # as a user would
     mean, own = mean_of([validation(trial, metric) for trial in trials]), mean_of([validation(record, metric)])
     return Soup(record, trials, mean, kept, is_better_mixed(record, len(trials)) or own >= mean)
-
-
-def to_mix(seeds: Standing) -> tuple[TrialRecord, ...]:
-    """Those of a configuration's seeds that their mean is of, the best first: all that have not collapsed."""
-    return tuple(trial for trial in seeds.trials if not _has_collapsed(trial, seeds.leader))
-
-
-def _has_collapsed(trial: TrialRecord, best: TrialRecord) -> bool:
-    """Whether a seed is nearer to answers by chance than to those of the best one, which is no matter of few rows."""
-    most, own = best.validation, validation(trial, "accuracy")
-    return most.is_above(own) and own < (most.accuracy + 1 / len(best.labels)) / 2
 
 
 def mix_into(

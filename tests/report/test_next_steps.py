@@ -16,10 +16,11 @@ from loraloom.report.writing import write_report
 from loraloom.search import next_search
 from loraloom.search.next_search import points_of
 from loraloom.study.durable import replacing_folder
-from loraloom.study.record import TrialRecord
+from loraloom.study.record import Result, TrialRecord
 from tests.report.report_runs import (
     PROVENANCE,
     TEST_ROWS,
+    VALIDATION_ROWS,
     make_predictions,
     make_recipe,
     make_record,
@@ -258,6 +259,17 @@ def test_few_rows_seeds_of_the_winner_are_to_be_one_adapter(tmp_path: Path) -> N
     many = [record.model_copy(update={"train_rows": 1_000}) for record in records]
     for name, others in (("many", many), ("one", records[::3])):
         assert not any("soup" in step.command for step in of(tmp_path / name, recipe, others).next_steps)
+
+
+def test_seeds_that_have_collapsed_are_not_advised_to_be_mixed(tmp_path: Path) -> None:
+    """`loraloom soup` leaves them out, and refuses what is left where that is one."""
+    recipe, records = of_few_rows(seeds=3)
+    by_chance = Result(validation=make_score(0.2, VALIDATION_ROWS))
+    for lost, advised in ((1, True), (2, False)):
+        given = [*records[:1], *(each.model_copy(update={"result": by_chance}) for each in records[1 : 1 + lost])]
+        steps = of(tmp_path / str(lost), recipe, [*given, *records[1 + lost : 3]]).next_steps
+        assert any("One adapter of the winner's 2 seeds" in step.sentence for step in steps) == advised
+        assert any("loraloom soup" in step.command for step in steps) == advised
 
 
 def test_of_few_rows_and_one_seed_more_seeds_are_advised_for_their_mean(tmp_path: Path) -> None:

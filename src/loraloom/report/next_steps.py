@@ -60,7 +60,7 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
 
 
 def _soup(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
-    seeds = seeds_of(winner, run.records)
+    seeds = seeds_of(winner, run.records, run.recipe.search.metric)
     if is_to_be_mixed(run.path, winner, seeds):
         yield Step(
             f"One adapter of the winner's {seeds} seeds: of so few training rows the mean of their weights tends to be "

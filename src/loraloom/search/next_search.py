@@ -13,13 +13,14 @@ from shlex import quote
 
 from loraloom.errors import RunError, shell_path
 from loraloom.recipe import Recipe
+from loraloom.recipe.fields import Metric
 from loraloom.search.costs import CAUTION
 from loraloom.search.plan import CLOCKED_SHARE
-from loraloom.study.choice import is_better_mixed
+from loraloom.study.choice import is_better_mixed, to_mix
 from loraloom.study.commands import known_commands, resume_command, rows_again
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import RECIPE
-from loraloom.study.leaderboard import configuration_key
+from loraloom.study.leaderboard import configuration_key, standing
 from loraloom.study.provenance import dropped_points, rows_of
 from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import PLAN, SOUP
@@ -58,10 +59,14 @@ class MoreConfigurations:
         )
 
 
-def seeds_of(winner: TrialRecord, records: Sequence[TrialRecord]) -> int:
-    """How many finished trials a run's winner has, itself among them, that differ by their seeds alone."""
+def seeds_of(winner: TrialRecord, records: Sequence[TrialRecord], metric: Metric) -> int:
+    """How many finished trials a run's winner has, itself among them, that differ by their seeds alone.
+
+    Those that have collapsed are left out, as in the mean of all.
+    """
     key = configuration_key(winner)
-    return sum(record.state == "complete" and configuration_key(record) == key for record in records)
+    seeds = [record for record in records if record.state == "complete" and configuration_key(record) == key]
+    return len(to_mix(standing(seeds, metric))) if seeds else 0
 
 
 def is_to_be_mixed(run: Path, winner: TrialRecord, seeds: int) -> bool:

@@ -110,6 +110,17 @@ def is_better_mixed(winner: TrialRecord, seeds: int) -> bool:
     return seeds > 1 and (winner.train_rows or SOUP_ROWS) < SOUP_ROWS
 
 
+def to_mix(seeds: Standing) -> tuple[TrialRecord, ...]:
+    """Those of a configuration's seeds that their mean is of, the best first: all that have not collapsed."""
+    return tuple(trial for trial in seeds.trials if not _has_collapsed(trial, seeds.leader))
+
+
+def _has_collapsed(trial: TrialRecord, best: TrialRecord) -> bool:
+    """Whether a seed is nearer to answers by chance than to those of the best one, which is no matter of few rows."""
+    most, own = best.validation, validation(trial, "accuracy")
+    return most.is_above(own) and own < (most.accuracy + 1 / len(best.labels)) / 2
+
+
 def _is_above(one: Standing, other: Standing, errors: float) -> bool:
     """Whether a mean is above another, and its accuracy by more than so many standard errors, those of one seed."""
     first, second = _accuracy(one), _accuracy(other)

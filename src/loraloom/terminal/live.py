@@ -276,7 +276,7 @@ def _soup(winner: TrialRecord, metric: Metric) -> str:
 
 def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[TrialRecord]) -> Iterator[str]:
     """What to try next: a soup of few rows' seeds; more time where it was the limit, or seeds where there was one."""
-    seeds = seeds_of(winner, records)
+    seeds = seeds_of(winner, records, recipe.search.metric)
     if is_to_be_mixed(run, winner, seeds):
         yield f"{command_on('soup', run, recipe)}   (the winner's {seeds} seeds in one adapter: tends to be better)"
     match more_time(run, recipe, winner, records):
