@@ -21,6 +21,7 @@ from loraloom.report.reading import read_run
 from loraloom.report.wording import clean, duration, listed, passes, share, value
 from loraloom.report.writing import write_report
 from loraloom.study.durable import MANIFEST, write_manifest
+from loraloom.study.record import SOUP_OF
 from loraloom.wording import percent, plural
 from tests.report.report_runs import (
     LABELS,
@@ -173,6 +174,17 @@ def test_a_winner_within_the_noise_of_the_leader_is_not_called_the_best(tmp_path
     )
     assert "within one standard error (between seeds)" in found.board.rule
     assert found.board.unlisted == 3
+
+
+def test_a_mean_of_seeds_that_does_not_lead_is_not_called_one_of_its_trials(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 8]}, train={})
+    accuracies = [(8, 0.95), (8, 0.93), (1, 0.945), (1, 0.93)]
+    records = [make_record(recipe, n, {"lora.r": r}, a, seed=n % 2) for n, (r, a) in enumerate(accuracies)]
+    best = records[2].model_copy(update={"marks": (f"{SOUP_OF}2 and 3",)})
+    told = findings(read_run(write_run(tmp_path / "r", recipe, records, best=best))).cautions
+    assert any(each.startswith("The folder best/ holds the mean of trials 2 and 3, whose ") for each in told)
+    alone = findings(read_run(write_run(tmp_path / "one", recipe, records, best=records[2]))).cautions
+    assert any(each.startswith("The folder best/ holds trial 0002, whose ") for each in alone)
 
 
 def test_why_another_would_be_chosen_now_is_not_said_of_what_best_holds_from_before(tmp_path: Path) -> None:
