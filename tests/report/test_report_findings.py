@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import shutil
@@ -328,6 +329,20 @@ def test_of_a_size_that_was_not_compared_with_the_winner_nothing_is_claimed(
     found = findings(read_run(run))
     assert found.on_size == "No smaller configuration was trained on as many rows as the best, and to its end."
     assert "comes within the noise of the winner" not in page(found, "not drawn", ())
+
+
+def test_what_can_not_be_told_from_two_seeds_is_said_with_what_they_leave_open(tmp_path: Path) -> None:
+    """Student's interval of two is so long that answers by chance may lie in it."""
+    recipe = make_recipe(lora={"r": [1, 8]}, train={}, search={"seeds": 2})
+    accuracies = [(8, 0.95), (8, 0.75), (1, 0.3), (1, 0.3)]
+    records = [make_record(recipe, n, {"lora.r": r}, a, seed=42 + n % 2) for n, (r, a) in enumerate(accuracies)]
+    said = "1 other configuration can't be told from the winner by validation accuracy, of which its two seeds leave "
+    found = findings(read_run(write_run(tmp_path / "two", recipe, records)))
+    assert f"{said}0.00–1.00 open." in html.unescape(page(found, "not drawn", ()))
+    found = findings(
+        read_run(write_run(tmp_path / "one", recipe, [records[0], make_record(recipe, 2, {"lora.r": 1}, 0.94)]))
+    )
+    assert "by validation accuracy." in html.unescape(page(found, "not drawn", ()))
 
 
 def test_what_was_pruned_on_as_many_rows_is_not_said_to_lie_below_the_noise_of_the_winner(tmp_path: Path) -> None:
