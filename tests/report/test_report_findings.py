@@ -254,6 +254,25 @@ def test_a_winner_that_the_mean_over_seeds_does_not_confirm_is_named(tmp_path: P
     assert any("has rank 2" in sentence and "r 4 is above it" in sentence for sentence in found.cautions)
 
 
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ((0.95, 0.95), "It has no lead: 2 other configurations reach the same macro-F1 on validation."),
+        ((0.95, 0.9), "It has no lead: 1 other configuration reaches the same macro-F1 on validation."),
+        ((0.94, 0.9), "Whether its lead is more than chance is not known: no interval is made of macro-F1."),
+    ],
+)
+def test_a_lead_by_macro_f1_is_not_said_to_be_one_that_is_known(
+    tmp_path: Path, others: tuple[float, float], said: str
+) -> None:
+    recipe = make_recipe(lora={"r": [1, 2, 4]}, train={}, search={"metric": "macro_f1"})
+    records = [make_record(recipe, n, {"lora.r": 1 << n}, accuracy) for n, accuracy in enumerate((0.95, *others))]
+    assert said in findings(read_run(write_run(tmp_path / "r", recipe, records))).cautions
+    by_accuracy = make_recipe(lora={"r": [1, 2, 4]}, train={})
+    found = findings(read_run(write_run(tmp_path / "by_accuracy", by_accuracy, records)))
+    assert not any("macro-F1" in each for each in found.cautions)
+
+
 def test_ranks_follow_the_metric_of_the_recipe(tmp_path: Path) -> None:
     recipe = make_recipe(search={"metric": "macro_f1"})
     records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]

@@ -140,6 +140,14 @@ def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> It
     if near and row.accuracy is not None:
         own = row.accuracy
         yield _margin(row, min(near, key=lambda each: abs((each.accuracy or 0) - own)), len(near))
+    if board.metric != "accuracy" and board.compared and row.rank in (None, 1):
+        level = sum(each.metric == row.metric for each in board.compared)
+        others = f"{plural(level, 'other configuration')} {'reaches' if level == 1 else 'reach'}"
+        yield (
+            f"It has no lead: {others} the same {board.metric_name} on validation."
+            if level
+            else f"Whether its lead is more than chance is not known: no interval is made of {board.metric_name}."
+        )
 
 
 def _margin(row: Row, second: Row, near: int) -> str:
