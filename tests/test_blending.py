@@ -27,7 +27,7 @@ from loraloom.report.reading import read_run
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import write_manifest, write_text
-from loraloom.study.evidence import agrees, read_predicted
+from loraloom.study.evidence import agrees, read_predicted, read_rows
 from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import Run, read_trial
 from loraloom.use.adapter_checks import identity
@@ -146,6 +146,9 @@ def test_what_it_gains_is_of_the_same_rows(blended: Path) -> None:
     assert made.gain.difference == pytest.approx(own.test.accuracy - best.test.accuracy)
     assert made.apart.test is not None
     assert made.apart.test.accuracy > 0.9  # a word tells these classes
+    rows = read_rows(blended, 3).values()
+    said = made.tfidf.log_probabilities([row.text for row in rows]).argmax(axis=1)
+    assert made.apart.validation.accuracy == np.mean(said == [row.label for row in rows])
     (blended / "best" / "test_predictions.jsonl").unlink()
     write_manifest(blended / "best")
     assert blending.blend(blended).gain is None

@@ -264,3 +264,9 @@ def test_the_threshold_is_the_lowest_that_reaches_the_accuracy() -> None:
     assert threshold_for(right, sure, 0.8) == 0.6
     assert threshold_for(right, sure, 0.9) == 0.98
     assert threshold_for(~right[:2], sure[:2], 0.5) is None
+
+
+def test_a_curve_is_thinned_evenly_and_keeps_both_ends() -> None:
+    curve = coverage_curve(np.ones(100, dtype=np.bool_), np.arange(100) / 100)
+    assert curve.spread(4).tolist() == [0, 33, 66, 99]
+    assert curve.spread(1_000).tolist() == list(range(100))

@@ -170,6 +170,21 @@ def test_a_test_goes_on_as_long_as_both_the_deadline_and_the_grace_leave_the_pag
     assert not conclusion._allows_testing(clock, stop, 61 - clock.page_seconds)
 
 
+def test_a_winner_is_tested_on_more_rows_where_there_is_time_for_those_that_it_was_tested_on_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = list[float]()
+    best: Any = SimpleNamespace(tested_rows=30)
+    given: Any = SimpleNamespace(path=tmp_path, best=lambda: best, renew_card=lambda _: None)
+    place: Any = SimpleNamespace(data=SimpleNamespace(test=range(100)))
+    monkeypatch.setattr(conclusion, "_adapter", lambda *_: (tmp_path, best))
+    monkeypatch.setattr(conclusion, "model_card", lambda *_: "")
+    monkeypatch.setattr(conclusion, "_allows_testing", lambda _, __, seconds: asked.append(seconds))
+    clock = Clock(600, lambda: 0.0, test_seconds=8.0, test_rows=20)
+    assert conclusion._crown(given, place, Watcher(), clock, Stop(), given, given) is best
+    assert asked == [12.0]  # 8 s for 20 rows
+
+
 def test_where_no_trial_was_finished_it_is_said_why(tmp_path: Path) -> None:
     def said(records: list[Any], **ending: Any) -> str:
         run: Any = SimpleNamespace(path=tmp_path, recipe=read_recipe({}), records=lambda: records)

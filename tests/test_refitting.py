@@ -30,6 +30,7 @@ from loraloom.use.submit import submit
 from tests.commands import Commands
 from tests.conftest import make_recipe, make_rows, write_csv
 from tests.faults.signals import SIGNALLED_STEP, signalled_in_a_step
+from tests.study.study_records import record as make_record
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -418,6 +419,14 @@ def test_passes_are_said_as_they_are_done(searched: Path) -> None:
     refitting.refit(searched, watcher=Ear())
     assert any(re.fullmatch(r"training trial \d again on 120 rows, in about .* s", said) for said in Ear.said)
     assert any(sentence.startswith("2 of 2 passes done, training loss") for sentence in Ear.said)
+
+
+def test_what_a_training_takes_is_foreseen_by_its_rows() -> None:
+    trial = make_record(3, train_rows=100)  # whose training took 10 s
+    assert refitting._foreseen(trial, 1_250) == "training trial 3 again on 1,250 rows, in about 2 min 05 s"
+    for unknown in ({"timings": None}, {"train_rows": None}):
+        said = refitting._foreseen(trial.model_copy(update=unknown), 1_250)
+        assert said == "training trial 3 again on 1,250 rows"
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from loraloom.report.wording import listed
 from loraloom.study import choice
 from loraloom.study.durable import write_json, write_manifest
 from loraloom.study.evidence import agrees, read_predicted
+from loraloom.study.leaderboard import standing
 from loraloom.study.record import RECORD, Result, Score, TrialRecord, read_record
 from loraloom.study.run import Run
 from loraloom.terminal.souped import souped_lines
@@ -32,6 +33,7 @@ from loraloom.use.origin import earlier_winner
 from loraloom.use.soup import divide_logits, mix
 from tests.commands import Commands
 from tests.conftest import make_recipe, make_rows
+from tests.study.study_records import record as make_record
 
 WEIGHTS = "adapter_model.safetensors"
 OF_SEEDS = ["search.seeds=3", "lora.bias=lora_only"]
@@ -332,6 +334,23 @@ def test_a_seed_that_collapsed_is_left_out_and_where_one_alone_did_not_there_is_
     collapse(searched, another)
     with pytest.raises(LoraloomError, match=rf"all of its seeds but trial {winner} have collapsed"):
         loraloom.soup(searched)
+
+
+@pytest.mark.parametrize(("best", "other", "mixed"), [(0.9, 0.71, 2), (0.9, 0.69, 1), (0.55, 0.46, 2)])
+def test_a_seed_has_collapsed_where_it_is_nearer_to_chance_than_to_the_best(
+    best: float, other: float, mixed: int
+) -> None:
+    """Of two classes, by 100 rows: those of 0.55 and 0.46 are no further apart than chance has them."""
+    seeds = standing([make_record(0, best, point={}), make_record(1, other, point={})], "accuracy")
+    assert [trial.number for trial in souping.to_mix(seeds)] == list(range(mixed))
+
+
+def test_a_mean_took_what_its_seeds_took_together() -> None:
+    timed, untimed = make_record(0), make_record(1).model_copy(update={"timings": None})
+    together = souping._together([timed] * 3)
+    assert together is not None
+    assert (together.seconds, together.train_seconds) == pytest.approx((3 * 12.34, 3 * 10.0))
+    assert souping._together([timed, untimed]) is None
 
 
 def test_seeds_whose_mean_knows_less_are_not_mixed(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:

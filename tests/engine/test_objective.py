@@ -54,6 +54,7 @@ def test_balanced_weights_are_one_on_average_and_heavier_for_rare_classes() -> N
     assert weights is not None
     assert weights.tolist() == pytest.approx([10 / 16, 10 / 4])
     assert float(weights[labels].mean()) == pytest.approx(1.0)
+    assert class_weights(Train(), labels, 2) is None
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

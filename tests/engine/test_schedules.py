@@ -49,3 +49,12 @@ def test_plateau_halves_after_an_evaluation_that_did_not_lower_the_loss() -> Non
     for loss, factor in ((1.0, 1.0), (0.5, 1.0), (0.6, 0.5), (0.49, 0.5), (0.49, 0.25)):
         falling.plateau.see(loss)
         assert falling.factor(20) == factor
+
+
+def test_what_does_not_lower_the_loss_is_what_torch_says_without_patience() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs, ours = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0), Plateau()
+    for loss in (1.0, 0.99989, 0.9998, 0.99975, 2.0, 0.5, 0.5):
+        theirs.step(loss)
+        ours.see(loss)
+        assert ours.factor == optimizer.param_groups[0]["lr"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from loraloom.report.findings import findings
-from loraloom.report.gap import Claim, Gap, _Curve, _of_epochs, gaps
+from loraloom.report.gap import Claim, Gap, _Curve, _of_epochs, _series, gaps
 from loraloom.report.pictures.gap import draw_gap
 from loraloom.report.reading import read_run
 from loraloom.study.record import Evaluation
@@ -143,6 +143,16 @@ def test_slopes_that_differ_by_rounding_alone_are_no_finding() -> None:
     curves[0] = _Curve(0, 4.0, ((1.0, 0.1), (2.0, 0.1), (3.0, 0.1 + 1e-16)), 3.0)
     seen: Any = SimpleNamespace(epochs=None)
     assert _of_epochs(seen, curves).verdict == "few"
+
+
+def test_of_many_ranks_four_are_drawn_evenly_apart_with_the_mean_at_each_epoch() -> None:
+    curves = [_Curve(rank, float(rank), ((1.0, 0.01 * rank), (2.0, 0.02 * rank)), 2.0) for rank in range(1, 8)]
+    curves.append(_Curve(8, 7.0, ((2.0, 0.2),), 2.0))
+    found = list(_series(curves))
+    assert [series.rank for series in found] == ["1", "3", "5", "7"]
+    assert [point for point, *_ in found[-1].points] == [1.0, 2.0]
+    assert found[-1].points[0] == pytest.approx((1.0, 0.07, 1))
+    assert found[-1].points[1] == pytest.approx((2.0, 0.17, 2))
 
 
 def test_no_evaluations_are_no_gap(tmp_path: Path) -> None:

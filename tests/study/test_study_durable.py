@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from loraloom.errors import AdapterError, RunError
+from loraloom.errors import AdapterError, LoraloomError, RunError
 from loraloom.study.durable import (
     discard,
     disk_is_full,
@@ -24,6 +24,7 @@ from loraloom.study.durable import (
     replacing,
     replacing_folder,
     sha256,
+    system_errors_of,
     verify_manifest,
     write_json,
     write_manifest,
@@ -480,6 +481,8 @@ def test_who_writes_in_the_same_place_waits_for_the_other(tmp_path: Path) -> Non
         (Exception("I/O error: Permission denied (os error 13)"), False),
         (OSError(errno.EACCES, "Permission denied"), False),
         (OSError("a file ended too soon"), False),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), True),
+        (RuntimeError("basic_ios::clear: iostream error"), True),
     ],
 )
 def test_a_full_disk_is_told_by_the_systems_number_whoever_says_it(error: Exception, full: bool) -> None:
@@ -487,3 +490,18 @@ def test_a_full_disk_is_told_by_the_systems_number_whoever_says_it(error: Except
     wrapped.__cause__ = error
     assert disk_is_full(error) is full
     assert disk_is_full(wrapped) is full
+
+
+@pytest.mark.parametrize("error", [LoraloomError("no"), OSError(errno.EACCES, "denied"), ValueError("no number")])
+def test_an_error_that_the_system_has_no_number_for_and_one_that_is_plain_stay_as_they_are(
+    error: Exception, tmp_path: Path
+) -> None:
+    with pytest.raises(type(error)) as raised, system_errors_of(tmp_path):
+        raise error
+    assert raised.value is error
+
+
+def test_what_the_system_refused_to_a_library_is_an_error_of_the_path(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left on device") as raised, system_errors_of(tmp_path):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(tmp_path))
