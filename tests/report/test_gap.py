@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from loraloom.report.findings import findings
-from loraloom.report.gap import Claim, Gap, _Curve, _of_epochs, _series, gaps
+from loraloom.report.gap import Claim, Gap, _Curve, _of_epochs, _series, _too_few, gaps
 from loraloom.report.pictures.gap import draw_gap
 from loraloom.report.reading import read_run
 from loraloom.study.record import Evaluation
@@ -143,6 +143,22 @@ def test_slopes_that_differ_by_rounding_alone_are_no_finding() -> None:
     curves[0] = _Curve(0, 4.0, ((1.0, 0.1), (2.0, 0.1), (3.0, 0.1 + 1e-16)), 3.0)
     seen: Any = SimpleNamespace(epochs=None)
     assert _of_epochs(seen, curves).verdict == "few"
+
+
+@pytest.mark.parametrize(
+    ("count", "unknowns", "said"),
+    [
+        (4, 1, "4 configurations for 1 unknown say too little: at least 5 are needed"),
+        (5, 1, "5 configurations are spread too unevenly, or are all alike, to measure noise"),
+        (6, 2, "6 configurations for 2 unknowns say too little: at least 7 are needed"),
+        (7, 2, "7 configurations are spread too unevenly, or are all alike, to measure noise"),
+    ],
+)
+def test_how_many_configurations_it_takes_is_said_where_there_are_fewer(count: int, unknowns: int, said: str) -> None:
+    assert _too_few(count, unknowns) == said
+    slopes = [_Curve(row, 4.0, ((1.0, 0.0), (2.0, 0.01 * row)), 2.0) for row in range(count)]
+    seen: Any = SimpleNamespace(epochs=None)
+    assert (_of_epochs(seen, slopes).verdict == "few") is (count < 5)
 
 
 def test_of_many_ranks_four_are_drawn_evenly_apart_with_the_mean_at_each_epoch() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
-from statsmodels.regression.linear_model import OLS
+from scipy import optimize, stats
+from statsmodels.regression.linear_model import OLS, WLS
 
 from loraloom.metrics import wilson_interval
 from loraloom.report.dataset.shares import balance, cramers_v, drift, share_effect, slope_by_class
@@ -254,6 +255,29 @@ def test_classes_of_which_as_many_rows_were_judged_have_least_squares_with_hc2()
     found = slope_by_class(counts, recalls, np.full(6, 1000))
     oracle = OLS(recalls, np.column_stack([np.ones(6), np.log2(counts)])).fit(cov_type="HC2")
     assert (found.value, found.error) == pytest.approx((oracle.params[1], oracle.bse[1]))
+
+
+@pytest.mark.parametrize(
+    ("given", "unlike"), [((0.7, 0.9, 0.8, 0.95, 0.93, 0.6), True), ((0.93, 0.88, 0.89, 0.9, 0.9, 0.91), False)]
+)
+def test_classes_weigh_by_their_rows_and_by_what_they_differ_by_as_paule_and_mandel_have_it(
+    given: tuple[float, ...], *, unlike: bool
+) -> None:
+    counts, judged, recalls = np.array([1.0, 2, 3, 4, 6, 9]), np.array([30, 40, 80, 200, 500, 900]), np.array(given)
+    share = (recalls @ judged + 0.5) / (judged.sum() + 1)
+    design = np.column_stack([np.ones(6), np.log2(counts)])
+
+    def fitted(between: float) -> Any:
+        return WLS(recalls, design, weights=1 / (share * (1 - share) / judged + between)).fit()
+
+    def too_large(between: float) -> float:
+        return float((fitted(between).wresid ** 2).sum()) - 4
+
+    assert (too_large(0.0) > 0) is unlike
+    oracle = fitted(float(optimize.brentq(too_large, 0.0, 1.0)) if unlike else 0.0)
+    found = slope_by_class(counts, recalls, judged)
+    assert found.value == pytest.approx(oracle.params[1])
+    assert found.error == pytest.approx(max(oracle.HC2_se[1], oracle.normalized_cov_params[1, 1] ** 0.5))
 
 
 def test_a_class_that_is_common_beside_others_that_are_alike_tells_nothing_of_shares() -> None:

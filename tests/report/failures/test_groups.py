@@ -71,6 +71,19 @@ def test_two_groups_are_compared_exactly_and_more_as_the_exact_test_has_it() -> 
     }
     exact = sum(chance for chance in chances.values() if chance <= chances[0, 3, 3] * (1 + 1e-9))
     assert three == pytest.approx(exact, abs=0.01)
+    assert same_accuracy([of(100, 100), of(50, 100), of(0, 100)]) == 1 / 20_000  # none of the tables drawn is as rare
+
+
+def test_a_class_that_no_row_has_is_not_among_the_groups_and_one_alone_is_compared_with_nothing() -> None:
+    found = by_class(judged_rows(flags(6, 8), labels=np.arange(8) % 2 * 2), ("a", "b", "c"))
+    assert [(each.name, each.rows) for each in found.groups] == [("a", 4), ("c", 4)]
+    assert found.p is not None
+    assert by_class(judged_rows(flags(6, 8), labels=np.ones(8, dtype=np.int64)), ("a", "b")).p is None
+
+
+def test_where_all_rows_are_right_or_all_are_wrong_nothing_depends_on_their_length() -> None:
+    assert length_trend(np.arange(6), flags(6, 6)) == length_trend(np.arange(6), flags(0, 6)) == 1
+    assert same_accuracy([of(6, 6), of(3, 3)]) == same_accuracy([of(0, 6), of(0, 3)]) == 1
 
 
 def test_drawn_tables_give_the_p_value_of_scipys() -> None:
