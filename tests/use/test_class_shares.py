@@ -23,7 +23,7 @@ from loraloom.study.evidence import Predicted, read_predicted, write_predicted
 from loraloom.study.integrity import write_recipe
 from loraloom.study.record import read_record
 from loraloom.study.run import Run
-from loraloom.use.class_shares import as_predicted, asked_shares, expected_shares
+from loraloom.use.class_shares import Shift, as_predicted, asked_shares, expected_shares
 from loraloom.use.ensemble import load_ensemble
 from loraloom.use.evaluate import evaluate
 from loraloom.use.origin import training_rows
@@ -137,6 +137,14 @@ def test_who_is_to_give_each_label_its_share_sees_all_labels() -> None:
     for given in ("label=1", "label 0=1"):
         with pytest.raises(OptionError, match="'label 7', 'label 8'"):
             asked_shares([given], labels)
+
+
+def test_of_many_classes_those_whose_shares_change_most_are_named_in_their_order() -> None:
+    asked = np.array([0.125, 0.025, 0.225, 0.025, 0.225, 0.125, 0.05, 0.2])
+    said = f"{Shift(tuple('abcdefgh'), asked, np.full(8, 1 / 8))}"
+    assert [part.split()[0] for part in said.split(", ")] == ["b", "c", "d", "e", "g", "h", "and"]
+    assert said.startswith("b 2.5 % where it expects ")
+    assert said.endswith(", and 2 more")
 
 
 def test_an_adapter_expects_the_mean_of_its_probabilities_at_its_temperature(skewed: Path) -> None:

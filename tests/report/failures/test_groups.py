@@ -13,6 +13,7 @@ from loraloom.metrics import difference_interval
 from loraloom.report.failures.groups import (
     Dependence,
     Group,
+    _has_room,
     by_class,
     by_cut,
     by_length,
@@ -232,6 +233,24 @@ def test_many_sources_are_the_commonest_and_the_rest() -> None:
     assert len(found.groups) == 13
     assert found.groups[-1].name == "28 others"
     assert sum(each.rows for each in found.groups) == 600
+
+
+@pytest.mark.parametrize(("count", "last"), [(13, "s12"), (14, "2 others")])
+def test_a_single_source_is_not_called_others(count: int, last: str) -> None:
+    sources = tuple(f"s{number}" for number in range(count) for _ in range(40 - number))
+    found = by_source(judged_rows(flags(8, len(sources)), sources=sources))
+    assert found is not None
+    assert (len(found.groups), found.groups[-1].name) == (13, last)
+
+
+@pytest.mark.parametrize(("rows", "room"), [(32_500, True), (65_000, False)])
+def test_whether_half_a_point_has_room_is_told_by_intervals_that_hold_for_all_groups_and_tests(
+    rows: int, *, room: bool
+) -> None:
+    """Four groups and three questions: 1 - 0.05 / 12 has 2.87 standard errors to each side."""
+    alike = Dependence((of(96 * rows // 100, rows),) * 4)
+    assert (2 * 2.865 * (0.96 * 0.04 / rows) ** 0.5 > 0.005) is room
+    assert _has_room(alike, 3) is room
 
 
 def test_a_source_of_its_own_for_each_row_is_not_tested() -> None:
