@@ -19,6 +19,7 @@ from loraloom.errors import AdapterError, LoraloomError, RunError
 from loraloom.study.durable import (
     discard,
     disk_is_full,
+    files_beside,
     is_whole,
     mend_folders,
     replacing,
@@ -412,6 +413,16 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(AdapterError, match="take another copy of the folder"):
         verify_manifest(tmp_path)
+
+
+def test_what_a_manifest_does_not_name_is_found_and_so_are_links_and_empty_folders(tmp_path: Path) -> None:
+    folder, elsewhere = _folder(tmp_path / "trial", "weights"), _folder(tmp_path / "elsewhere", "theirs")
+    assert files_beside(folder) == []
+    (folder / "link").symlink_to(elsewhere)
+    for name in ("empty", "inner"):
+        (folder / name).mkdir()
+    (folder / "inner" / "note").touch()
+    assert files_beside(folder) == ["empty", "inner/note", "link"]
 
 
 def test_saved_files_can_be_read_by_others(tmp_path: Path) -> None:

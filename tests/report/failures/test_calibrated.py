@@ -208,6 +208,12 @@ def test_the_area_lies_between_the_least_and_that_of_chance() -> None:
     assert found.least == pytest.approx(errors + (1 - errors) * np.log(1 - errors), abs=0.002)  # Geifman 2019, 1 - eq
 
 
+@pytest.mark.parametrize("wrong", [9, 10])
+def test_of_fewer_than_ten_errors_it_is_not_said_how_sure_the_area_is(wrong: int) -> None:
+    found = selective(judged_rows(np.arange(200) >= wrong), None)
+    assert (found.area_interval is None) is (wrong < 10)
+
+
 def test_a_winner_that_is_right_everywhere_needs_no_threshold() -> None:
     right = judged_rows([True] * 40)
     assert "no threshold adds to that" in selective(right, right).verdict
