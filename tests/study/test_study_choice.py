@@ -130,7 +130,10 @@ def test_a_result_on_fewer_rows_does_not_win() -> None:
     assert choose(standings(records, "accuracy"), "accuracy").winner.leader.number == 1
 
 
-@pytest.mark.parametrize(("epochs", "planned", "seen"), [(1, 1, 100), (0.4, 1, 40), (0.5, 0.5, 100), (2.3, 8, 100)])
+@pytest.mark.parametrize(
+    ("epochs", "planned", "seen"),
+    [(1, 1, 100), (0.4, 1, 40), (0.5, 0.5, 100), (2.3, 8, 100), (1.1, 8, 100), (0.4, 8, 40)],
+)
 def test_a_trial_that_the_clock_stopped_has_seen_fewer_rows(epochs: float, planned: float, seen: int) -> None:
     assert reach(_planned(make_record(0, train_rows=100, epochs=epochs), planned)) == seen
 

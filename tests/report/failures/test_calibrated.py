@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loraloom.calibration import at_temperature, confidence_of
+from loraloom.calibration import at_temperature, confidence_of, reliability
 from loraloom.metrics import Interval, wilson_interval
 from loraloom.report.failures.calibrated import Change, _remedy, as_used, calibrated, confidence_gap, loss_interval
 from loraloom.report.failures.kept import Judged
@@ -19,13 +19,17 @@ from tests.report.failures.judged_rows import drawn_rows, judged_rows
 
 
 def test_a_model_that_is_too_sure_is_said_to_be_and_a_temperature_mends_it() -> None:
-    found = calibrated(drawn_rows(1, 800, 2.5), drawn_rows(2, 800, 2.5, split="validation"))
+    judged = drawn_rows(1, 800, 2.5)
+    found = calibrated(judged, drawn_rows(2, 800, 2.5, split="validation"))
     assert "too sure of itself" in found.verdict
     assert found.mended is not None
     assert found.mended.temperature.interval[0] < 2.5 < found.mended.temperature.interval[1]
     assert found.mended.loss.is_certain
     assert found.mended.loss.difference < 0
     assert found.mended.error < found.error
+    sure = confidence_of(at_temperature(judged.probabilities, found.mended.temperature.value))
+    assert found.mended.bins == reliability(judged.right, sure)
+    assert found.bins == reliability(judged.right, confidence_of(judged.probabilities))
     assert "divide the logits by it" in found.remedy
 
 
@@ -127,6 +131,7 @@ def test_the_bootstrap_interval_of_a_mean_covers_it_in_95_percent() -> None:
         low, high = loss_interval(generator.normal(0.1, 1, 150), generator)
         covered += low <= 0.1 <= high
     assert 0.90 <= covered / 200 <= 0.99
+    assert loss_interval(np.full(5, 0.25), generator) == (0.25, 0.25)
 
 
 def test_a_threshold_is_chosen_on_validation_and_tried_on_test() -> None:

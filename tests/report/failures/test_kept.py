@@ -18,10 +18,11 @@ from loraloom.report.leaderboard import leaderboard
 from loraloom.report.page import page
 from loraloom.report.reading import read_run
 from loraloom.study.durable import write_manifest
-from loraloom.study.evidence import ROWS_FILE, VALIDATION, read_predicted, write_predicted, write_rows
+from loraloom.study.evidence import ROWS_FILE, VALIDATION, Predicted, read_predicted, write_predicted, write_rows
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord, read_record
 from tests.report.kept_runs import FACTS, keep, kept_predictions, make_predicted, make_rows
 from tests.report.report_runs import LABELS, make_recipe, make_record, whole_run, write_run
+from tests.study.study_records import record as plain_record
 
 
 def missed_by(kept: Kept) -> str:
@@ -89,6 +90,28 @@ def test_rows_that_all_trials_miss_are_named_with_their_texts(run: Path) -> None
     assert first.of_given == pytest.approx(float(np.mean(shares)))
     assert failed.missed.expected < 0.1
     assert "of 222 validation rows are wrong in all 4 trials" in failed.missed.verdict
+
+
+def test_rows_that_all_trials_miss_are_told_beside_how_many_chance_would_make_of_their_errors() -> None:
+    def said(first: int, wrong: set[int]) -> Predicted:
+        rows = np.arange(first, first + 10)
+        shares = np.array([[0.3, 0.7] if row in wrong else [0.8, 0.2] for row in rows.tolist()], dtype=np.float32)
+        return Predicted(shares, np.zeros(10, dtype=np.int64), rows)
+
+    panel = {1: said(0, {0, 2, 3, 4, 5}), 0: said(2, {4, 5, 6, 11})}  # rows 2 to 9 are those of both
+    kept = Kept(plain_record(1), None, None, panel, of=2, of_all=2, configurations=2, rows={})
+    found = missed(kept, ("a", "b"))
+    assert found is not None
+    assert (found.rows, found.count, found.of_winner) == (8, 2, 4)
+    assert found.expected == pytest.approx(8 * (4 / 8) * (3 / 8))
+    assert [(row.row, row.label, row.prediction, row.agreeing) for row in found.worst] == [
+        (4, "a", "b", 2),
+        (5, "a", "b", 2),
+    ]
+    assert found.worst[0].of_given == pytest.approx(0.3)
+    assert "if each erred on rows of its own, about 1.5 would be. That is 2 of the winner's 4 errors there." in (
+        found.verdict
+    )
 
 
 def test_a_run_under_way_is_judged_on_validation_by_its_best_trial(tmp_path: Path) -> None:
