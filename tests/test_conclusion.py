@@ -198,6 +198,15 @@ def test_where_no_trial_was_finished_it_is_said_why(tmp_path: Path) -> None:
     assert said([failed], spent=True) == "no room"
 
 
+def test_a_run_that_was_stopped_before_a_trial_was_finished_was_stopped_and_did_not_fail(tmp_path: Path) -> None:
+    stop, run = Stop(60, lambda: 0.0), SimpleNamespace(path=tmp_path, recipe=read_recipe({}), records=list)
+    with stop.politely():
+        stop.ask(StoppedError(tmp_path, "by SIGTERM"))
+    given: Any = run
+    with pytest.raises(StoppedError, match="by SIGTERM"):
+        conclusion._chosen(given, stop, ENDING)
+
+
 # Whole runs
 
 

@@ -8,8 +8,8 @@ import io
 import pytest
 
 from loraloom.recipe.fields import Metric
-from loraloom.study.leaderboard import leaderboard_csv, placed, standings
-from loraloom.study.record import Result, TrialRecord
+from loraloom.study.leaderboard import evaluated, leaderboard_csv, placed, standings
+from loraloom.study.record import Evaluation, Result, Score, TrialRecord
 from tests.study.study_records import record, score
 
 
@@ -101,6 +101,29 @@ def test_the_table_has_a_row_per_trial_with_the_finished_ones_first() -> None:
         record(3, 0.6),
     )
     assert [row["trial"] for row in rows] == ["3", "2", "1", "0"]
+
+
+def test_the_figures_of_validation_and_test_stand_in_columns_of_their_own() -> None:
+    tested = Score(examples=50, accuracy=0.88, macro_f1=0.77, loss=0.5)
+    result = Result(validation=score(0.9, 0.6), test=tested)
+    (row,) = _rows(record(0, trainable=1234).model_copy(update={"result": result}))
+    figures = {name: row[name] for name in row if name.startswith(("validation_", "test_"))}
+    assert figures == {
+        "validation_accuracy": "0.900000",
+        "validation_macro_f1": "0.600000",
+        "validation_loss": "0.250000",
+        "test_accuracy": "0.880000",
+        "test_macro_f1": "0.770000",
+        "test_loss": "0.500000",
+        "test_rows": "50",
+    }
+    assert (row["trainable_parameters"], row["seconds"]) == ("1234", "12.3")
+
+
+def test_an_evaluation_has_the_metric_that_is_asked_for() -> None:
+    figures = {"train_loss": 1, "train_accuracy": 0.1, "validation_loss": 1, "learning_rate": 0.1}
+    one = Evaluation(step=1, epoch=1, seconds=1, validation_accuracy=0.8, validation_macro_f1=0.6, **figures)
+    assert (evaluated(one, "accuracy"), evaluated(one, "macro_f1")) == (0.8, 0.6)
 
 
 def test_the_table_has_those_on_more_rows_first() -> None:
