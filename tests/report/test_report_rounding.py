@@ -12,10 +12,26 @@ from loraloom.report.rounding import decimals, rounded, rounded_span
 
 @pytest.mark.parametrize(
     ("half", "places"),
-    [(0.2, 2), (0.0354, 3), (0.0355, 2), (0.0161, 3), (0.0094, 3), (0.00951, 3), (0.00949, 3), (0.00354, 4), (1e-9, 5)],
+    [
+        (0.2, 2),
+        (0.0354, 3),
+        (0.0355, 2),
+        (0.0161, 3),
+        (0.0094, 3),
+        (0.00951, 3),
+        (0.00949, 3),
+        (0.0095, 3),
+        (0.00354, 4),
+        (1e-9, 5),
+    ],
 )
 def test_decimals_follow_the_particle_data_groups_rule(half: float, places: int) -> None:
     assert decimals((0.5 - half, 0.5 + half)) == places
+
+
+def test_a_share_has_whole_per_cents_at_least_and_three_decimals_where_how_sure_it_is_is_not_known() -> None:
+    assert decimals((0.1, 0.9)) == 2
+    assert decimals((0.5, 0.5)) == decimals(None) == 3
 
 
 @given(st.integers(1, 100_000), st.data())
