@@ -288,7 +288,7 @@ def test_a_grid_drops_points_over_the_cap_and_says_so(
 def test_a_wish_after_the_last_trial_leaves_out_what_it_does_not_grant_and_the_run_is_done(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at, written = [0.0], list[tuple[bool, str]]()
+    at, written = [0.0], list[tuple[bool, bool, str]]()
     stop = Stop(60, lambda: at[0])
 
     class Ear(Watcher):
@@ -296,12 +296,12 @@ def test_a_wish_after_the_last_trial_leaves_out_what_it_does_not_grant_and_the_r
             stop.ask(StoppedError(tmp_path, "stopped by SIGTERM"))
             at[0] = 59
 
-    def write(_: Path, *, may_draw: Callable[[], bool], why_not_similar: str, **__: Any) -> None:
-        written.append((may_draw(), why_not_similar))
+    def write(_: Path, *, may_draw: Callable[[], bool], similar: bool, why_not_similar: str) -> None:
+        written.append((may_draw(), similar, why_not_similar))
 
     monkeypatch.setattr(conclusion, "write_report", write)
     pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", watcher=Ear(), stop=stop)
-    assert written == [(False, "the run was asked to stop")]
+    assert written == [(False, False, "the run was asked to stop")]
     assert read_commands(tmp_path / "run")[0].ended == "done"
 
 
@@ -333,7 +333,9 @@ def test_pictures_are_drawn_as_long_as_there_is_time_for_the_page_after_them(
     now, asked = [0.0], list[bool]()
     clock = Clock(60, lambda: now[0])
 
-    def write(run: Path, *, may_draw: Callable[[], bool], **_: object) -> None:
+    def write(run: Path, *, may_draw: Callable[[], bool], similar: bool, why_not_similar: str | None) -> None:
+        assert similar
+        assert why_not_similar is None
         for now[0] in (0.0, 60 - clock.page_seconds):
             asked.append(may_draw())
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from loraloom.errors import RunError
-from loraloom.metrics import mcnemar
-from loraloom.report.against import Against, against
+from loraloom.metrics import mcnemar, paired
+from loraloom.report.against import Against, against, verdict_of
 from loraloom.report.reading import read_run
 from loraloom.report.writing import write_report
 from loraloom.study.record import SOUP_OF
@@ -73,6 +74,19 @@ def test_a_small_difference_is_no_difference_found(tmp_path: Path) -> None:
         "No difference was found. one is 0.4 points ahead of two (McNemar p = 0.50, 445 shared rows of which 2 changed "
         "sides, too few for an interval)."
     )
+
+
+def test_of_the_interval_and_the_exact_test_the_stricter_decides() -> None:
+    of_eleven = np.arange(400) < 9, (np.arange(400) >= 9) & (np.arange(400) < 11)
+    for first, second, ahead in ((*of_eleven, "one"), (*of_eleven[::-1], "two")):
+        stand = paired(first, second)
+        assert stand.interval is not None
+        assert stand.p == pytest.approx(stats.binomtest(9, 11).pvalue)
+        said = verdict_of(("one", "two"), stand)
+        assert said.startswith(
+            f"No difference was found. {ahead} is 1.8 points ahead of {'onetwo'.replace(ahead, '')} "
+        )
+        assert said.endswith("The interval leaves out 0, but the exact test, which is the stricter, is not convinced.")
 
 
 def test_runs_that_err_as_often_on_other_rows_are_level(tmp_path: Path) -> None:
@@ -202,6 +216,10 @@ def test_parameters_and_time_are_set_against_each_other(tmp_path: Path) -> None:
         "1 min 10 s (1 trial)."
     )
     assert (found.first.settings, found.second.settings) == ((("lora.r", "2"),), (("lora.r", "8"),))
+    timed = [read_run(tmp_path / name).best for name in ("one", "two")]
+    assert [found.first.trial_seconds, found.second.trial_seconds] == [
+        best.record.timings.seconds for best in timed if best is not None and best.record.timings is not None
+    ]
 
 
 def test_a_mean_of_seeds_is_not_called_a_trial_of_one_seed(tmp_path: Path) -> None:
