@@ -76,6 +76,26 @@ def test_a_small_difference_is_no_difference_found(tmp_path: Path) -> None:
     )
 
 
+def test_rows_that_changed_sides_begin_with_the_surest_errors(tmp_path: Path) -> None:
+    lines = make_predictions(wrong=0)
+
+    def said(*rows: tuple[bool, float]) -> list[Mapping[str, Any]]:
+        made = list[Mapping[str, Any]](lines)
+        for row, (right, sure) in enumerate(rows):
+            prediction = (lines[row]["label"] + (not right)) % 5
+            shares = [sure if place == prediction else (1 - sure) / 4 for place in range(5)]
+            made[row] = {**lines[row], "prediction": prediction, "probabilities": shares}
+        return made
+
+    found = two(
+        tmp_path,
+        said((False, 0.6), (False, 0.9), (True, 0.5), (True, 0.7)),
+        said((True, 0.9), (True, 0.6), (False, 0.9), (False, 0.8)),
+    )
+    assert [each.row for each in found.lost] == [lines[1]["row"], lines[0]["row"]]
+    assert [each.row for each in found.gained] == [lines[2]["row"], lines[3]["row"]]
+
+
 def test_of_the_interval_and_the_exact_test_the_stricter_decides() -> None:
     of_eleven = np.arange(400) < 9, (np.arange(400) >= 9) & (np.arange(400) < 11)
     for first, second, ahead in ((*of_eleven, "one"), (*of_eleven[::-1], "two")):

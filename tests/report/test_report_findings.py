@@ -552,6 +552,7 @@ def test_durations_counts_and_lists_are_words() -> None:
 def test_only_a_whole_is_written_100_percent_and_only_none_0() -> None:
     shares = [1.0, 2499 / 2500, 0.973, 1 / 5000, 0.0]
     assert [percent(each) for each in shares] == ["100 %", ">99.9 %", "97.3 %", "<0.1 %", "0 %"]
+    assert [percent(each) for each in (0.099, 0.1, 0.9, 0.901)] == ["9.9 %", "10 %", "90 %", "90.1 %"]
     assert [listed([]), listed(["a"]), listed(["a", "b", "c"])] == ["", "a", "a, b and c"]
 
 
