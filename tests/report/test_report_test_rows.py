@@ -56,6 +56,14 @@ def test_one_test_is_no_doubt(tmp_path: Path) -> None:
     run = whole_run(tmp_path / "r")
     write_commands(run, SEARCH)
     assert "looked at before" not in doubts(run)
+    recipe = make_recipe()
+    points = list(recipe.grid())
+    best = make_record(recipe, 0, points[0], 0.95, test=make_score(0.96, TEST_ROWS))
+    run = write_run(
+        tmp_path / "in its trial's record too", recipe, [best, make_record(recipe, 1, points[1])], best=best
+    )
+    write_commands(run, SEARCH.model_copy(update={"tested": (0,), "finished": 2}))
+    assert "looked at before" not in doubts(run)
 
 
 @pytest.mark.parametrize("logged", [True, False])

@@ -46,6 +46,15 @@ def test_the_front_has_those_that_none_beats_at_a_lower_cost(tmp_path: Path) -> 
     assert [point.name for point in found.points if point.on_time_front] == on_size
 
 
+def test_of_those_of_one_size_the_best_alone_is_on_the_front(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [4]}, train={"learning_rate": [0.001, 0.01, 0.1]})
+    records = [make_record(recipe, n, point, (0.8, 0.9, 0.7)[n]) for n, point in enumerate(recipe.grid())]
+    found = of_records(tmp_path, recipe, records, best=records[1])
+    assert [point.number for point in found.points if point.on_size_front] == [1]
+    assert [point.number for point in found.points if point.winner] == [1]
+    assert found.on_size.startswith("Of 3 configurations, one is both the smallest and the best")
+
+
 def test_means_over_seeds_make_the_front(tmp_path: Path) -> None:
     found = of(tmp_path, {2: [0.99, 0.81], 4: [0.93, 0.93], 8: 0.92})
     assert found is not None

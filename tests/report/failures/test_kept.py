@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from tests.report.report_runs import LABELS, make_recipe, make_record, whole_run
 from tests.study.study_records import record as plain_record
 
 
-def missed_by(kept: Kept) -> str:
-    found = missed(kept, LABELS)
+def missed_by(kept: Kept, labels: Sequence[str] = LABELS) -> str:
+    found = missed(kept, labels)
     assert found is not None
     return found.verdict
 
@@ -112,6 +112,12 @@ def test_rows_that_all_trials_miss_are_told_beside_how_many_chance_would_make_of
     assert "if each erred on rows of its own, about 1.5 would be. That is 2 of the winner's 4 errors there." in (
         found.verdict
     )
+    for configurations, by in ((2, "some configuration"), (1, "another seed")):
+        apart = replace(kept, panel={1: said(0, {2}), 0: said(0, {3})}, configurations=configurations)
+        assert (
+            missed_by(apart, ("a", "b"))
+            == f"No validation row is wrong in both trials: each error can be avoided by {by}."
+        )
 
 
 def test_a_run_under_way_is_judged_on_validation_by_its_best_trial(tmp_path: Path) -> None:
