@@ -23,6 +23,8 @@ def test_a_ladder_rises_by_eta_to_all_rows_and_begins_with_enough(rows: int, cla
 def test_few_rows_are_one_rung() -> None:
     assert ladder(383, 2) == (383,)
     assert ladder(384, 2) == (128, 384)
+    assert ladder(2_999, 50) == (2_999,)
+    assert ladder(3_000, 50) == (1_000, 3_000)
 
 
 @pytest.mark.parametrize(("finished", "promoted"), [(0, 0), (2, 0), (3, 1), (5, 1), (6, 2), (9, 3)])

@@ -95,8 +95,9 @@ def test_rows_that_all_trials_miss_are_named_with_their_texts(run: Path) -> None
 def test_rows_that_all_trials_miss_are_told_beside_how_many_chance_would_make_of_their_errors() -> None:
     def said(first: int, wrong: set[int]) -> Predicted:
         rows = np.arange(first, first + 10)
-        shares = np.array([[0.3, 0.7] if row in wrong else [0.8, 0.2] for row in rows.tolist()], dtype=np.float32)
-        return Predicted(shares, np.zeros(10, dtype=np.int64), rows)
+        right = np.array([0.3 if row in wrong else 0.8 for row in rows.tolist()], dtype=np.float32)[:, None]
+        shares = np.where(np.arange(2) == rows[:, None] % 2, right, 1 - right)
+        return Predicted(shares, rows % 2, rows)
 
     panel = {1: said(0, {0, 2, 3, 4, 5}), 0: said(2, {4, 5, 6, 11})}  # rows 2 to 9 are those of both
     kept = Kept(plain_record(1), None, None, panel, of=2, of_all=2, configurations=2, rows={})
@@ -106,7 +107,7 @@ def test_rows_that_all_trials_miss_are_told_beside_how_many_chance_would_make_of
     assert found.expected == pytest.approx(8 * (4 / 8) * (3 / 8))
     assert [(row.row, row.label, row.prediction, row.agreeing) for row in found.worst] == [
         (4, "a", "b", 2),
-        (5, "a", "b", 2),
+        (5, "b", "a", 2),
     ]
     assert found.worst[0].of_given == pytest.approx(0.3)
     assert "if each erred on rows of its own, about 1.5 would be. That is 2 of the winner's 4 errors there." in (
