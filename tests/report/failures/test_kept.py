@@ -113,6 +113,10 @@ def test_rows_that_all_trials_miss_are_told_beside_how_many_chance_would_make_of
     assert "if each erred on rows of its own, about 1.5 would be. That is 2 of the winner's 4 errors there." in (
         found.verdict
     )
+    assert missed(replace(kept, panel={1: said(0, set()), 0: said(10, set())}), ("a", "b")) is None
+    unread = missed(replace(kept, winner=plain_record(2)), ("a", "b"))
+    assert unread is not None
+    assert unread.of_winner is None
     for configurations, by in ((2, "some configuration"), (1, "another seed")):
         apart = replace(kept, panel={1: said(0, {2}), 0: said(0, {3})}, configurations=configurations)
         assert (
