@@ -19,7 +19,7 @@ from loraloom.engine import Job, Outcome
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
 from loraloom.search.watcher import Watcher
-from loraloom.study.durable import MANIFEST
+from loraloom.study.durable import MANIFEST, write_manifest, write_text
 from loraloom.study.provenance import class_rows
 from loraloom.study.record import CHECKPOINT, TrialRecord, read_record
 from loraloom.study.run import Run
@@ -266,18 +266,25 @@ def test_one_that_was_stopped_once_it_was_trained_is_not_trained_again(
     assert not (searched / "refitting").exists()
 
 
-@pytest.mark.parametrize("spoilt", ["another winner", "no refit", "damage"])
+@pytest.mark.parametrize("spoilt", ["another winner", "no refit", "other passes", "damage"])
 def test_what_lies_there_and_is_not_the_winner_trained_again_is_not_taken_for_it(
     searched: Path, run_refitted: Path, spoilt: str
 ) -> None:
     winner = Run(searched).best()
     assert winner is not None
     other = winner.number if spoilt == "no refit" else 1 - winner.number
-    lying = run_refitted / "refit" if spoilt == "damage" else searched / "trials" / f"{other:04d}"
+    of_refit = spoilt in ("other passes", "damage")
+    lying = run_refitted / "refit" if of_refit else searched / "trials" / f"{other:04d}"
     work = shutil.copytree(lying, searched / "refitting" / f"{winner.number:04d}")
     if spoilt == "damage":
         (work / WEIGHTS).write_bytes(b"")
-    assert loraloom.refit(searched).train_rows == 120
+    elif spoilt == "other passes":
+        record = read_record(work)
+        once = record.configuration.with_fields(train={"num_train_epochs": 1})
+        write_text(work / "trial.json", record.model_copy(update={"configuration": once}).model_dump_json())
+        write_manifest(work)
+    refitted = loraloom.refit(searched)
+    assert (refitted.train_rows, refitted.configuration) == (120, winner.configuration)
 
 
 def test_a_link_in_the_place_of_its_folder_is_not_followed(searched: Path, tmp_path: Path) -> None:
