@@ -72,7 +72,18 @@ def test_a_suspect_is_named_with_its_row_and_what_it_looks_like() -> None:
     assert found.count == 1
     assert (found.worst[0].row, found.worst[0].label, found.worst[0].suggested) == (70, "cat", "dog")
     assert found.worst[0].of_given == pytest.approx(0.2)
-    assert found.verdict.startswith("1 of 30 test rows has a label that looks wrong")
+    assert found.verdict.startswith("1 of 30 test rows has a label that looks wrong (3.3 %, 95 % interval ")
+    assert found.verdict.endswith(", beside 1 that it gets wrong.")
+
+
+def test_of_very_many_suspects_the_most_suspicious_are_listed_and_all_are_counted() -> None:
+    sure = np.linspace(0.99, 0.8, 900)
+    labels = np.where(np.arange(900) < 250, 1, np.arange(900) % 2)
+    said = np.where(np.arange(900) < 250, 0, labels)
+    shares = np.where(np.arange(2) == said[:, None], sure[:, None], 1 - sure[:, None])
+    found = suspects(judged_rows([True] * 900, labels=labels, predictions=said, probabilities=shares), ("a", "b"), {})
+    assert (found.count, len(found.worst)) == (250, 200)
+    assert [each.row for each in found.worst] == list(range(200))
 
 
 def test_a_judge_that_finds_labels_less_likely_than_not_is_unsure() -> None:
