@@ -1,11 +1,15 @@
-"""What is said of a run's splits: rows that they have in common, and their classes."""
+"""What is said of a run's splits: rows that they have in common, their lengths and their classes."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from loraloom.report.dataset.counts import Counts, Lengths
+from loraloom.report.dataset.findings import _on_lengths
 from loraloom.report.dataset.shares import balance, drift
 from loraloom.report.findings import findings
 from loraloom.report.reading import read_run
@@ -30,6 +34,34 @@ def test_training_rows_that_may_be_in_both_other_splits_are_counted_by_split(
     run = write_run(tmp_path / "r", recipe, [make_record(recipe, 0, {}, marks=marks)])
     said = findings(read_run(run)).dataset.on_overlaps
     assert said == f"Training rows that held-out rows equal, or nearly, were {done.format(rows)}"
+
+
+@pytest.mark.parametrize(
+    ("equal", "near", "said"),
+    [(2, 1, " 3 validation rows are"), (0, 1, " 1 validation row is"), (0, 0, "")],
+)
+def test_validation_rows_that_are_in_test_too_are_told_apart(tmp_path: Path, equal: int, near: int, said: str) -> None:
+    shared = [
+        {"splits": ["train", "test"], "equal": 0, "near": 0},
+        {"splits": ["validation", "test"], "equal": equal, "near": near},
+    ]
+    recipe = make_recipe({**PROVENANCE, "data": {**PROVENANCE["data"], "overlaps": shared}}, lora={}, train={})
+    run = write_run(tmp_path / "r", recipe, [make_record(recipe, 0, {})])
+    so = said and f"{said} in test too, or nearly: the choice of the winner has seen them."
+    none = "No training row is equal to, or a near copy of, a held-out row."
+    assert findings(read_run(run)).dataset.on_overlaps == f"{none}{so}"
+
+
+@pytest.mark.parametrize(("cut", "which"), [(40, "Every"), (0, "No")])
+def test_whether_cutting_does_harm_can_not_be_told_where_all_rows_are_cut_or_none(cut: int, which: str) -> None:
+    found = Counts({}, (50,), 128, (Lengths("train", 200, (90,), 50),), (), {}, {}, leak_kept=False)
+    failed: Any = SimpleNamespace(cut=cut, rows=40, by_cut=None, max_length=64, split="test")
+    measured = (
+        "25 % of 200 training rows that were measured have more than data.max_length = 128 tokens, and lose their"
+    )
+    assert _on_lengths(found, None) == f"{measured} end."
+    told = f"{which} test row is cut, so whether it does harm can't be told from them."
+    assert _on_lengths(found, failed) == f"{measured} end. The winner cuts at 64. {told}"
 
 
 def test_the_classes_of_each_split_are_counted_and_compared_with_trainings(tmp_path: Path) -> None:
