@@ -66,8 +66,10 @@ def test_whether_cutting_does_harm_can_not_be_told_where_all_rows_are_cut_or_non
 
 def test_the_classes_of_each_split_are_counted_and_compared_with_trainings(tmp_path: Path) -> None:
     rows = {"train": {"a": 500, "b": 300}, "validation": {"a": 50, "b": 30}, "test": {"a": 10, "b": 90}}
-    recipe = make_recipe({**PROVENANCE, "data": {**PROVENANCE["data"], "class_rows": rows}}, lora={}, train={})
+    data = {**PROVENANCE["data"], "class_rows": rows, "name": "news", "revision": None, "fingerprint": "f00"}
+    recipe = make_recipe({**PROVENANCE, "data": data}, lora={}, train={})
     found = findings(read_run(write_run(tmp_path / "r", recipe, [make_record(recipe, 0, {})]))).dataset
+    assert found.facts == (("Data set", "news"), ("Fingerprint", "f00"))
     assert found.balance == balance(rows["train"])
     assert found.drifts == tuple(drift(split, rows["train"], rows[split]) for split in ("validation", "test"))
     of_test = [(each.label, each.rows["test"], each.shares["test"]) for each in found.classes]
