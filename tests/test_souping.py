@@ -342,7 +342,7 @@ def test_a_seed_has_collapsed_where_it_is_nearer_to_chance_than_to_the_best(
 ) -> None:
     """Of two classes, by 100 rows: those of 0.55 and 0.46 are no further apart than chance has them."""
     seeds = standing([make_record(0, best, point={}), make_record(1, other, point={})], "accuracy")
-    assert [trial.number for trial in souping.to_mix(seeds)] == list(range(mixed))
+    assert [trial.number for trial in choice.to_mix(seeds)] == list(range(mixed))
 
 
 def test_a_mean_took_what_its_seeds_took_together() -> None:
