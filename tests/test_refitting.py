@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from loraloom import metrics, refitting
 from loraloom.engine import Job, Outcome
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
+from loraloom.recipe import Configuration
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import MANIFEST, write_manifest, write_text
 from loraloom.study.provenance import class_rows
@@ -240,6 +242,16 @@ def test_a_training_that_came_to_nothing_or_to_less_is_not_kept(
         loraloom.refit(refitted)
     assert read_record(refitted / "refit") == kept
     assert (refitted / "refitting").exists() == (said == "became nan")
+
+
+def test_a_training_that_was_lost_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = SimpleNamespace(lost="its process died", outcomes=())
+    executor = SimpleNamespace(start=lambda _: None, wait=lambda *_: lost, close=lambda: None)
+    monkeypatch.setattr(refitting, "InProcess", lambda *_: executor)
+    monkeypatch.setattr(refitting, "choose_engine", lambda _: SimpleNamespace(engine=None))
+    given: Any = SimpleNamespace(recipe=None, configuration=Configuration())
+    with pytest.raises(LoraloomError, match="the training failed: its process died; best/ is as it was"):
+        refitting._train(given, given, Stop(), lambda _: None)
 
 
 def test_one_that_was_stopped_once_it_was_trained_is_not_trained_again(

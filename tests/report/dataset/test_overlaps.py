@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loraloom.report.dataset.counts import Counts, Lengths
+from loraloom.report.dataset.counts import Counts, Lengths, Overlap, counts
 from loraloom.report.dataset.findings import _on_lengths
 from loraloom.report.dataset.shares import balance, drift
 from loraloom.report.findings import findings
@@ -74,3 +74,27 @@ def test_the_classes_of_each_split_are_counted_and_compared_with_trainings(tmp_p
     assert found.drifts == tuple(drift(split, rows["train"], rows[split]) for split in ("validation", "test"))
     of_test = [(each.label, each.rows["test"], each.shares["test"]) for each in found.classes]
     assert of_test == [("a", 10, 0.1), ("b", 90, 0.9)]
+
+
+def test_of_what_a_recipe_keeps_of_its_data_that_which_can_not_be_is_left_out(tmp_path: Path) -> None:
+    known, cut = {"measured": 10, "cut": 1, "quantiles": [5]}, {"measured": 10, "cut": 11, "quantiles": [5]}
+    data = {
+        "tokens": {"at": [50], "splits": {"train": known, "validation": cut, "test": {**known, "quantiles": []}}},
+        "overlaps": [
+            {"splits": ["train"], "equal": 1, "near": 1},
+            {"splits": ["train", "elsewhere"], "equal": 1, "near": 1},
+            {"splits": ["train", "validation"], "equal": 1},
+            {"splits": ["train", "test"], "equal": 2, "near": 3},
+        ],
+        "findings": [
+            {"kind": "duplicate", "splits": ["train"], "count": 4},
+            {"kind": "duplicate", "splits": ["test"]},
+            {"kind": "duplicate", "splits": ["train", "test"], "count": 5},
+            {"kind": "conflict", "splits": ["validation"], "count": 6},
+        ],
+    }
+    recipe = make_recipe({**PROVENANCE, "data": data}, lora={}, train={})
+    found = counts(read_run(write_run(tmp_path / "r", recipe, [make_record(recipe, 0, {})])))
+    assert found.lengths == (Lengths("train", 10, (5,), 1),)
+    assert found.overlaps == (Overlap("train", "test", 2, 3),)
+    assert (found.repeated, found.disputed) == ({"train": 4}, {"validation": 6})
