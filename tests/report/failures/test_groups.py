@@ -197,9 +197,10 @@ def test_truncation_that_does_harm_is_found() -> None:
         ((193, 200), (198, 200), False, "Not enough rows", "both corrected for 3 tests)."),
         ((190, 200), (198, 200), False, "Texts that were cut off", "The interval holds 0, but the test is convinced."),
         ((93, 100), (873, 900), True, "Not enough rows", "The interval leaves out 0, but the test is not convinced."),
+        ((160, 200), (198, 200), False, "Texts that were cut off", "both corrected for 3 tests)."),
     ],
 )  # fmt: skip
-def test_where_a_test_and_its_interval_do_not_agree_that_is_said(
+def test_where_a_test_and_its_interval_do_not_agree_and_only_there_that_is_said(
     cut: tuple[int, int], whole: tuple[int, int], alone: bool, begins: str, ends: str
 ) -> None:
     """Holm's correction is milder than that of intervals, and Fisher's test stricter than either."""
