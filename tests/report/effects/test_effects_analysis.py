@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from loraloom.metrics import mean_interval
 from loraloom.report.effects.analysis import Analysis, Effect, analyse, made_axes, needed
@@ -155,6 +156,14 @@ def test_more_configurations_are_needed_for_a_smaller_effect_a_stricter_level_an
     assert needed(Estimate(0.0, 0.004, 30), 40, 0.0004, 8) > now
     assert needed(Estimate(0.0, 0.008, 30), 40, 0.004, 8) > 3 * now
     assert needed(Estimate(0.0, 1e-9, 30), 40, 0.004, 8) == 10
+
+
+def test_how_many_configurations_are_needed_is_lachins_where_the_error_is_known_well() -> None:
+    errors = stats.norm.isf(0.01 / 2) + stats.norm.isf(0.2)
+    expected = 400 * (errors * 0.004 / 0.005) ** 2 + 8
+    assert needed(Estimate(0.0, 0.004, 1e6), 400, 0.01, 8) == pytest.approx(expected, rel=2e-3)
+    by_few = stats.t.isf(0.01 / 2, 4) + stats.t.isf(0.2, 4)  # so many as were tried, which do just so
+    assert needed(Estimate(0.0, 0.005 / by_few, 4), 10, 0.01, 8) == pytest.approx(10 + 8, abs=1)
 
 
 def test_importances_name_what_varies_and_are_the_same_each_time() -> None:
