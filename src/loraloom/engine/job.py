@@ -104,7 +104,7 @@ def take_fewer(fitting: dict[tuple[Hashable, ...], int], jobs: Sequence[Job]) ->
 
 def in_type(configuration: Configuration, dtype: Dtype | None) -> Configuration:
     """The configuration with its number type said, where the recipe leaves that to measurement, and it is known."""
-    if dtype is None or not configuration.train.leaves_type:
+    if dtype is None or configuration.train.number_type is not None:
         return configuration
     return configuration.with_fields(train={"bf16": dtype == "bf16", "fp16": dtype == "fp16"})
 

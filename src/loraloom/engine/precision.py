@@ -22,10 +22,9 @@ def choose_dtype(train: Train) -> Dtype:
 
 def explain_dtype(train: Train) -> tuple[Dtype, str]:
     """As `choose_dtype`, with the reason."""
-    if train.fp16 is True:
-        return "fp16", "as the recipe says: train.fp16 is true"
-    if train.bf16 != "auto":
-        return "bf16" if train.bf16 else "fp32", f"as the recipe says: train.bf16 is {str(train.bf16).lower()}"
+    if (said := train.number_type) is not None:
+        by = "fp16 is true" if said == "fp16" else f"bf16 is {str(train.bf16).lower()}"
+        return said, f"as the recipe says: train.{by}"
     rates = measure()
     half: Dtype = "fp16" if train.fp16 == "auto" and rates.fp16 > WORTHWHILE * rates.bf16 else "bf16"
     ratio = rates.layer(half) / rates.fp32

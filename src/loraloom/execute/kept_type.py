@@ -20,7 +20,7 @@ def kept_type(run: Run) -> Dtype | None:
     folders = trial_folders(run.path)
     for folder in folders:
         record = _record(folder)
-        if record is not None and record.engine != "none" and record.configuration.train.leaves_type:
+        if record is not None and record.engine != "none" and record.configuration.train.number_type is None:
             return record.dtype
     if run.recipe.values("train.bf16") != ("auto",) or True in run.recipe.values("train.fp16"):
         return None

@@ -131,7 +131,7 @@ class Pool:
             if advice is None:
                 return 1
             self._sizes[key] = min(advice.trials, self._sizes.get(key, advice.trials))  # one may have failed by now
-            if configuration.train.leaves_type:
+            if configuration.train.number_type is None:
                 self._auto = self._auto or advice.dtype
         return self._sizes[key]
 
@@ -152,7 +152,7 @@ class Pool:
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Gives a pack to an idle worker, or to a new one, which gets it when it has begun."""
-        if self._auto is None and jobs[0].configuration.train.leaves_type:
+        if self._auto is None and jobs[0].configuration.train.number_type is None:
             self.pack_size(jobs[0].source, jobs[0].configuration)
         worker = self._idle()
         worker.pack, worker.jobs, worker.halted = self._packs, tuple(jobs), False

@@ -5,10 +5,10 @@ from __future__ import annotations
 from loraloom.data import TextData
 from loraloom.engine import Job, Outcome
 from loraloom.execute.workplace import Workplace
-from loraloom.recipe import Configuration, Train
+from loraloom.recipe import Configuration
 from loraloom.search.proposals import Proposal
 from loraloom.study.durable import discard, write_manifest
-from loraloom.study.record import CHECKPOINT, LEAKED, Counts, Dtype, Evaluation, TrialRecord, read_metrics, write_record
+from loraloom.study.record import CHECKPOINT, LEAKED, Counts, Evaluation, TrialRecord, read_metrics, write_record
 
 
 class Recorder:
@@ -41,7 +41,7 @@ class Recorder:
         return Outcome(
             engine="none",
             state="failed",
-            dtype=_asked(job.configuration.train),
+            dtype=job.configuration.train.number_type or "fp32",  # nothing is measured for it
             counts=Counts(
                 trainable=counted.trainable,
                 lora=counted.lora,
@@ -80,11 +80,6 @@ class Recorder:
 def _with_columns(configuration: Configuration, data: TextData) -> Configuration:
     """The configuration with the columns that were read, guessed ones too: predictions read the same."""
     return configuration.with_fields(data={"text_column": data.text_column, "label_column": data.label_column})
-
-
-def _asked(train: Train) -> Dtype:
-    """The number type that a recipe asks for; fp32 where it leaves that to measurement, and nothing was measured."""
-    return "fp16" if train.fp16 is True else "bf16" if train.bf16 is True else "fp32"
 
 
 def _passes(job: Job, heard: float) -> float:

@@ -184,9 +184,11 @@ class Train(Section):
     seed: int = Field(42, ge=0, lt=SEEDS, description="Seed of weights, order and dropout; the first splits data.")
 
     @property
-    def leaves_type(self) -> bool:
-        """Whether the number type that is computed in is left to measurement."""
-        return self.bf16 == "auto" and self.fp16 is not True
+    def number_type(self) -> Literal["fp32", "bf16", "fp16"] | None:
+        """What is computed in, as it is said; None where that is left to measurement."""
+        if self.fp16 is True:
+            return "fp16"
+        return None if self.bf16 == "auto" else "bf16" if self.bf16 else "fp32"
 
     @property
     def evaluations(self) -> int:
