@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.engine import Engine, Rows
-from loraloom.errors import LoraloomError, MissingExtraError, first_line, in_a_line
+from loraloom.errors import LoraloomError, MissingExtraError, first_line, in_a_line, without_path
 from loraloom.execute.messages import Died, Order, Report
 from loraloom.execute.pool import Link
 
@@ -267,8 +267,7 @@ def _refuse_silence(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:  # the latter of a number far too large
-        why = getattr(error, "strerror", None) or first_line(error)
-        raise LoraloomError(f"--ray: no Ray cluster can be joined at {address!r}: {why}") from None
+        raise LoraloomError(f"--ray: no Ray cluster can be joined at {address!r}: {without_path(error)}") from None
 
 
 @contextlib.contextmanager

@@ -59,9 +59,11 @@ def _rates(diagnosis: Diagnosis) -> Table:
         table.add_column(name, justify="right")
     for size, rates in diagnosis.rates:
         figures = [f"{figure / 1e9:,.0f}" for figure in (rates.fp32, rates.fp32_best, rates.bf16, rates.bf16_best)]
-        figures += [f"{rates.ratio:.1f} ×", f"{rates.fp16 / 1e9:,.0f}", f"{rates.fp16_best / 1e9:,.0f}"]
+        figures.append(f"{rates.ratio:.1f} ×")
+        if has_fp16:
+            figures += [f"{rates.fp16 / 1e9:,.0f}", f"{rates.fp16_best / 1e9:,.0f}"]
         size_name = f"{escape(size.name)}, a layer of {size.hidden} × {size.intermediate}"
-        table.add_row(size_name, *figures[: len(table.columns) - 1])
+        table.add_row(size_name, *figures)
     return table
 
 
