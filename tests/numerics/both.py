@@ -176,3 +176,11 @@ def assert_near(found: dict[str, Tensor], expected: dict[str, Tensor], *, tolera
         allowed = tolerance * float(value.abs().max()) + floor * largest
         distance = float((found[name] - value).abs().max())
         assert distance <= allowed, f"{name}: off by {distance:.3g} where {allowed:.3g} is allowed"
+
+
+def rounded(base: Base, dtype: torch.dtype) -> Base:
+    """With weights that a type of 16 bits can hold: what differs then is the rounding on the way."""
+    with torch.no_grad():
+        for parameter in base.model.parameters():
+            parameter.copy_(parameter.to(dtype))
+    return base

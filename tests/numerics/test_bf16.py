@@ -16,7 +16,7 @@ from loraloom.engine.loom.compiled import CompiledOps
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.recipe import Lora
 from tests.numerics.architectures import CONFIGS, save_model
-from tests.numerics.both import Base, add_lora, build, gradients_of, key_bias, pack_of, rows_for, targets
+from tests.numerics.both import add_lora, build, gradients_of, key_bias, pack_of, rounded, rows_for, targets
 from tests.numerics.tolerances import TOLERANCES
 
 REASON = kernels.load()
@@ -46,14 +46,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder
 
 
-def rounded(base: Base) -> Base:
-    """With weights that bf16 can hold: what differs then is the rounding on the way."""
-    with torch.no_grad():
-        for parameter in base.model.parameters():
-            parameter.copy_(parameter.bfloat16())
-    return base
-
-
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 @pytest.mark.parametrize("lora_dropout", [0.0, 0.2])
 @pytest.mark.parametrize("bias", ["none", "all"])
@@ -63,7 +55,8 @@ def test_a_step_by_the_kernels_is_that_of_plain_torch_but_for_rounding(
 ) -> None:
     # DistilBERT's own head has a ReLU: a value that rounding turns negative takes its whole gradient with it.
     head = "linear" if architecture == "distilbert" else "native"
-    base = rounded(build(folders(architecture), architecture, head=head, pooling=pooling, dropout="keep"))
+    built = build(folders(architecture), architecture, head=head, pooling=pooling, dropout="keep")
+    base = rounded(built, torch.bfloat16)
     fields = {"r": 4, "bias": bias, "lora_dropout": lora_dropout, "target_modules": targets("all-linear", architecture)}
     lora = Lora.model_validate(fields)
     model = add_lora(base, lora)

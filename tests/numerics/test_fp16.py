@@ -11,17 +11,9 @@ from torch import Tensor
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.recipe import Lora
 from tests.numerics.architectures import CONFIGS
-from tests.numerics.both import Base, add_lora, build, gradients_of, key_bias, pack_of, rows_for, targets
+from tests.numerics.both import add_lora, build, gradients_of, key_bias, pack_of, rounded, rows_for, targets
 from tests.numerics.conftest import Folders
 from tests.numerics.tolerances import TOLERANCES
-
-
-def rounded(base: Base) -> Base:
-    """With weights that fp16 can hold: what differs then is the rounding on the way."""
-    with torch.no_grad():
-        for parameter in base.model.parameters():
-            parameter.copy_(parameter.half())
-    return base
 
 
 @pytest.mark.parametrize("normalisers", [(8.0, 1e-3), (8e6, 8e12)], ids=["usual", "tiny gradients"])
@@ -35,7 +27,8 @@ def test_a_step_in_fp16_is_that_of_fp32_but_for_rounding(
     pooling: str,
     normalisers: tuple[float, float],
 ) -> None:
-    base = rounded(build(folder_of(architecture), architecture, head="linear", pooling=pooling, dropout="keep"))
+    built = build(folder_of(architecture), architecture, head="linear", pooling=pooling, dropout="keep")
+    base = rounded(built, torch.float16)
     fields: dict[str, Any] = {"r": 4, "bias": bias, "lora_dropout": lora_dropout}
     lora = Lora.model_validate(fields | {"target_modules": targets("all-linear", architecture)})
     models = [add_lora(base, lora, seed=number) for number in range(2)]
