@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from inspect import signature
 
 import loraloom
@@ -26,7 +27,11 @@ def test_names() -> None:
 
 
 def test_what_a_notebook_proposes_after_the_dot_is_the_public_names() -> None:
-    assert dir(loraloom) == sorted(loraloom.__all__)
+    assert dir(loraloom) == sorted([*loraloom.__all__, "__version__"])
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert loraloom.__version__ == version("loraloom")
 
 
 def test_parameters() -> None:

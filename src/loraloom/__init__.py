@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from loraloom.study.record import TrialRecord
     from loraloom.use.adapter import Classifier
 
+    __version__: str
+
 __all__ = [
     "AdapterError",
     "BackboneError",
@@ -62,12 +64,16 @@ def __getattr__(name: str) -> Any:
         from loraloom.estimator import LoraClassifier
 
         return LoraClassifier
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("loraloom")
     raise AttributeError(f"module 'loraloom' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """What an editor or a notebook proposes after the dot; `LoraClassifier` would be missing until it is asked for."""
-    return __all__
+    return [*__all__, "__version__"]
 
 
 def search(
