@@ -17,7 +17,7 @@ import loraloom
 from loraloom import LoraClassifier, blending
 from loraloom.data import telling
 from loraloom.errors import AdapterError, RunError
-from loraloom.metrics import softmax, wilson_interval
+from loraloom.metrics import Paired, softmax, wilson_interval
 from loraloom.report import reading
 from loraloom.report.beside import beside
 from loraloom.report.findings import findings
@@ -268,7 +268,7 @@ def test_the_report_says_how_tfidf_and_the_blend_stand_to_the_winner(blended: Pa
     best = read_run(blended).best
     assert best is not None
     problems: list[str] = []
-    alone, together = beside(read_run(blended), problems)
+    alone, together, corrected = beside(read_run(blended), problems)
     right = sum(read(blended / "blend", 3).log_probabilities([row.text for row in best.predictions]).argmax(axis=1)
                 == [row.label for row in best.predictions])  # fmt: skip
     interval = wilson_interval(int(right), len(best.predictions))
@@ -277,9 +277,20 @@ def test_the_report_says_how_tfidf_and_the_blend_stand_to_the_winner(blended: Pa
     assert "which counts in no cap, has" in together
     assert problems == []
     made = findings(read_run(blended))
-    assert made.beside == (alone, together)
+    assert made.beside == (alone, together, corrected)
     assert "TF-IDF alone, a linear classifier" in markdown(made)
     assert alone.split(".")[0] in html.unescape(page(made, "none", ()))
+
+
+def test_both_tests_against_the_winner_are_corrected_together(
+    run_blended: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([Paired(30, 9, -0.2, None, 0.03), Paired(30, 4, 0.1, None, 0.2)])
+    monkeypatch.setattr("loraloom.report.beside.paired", lambda *_: next(found))
+    alone, together, corrected = beside(read_run(run_blended), [])
+    assert "No difference was found. RUN/best is 20.0 points ahead of TF-IDF alone (McNemar p = 0.060" in alone
+    assert "McNemar p = 0.20" in together
+    assert corrected == "The p-values are corrected for these two tests (Holm)."
 
 
 def test_the_report_advises_it_once(blended: Path) -> None:
@@ -302,7 +313,7 @@ def test_the_report_says_nothing_of_a_blend_of_another_winner_and_names_what_it_
     folder = blended / "blend"
     record = read_record(folder)
     other = record.model_copy(update={"number": record.number + 1})
-    for written, said in ((other.model_dump_json(), 0), (record.model_dump_json(), 2)):
+    for written, said in ((other.model_dump_json(), 0), (record.model_dump_json(), 3)):
         (folder / "trial.json").write_text(written)
         write_manifest(folder)
         assert len(beside(read_run(blended), [])) == said

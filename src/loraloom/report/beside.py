@@ -1,20 +1,22 @@
 """What stands beside the winner where `loraloom blend` was asked for: TF-IDF alone, and blended in, on its test rows.
 
-Sentences of paired comparisons, each of one training, by what RUN/blend keeps of single rows; costs reading them.
+Sentences of paired comparisons, each of one training, by what RUN/blend keeps of single rows; costs reading them. As
+in other sections, p-values are corrected for how many are tested.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from loraloom.errors import AdapterError, RunError
-from loraloom.metrics import paired, wilson_interval
+from loraloom.metrics import Paired, holm, paired, wilson_interval
 from loraloom.recipe.problems import reason_of
 from loraloom.report.against import verdict_of
-from loraloom.report.reading import Best, Prediction, RunRead, read_predictions
+from loraloom.report.reading import Best, RunRead, read_predictions
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.study.durable import is_whole, read_verified
 from loraloom.study.record import BY_TFIDF, TEST_PREDICTIONS, read_record
@@ -24,9 +26,9 @@ _Classes = TypeAdapter(tuple[int, ...])
 
 
 def beside(run: RunRead, problems: list[str]) -> tuple[str, ...]:
-    """A sentence or two for TF-IDF alone, and for the blend; none where RUN/blend is of another winner, or not there.
+    """Sentences on TF-IDF alone, on the blend, and on their p-values.
 
-    What of it can't be read is named in `problems`.
+    There are none where RUN/blend is of another winner, or not there. What of it can't be read is named in `problems`.
     """
     folder = run.path / BLEND
     if run.best is None or not is_whole(folder):
@@ -52,16 +54,19 @@ def _compared(folder: Path, best: Best) -> tuple[str, ...]:
     if len(given) != len(rows):
         raise RunError(f"{folder / BY_TFIDF}: is of {len(given):,} rows, where {len(rows):,} were tested")
     of_alone = [one == row.label for one, row in zip(given, rows, strict=True)]
-    pairs = (("TF-IDF alone", of_alone), ("RUN/blend", [row.is_right for row in rows]))
-    alone, blend = (_stands(name, right, best.predictions) for name, right in pairs)
+    each = {"TF-IDF alone": of_alone, "RUN/blend": [row.is_right for row in rows]}
+    stands = [paired(right, [row.is_right for row in best.predictions]) for right in each.values()]
+    corrected = [replace(stand, p=p) for stand, p in zip(stands, holm([stand.p for stand in stands]), strict=True)]
+    alone, blend = map(_stands, each, each.values(), corrected)
     return (
         f"TF-IDF alone, a linear classifier of words and pairs of words, {alone}",
         f"RUN/blend, the winner with one part in three of its answers TF-IDF's, which counts in no cap, {blend}",
+        "The p-values are corrected for these two tests (Holm).",
     )
 
 
-def _stands(name: str, right: Sequence[bool], before: Sequence[Prediction]) -> str:
+def _stands(name: str, right: Sequence[bool], stand: Paired) -> str:
     """Its accuracy on the winner's test rows, and how it stands to the winner."""
     interval = wilson_interval(sum(right), len(right))
     accuracy = f"has {rounded(sum(right) / len(right), interval)} ({rounded_span(interval)}) on the same test rows."
-    return f"{accuracy} {verdict_of((name, 'RUN/best'), paired(right, [row.is_right for row in before]))}"
+    return f"{accuracy} {verdict_of((name, 'RUN/best'), stand)}"
