@@ -15,18 +15,23 @@ from loraloom.study.run import Run, trial_folders
 def kept_type(run: Run) -> Dtype | None:
     """What was measured for the run's trials, by the first that has ended, else by a checkpoint; None before any.
 
-    Where the type is an axis, checkpoints don't tell which of their trials had it measured.
+    The trainer's trials say it only where there are no others: it has no fp16, and what is kept may be that. Where the
+    type is an axis, checkpoints don't tell which of their trials had it measured.
     """
     folders = trial_folders(run.path)
+    by_trainer: Dtype | None = None
     for folder in folders:
         record = _record(folder)
-        if record is not None and record.engine != "none" and record.configuration.train.number_type is None:
+        if record is None or record.engine == "none" or record.configuration.train.number_type is not None:
+            continue
+        if record.engine != "trainer":
             return record.dtype
+        by_trainer = by_trainer or record.dtype
     if run.recipe.values("train.bf16") != ("auto",) or True in run.recipe.values("train.fp16"):
-        return None
+        return by_trainer
     from loraloom.engine.checkpoint import type_begun_in  # with torch
 
-    return next(filter(None, map(type_begun_in, folders)), None)
+    return next(filter(None, map(type_begun_in, folders)), by_trainer)
 
 
 def another_type_here(kept: Dtype | None) -> str | None:
