@@ -19,7 +19,14 @@ import pytest
 import loraloom
 from loraloom.errors import DataError
 from loraloom.use import submit as submitting
-from loraloom.use.submission import Submission, cell_text, constant_labels, problems_of, read_submission
+from loraloom.use.submission import (
+    Submission,
+    cell_text,
+    constant_labels,
+    problems_of,
+    read_submission,
+    read_template,
+)
 from loraloom.use.written_labels import written_labels
 from tests.conftest import make_rows, write_csv
 from tests.use.hub_server import hub_server, speak_to
@@ -332,14 +339,15 @@ def test_an_id_or_a_label_with_blanks_around_it_is_another_one_for_a_contest(tmp
     padded = write(tmp_path / "s.csv", ["ID", "Label"], [["a0 ", "World"], ["a1", " Sports"]])
     with pytest.raises(DataError) as error:
         submitting.check(padded, template)
-    said = [line.partition("has blanks around ")[2] for line in str(error.value).splitlines()]
-    assert said == [
-        "the id in row 1: for a contest it is another one",
-        "the label in row 2: for a contest it is another one",
+    assert [line.partition(" has ")[2] for line in str(error.value).splitlines()] == [
+        "other blanks around the id than the template in row 1: for a contest it is another one",
+        "blanks around the label in row 2: for a contest it is another one",
     ]
-    sound = write(tmp_path / "s.csv", ["ID", "Label"], [["a0 ", "World"], ["a1", "Sports"]])
-    padded = write(tmp_path / "t.csv", ["ID", "Label"], [["a0 ", "World"], ["a1", "World"]])
-    assert submitting.check(sound, padded, labels="World,Sports").rows == 2
+    template = write(tmp_path / "t.csv", ["ID", "Label"], [["a0 ", "World"], ["a1", "World"]])
+    for written, rows in (("a0 ", []), ("a0", ["row 1"]), ("  a0", ["row 1"])):
+        given = write(tmp_path / "s.csv", ["ID", "Label"], [[written, "World"], ["a1", "Sports"]])
+        found = problems_of(read_submission(given), read_template(template), None)
+        assert [sentence.partition("than the template in ")[2].partition(":")[0] for sentence in found] == rows
 
 
 @pytest.mark.parametrize("columns", [("ID", "Label"), ("Label", "ID")])

@@ -123,11 +123,15 @@ def problems_of(
     yield from ids_apart(given.ids, template.ids, given.path, template.path)
     if blank := [number for number, label in enumerate(given.labels, start=1) if label is None]:
         yield f"{given.path}: has no label in {_rows(blank)}"
-    asked = {template.ids[row - 1] for row in template.padded_ids}  # the contest has these with blanks itself
-    ids = [row for row in given.padded_ids if given.ids[row - 1] not in asked]
-    for what, rows in (("id", ids), ("label", list(given.padded))):
+    asked = {template.ids[row - 1]: cell for row, cell in template.padded_ids.items()}
+    written = ((row, one, given.padded_ids.get(row, one)) for row, one in enumerate(given.ids, start=1))
+    ids = [row for row, one, cell in written if cell != asked.get(one, one)]
+    for what, rows in (
+        ("other blanks around the id than the template", ids),
+        ("blanks around the label", given.padded),
+    ):
         if rows:
-            yield f"{given.path}: has blanks around the {what} in {_rows(rows)}: for a contest it is another one"
+            yield f"{given.path}: has {what} in {_rows(list(rows))}: for a contest it is another one"
     kinds = given.kinds
     if allowed is not None and (outside := [kind for kind in kinds if kind not in allowed]):
         rows = [number for number, label in enumerate(given.labels, start=1) if label and label not in allowed]
