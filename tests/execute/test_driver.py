@@ -378,6 +378,19 @@ def test_a_run_that_this_machine_would_take_another_type_for_says_so_when_it_goe
     assert said == [[], [f"the run's trials stay in fp32; this machine would take bf16: {products}"]]
 
 
+def test_that_the_points_of_a_large_grid_are_listed_is_said(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "MOST_POINTS", 1)
+    changes = ["train.num_train_epochs=1", "search.n_trials=1"]
+    said = []
+    for ranks in ("1,2", "1"):
+        recipe = read_recipe(tiny_recipe, [*changes, f"lora.r={ranks}"])
+        pipeline.search(recipe, tmp_path / ranks, watcher=(watcher := _Noting()), report=False)
+        said.append([note for note in watcher.notes if "grid" in note])
+    assert said == [["listing the grid's points, over 1"], []]
+
+
 def test_a_plan_that_was_done_early_goes_on_with_more_rows(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

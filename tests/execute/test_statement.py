@@ -12,7 +12,7 @@ from loraloom.engine import gemm_rates
 from loraloom.errors import BackboneError, BudgetError
 from loraloom.execute.demands import Demands
 from loraloom.execute.statement import state_budget
-from loraloom.recipe import read_recipe
+from loraloom.recipe import Configuration, read_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +111,25 @@ def test_of_very_many_points_those_at_the_ends_of_ranks_and_batches_are_looked_a
     assert limited.check() == ()
     with pytest.raises(BudgetError, match="no point of the search fits"):
         demands("budget.max_memory_gb=8", "budget.max_trainable_parameters=10").check()
+
+
+def test_a_grid_that_fits_is_told_by_the_points_that_count_differently(
+    tiny_recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, why_not = list[int](), Demands.why_not
+
+    def noted(self: Demands, configuration: Configuration) -> str | None:
+        looked.append(configuration.lora.r)
+        return why_not(self, configuration)
+
+    monkeypatch.setattr(Demands, "why_not", noted)
+    grid = ("lora.r=1,2", "train.learning_rate=1e-3,2e-3,3e-3", "train.weight_decay=0,0.1")
+    assert Demands(read_recipe(tiny_recipe, grid), ["a", "b", "c"]).check() == ()
+    assert looked == [1, 2]
+    trained = Demands(read_recipe(tiny_recipe), ["a", "b", "c"]).parameters(
+        read_recipe(tiny_recipe, grid).configuration({})
+    )
+    capped = read_recipe(tiny_recipe, (*grid, f"budget.max_trainable_parameters={trained.trainable}"))
+    dropped = Demands(capped, ["a", "b", "c"]).check()
+    assert len(dropped) == 6
+    assert all(sentence.startswith("lora.r=2, ") for sentence in dropped)

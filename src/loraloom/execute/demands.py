@@ -171,6 +171,8 @@ class Demands:
             BackboneError: a model, a target or a layer is not to be had.
         """
         grid = self.recipe.search.sampler == "grid"
+        if grid and not any(map(self.why_not, map(self.recipe.configuration, self.points()))):
+            return ()  # what counts differently is mostly few, where a grid's points are thousands
         dropped: list[tuple[Point, str]] = []
         fits = False
         for point in self.recipe.grid() if grid else self.outermost():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from loraloom.engine import Job, Outcome, never, pack_key
 from loraloom.errors import RunError
+from loraloom.execute.demands import MOST_POINTS
 from loraloom.execute.executor import Executor, Finished
 from loraloom.execute.planning import Planner
 from loraloom.execute.recording import Recorder
@@ -99,6 +100,8 @@ class Driver:
         self._ledger = open_ledger(run, watcher.note)
         self._leaderboard = LiveLeaderboard(run.path / LEADERBOARD, run.recipe.search.metric, run.records())
         self._pace = Pace(clock=clock)
+        if run.recipe.search.sampler == "grid" and run.recipe.spans_more(MOST_POINTS):
+            watcher.note(f"listing the grid's points, over {MOST_POINTS:,}")
         self._proposals = Proposals(run.recipe, self._ledger, place.demands.why_not, self._pace, place.most_rows)
         self._planner = Planner(run.path, place, self._pace, self._proposals)
         self._recorder = Recorder(place)
