@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,10 @@ from loraloom.engine.loom.trial import Trial
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute import driver, in_process, planning
 from loraloom.execute.demands import Demands
-from loraloom.execute.executor import Finished
+from loraloom.execute.executor import Finished, endless
 from loraloom.execute.in_process import Chosen, InProcess
+from loraloom.execute.messages import stopped
+from loraloom.execute.stopping import Stop
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import read_recipe
@@ -184,9 +188,9 @@ def test_a_pack_is_given_up_only_after_its_trials_should_have_ended(
 ) -> None:
     ends, wait = list[tuple[float, float]](), InProcess.wait
 
-    def noted(self: InProcess, listener: Listener, stop: Any, until: float | None = None) -> Finished:
-        if until is not None and self._started is not None:
-            ends.extend((job.deadline, until) for job in self._started if job.deadline is not None)
+    def noted(self: InProcess, listener: Listener, stop: Any, until: Callable[[], float] = endless) -> Finished:
+        if until() < math.inf and self._started is not None:
+            ends.extend((job.deadline, until()) for job in self._started if job.deadline is not None)
         return wait(self, listener, stop, until)
 
     monkeypatch.setattr(InProcess, "wait", noted)
@@ -389,6 +393,46 @@ def test_that_the_points_of_a_large_grid_are_listed_is_said(
         pipeline.search(recipe, tmp_path / ranks, watcher=(watcher := _Noting()), report=False)
         said.append([note for note in watcher.notes if "grid" in note])
     assert said == [["listing the grid's points, over 1"], []]
+
+
+class _Hanging(InProcess):
+    """Trains one pack; the next hangs from when the run is asked to `stop`, until it is given up."""
+
+    def __init__(self, engine: Engine, stop: Stop) -> None:
+        super().__init__(engine)
+        self._stop, self._trained = stop, 0
+        self.left: list[float] = []
+        """Of the grace, when a pack was given up."""
+
+    def wait(self, listener: Listener, stop: Callable[[], bool], until: Callable[[], float] = endless) -> Finished:
+        jobs, self._trained = self._started, self._trained + 1
+        if self._trained == 1 or jobs is None:
+            return super().wait(listener, stop, until)
+        assert until() == math.inf
+        self._stop.ask(StoppedError(jobs[0].folder.parent.parent, "asked"))
+        self.left.append(time.monotonic() + self._stop.seconds_left - until())
+        return Finished(jobs, stopped(jobs))
+
+
+def test_a_worker_that_hangs_leaves_a_stops_grace_the_test_and_the_report(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[_Hanging] = []
+
+    def hanging(_: Any, engine: Engine, *__: Any, **___: Any) -> _Hanging:
+        made.append(_Hanging(engine, stop))
+        return made[0]
+
+    monkeypatch.setattr(pipeline, "make_executor", hanging)
+    stop = Stop(600)
+    recipe = read_recipe(tiny_recipe, ["lora.r=1,2", "train.num_train_epochs=1"])
+    with pytest.raises(StoppedError, match="asked"):
+        pipeline.search(recipe, tmp_path / "run", stop=stop, report=False)
+    (left,) = made[0].left
+    assert 0 < left < 60
+    best = Run(tmp_path / "run").best()
+    assert best is not None
+    assert (best.number, best.tested_rows > 0) == (0, True)
 
 
 def test_a_plan_that_was_done_early_goes_on_with_more_rows(

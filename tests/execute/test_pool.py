@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -101,7 +103,7 @@ def test_workers_that_hang_are_ended_when_the_time_is_over(tmp_path: Path) -> No
     for number in range(2):
         pool.start([_job(tmp_path, number)])
     began = time.monotonic()
-    ended = [pool.wait(lambda *_: True, never, began + 0.2) for _ in range(2)]
+    ended = [pool.wait(lambda *_: True, never, lambda: began + 0.2) for _ in range(2)]
     assert 0.2 <= time.monotonic() - began < 10
     assert [one.outcomes[0].state for one in ended] == ["stopped", "stopped"]
     assert all(worker.ended for worker in fleet.workers)
@@ -110,12 +112,20 @@ def test_workers_that_hang_are_ended_when_the_time_is_over(tmp_path: Path) -> No
     ]
 
 
+def test_an_end_may_come_nearer_while_workers_are_waited_for(tmp_path: Path) -> None:
+    pool = Pool(_Fleet(hang=True), lambda _: None)
+    pool.start([_job(tmp_path, 0)])
+    ends = iter([math.inf, time.monotonic() + 60])
+    assert pool.wait(lambda *_: True, never, lambda: next(ends, 0.0)).outcomes[0].state == "stopped"
+
+
 def test_that_workers_are_waited_for_when_a_stop_is_asked_is_said_once(tmp_path: Path) -> None:
     fleet, said = _Fleet(hang=True), list[str]()
     pool = Pool(fleet, said.append)
     for number in range(2):
         pool.start([_job(tmp_path, number)])
-    pool.wait(lambda *_: True, lambda: all(worker.ready for worker in fleet.workers), time.monotonic() + 0.3)
+    end = time.monotonic() + 0.3
+    pool.wait(lambda *_: True, lambda: all(worker.ready for worker in fleet.workers), lambda: end)
     assert said[0] == (
         "waiting for 2 workers to save what is trained, after the step; a second Ctrl-C or SIGTERM ends the run at once"
     )
@@ -127,7 +137,8 @@ def test_a_result_that_has_come_when_the_time_is_over_is_taken(tmp_path: Path) -
     pool = Pool(fleet, said.append)
     for number in range(2):
         pool.start([_job(tmp_path, number)])
-        assert pool.wait(lambda *_: True, never, time.monotonic() + 60 * (1 - number)).outcomes[0].state == "complete"
+        ended = pool.wait(lambda *_: True, never, partial(float, time.monotonic() + 60 * (1 - number)))
+        assert ended.outcomes[0].state == "complete"
     assert not said
     assert not any(worker.ended for worker in fleet.workers)
 

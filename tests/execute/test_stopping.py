@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 
 import pytest
@@ -48,12 +49,13 @@ def test_the_second_wish_is_raised_at_once() -> None:
 def test_the_time_of_grace_runs_from_the_wish() -> None:
     at = [100.0]
     stop = Stop(30, lambda: at[0])
-    assert stop.seconds_left == 0
+    assert (stop.seconds_left, stop.last_chance(1)) == (0, math.inf)
     with stop.politely():
         stop.ask(_WishError())
     at[0] = 110
     assert stop.seconds_left == 20
     assert (stop.leaves(19), stop.leaves(20)) == (True, False)
+    assert (stop.last_chance(30), stop.last_chance(12), stop.last_chance(31)) == (100, 118, math.inf)
     at[0] = 200
     assert stop.seconds_left == 0
 

@@ -6,6 +6,7 @@ the last two leaves a finished folder under a running entry, which the next star
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
@@ -39,6 +40,8 @@ from loraloom.wording import plural
 
 ATTEMPTS = 2
 """How often a trial is begun that ends without an outcome, the second time alone."""
+GIVING_UP = 1.25
+"""Times what is kept for the test and the report: what must be left of a stop's grace when workers are given up."""
 MOST_FAILURES = 20
 """Failed trials in a row after which none is begun."""
 
@@ -175,14 +178,17 @@ class Driver:
             gave_up=self._gave_up,
         )
 
-    @property
-    def _latest_end(self) -> float | None:
+    def _latest_end(self) -> float:
         """The monotonic time at which a pack that has not ended is given up: the test and the report still have theirs.
 
-        Trials have deadlines of their own, which a worker that hangs does not heed.
+        Trials have deadlines of their own, and heed a stop after their step, but a worker that hangs does neither. Of a
+        stop's grace nothing is kept where there is no winner to test.
         """
-        end = self._clock.training_end
-        return None if end is None else end + self._clock.reserve / 4
+        end, reserve = self._clock.training_end, self._clock.reserve
+        deadline = math.inf if end is None else end + reserve / 4
+        if not self._leaderboard.standings:
+            return deadline
+        return min(deadline, self._stop.last_chance(GIVING_UP * reserve))
 
     def _train_apart(self, doubtful: Collection[int], apart: Callable[[], Executor]) -> None:
         """Trains those that two processes ended with, by a worker: where it ends too, they are what ended them.

@@ -7,6 +7,7 @@ holds for all executors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,11 @@ from typing import Protocol
 from loraloom.backbone.sources import Source
 from loraloom.engine import Job, Listener, Outcome, never
 from loraloom.recipe import Configuration
+
+
+def endless() -> float:
+    """An end that does not come."""
+    return math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +71,12 @@ class Executor(Protocol):
         """Takes jobs that can share a pack (see `engine.pack_key`); returns at once."""
         ...
 
-    def wait(self, listener: Listener, stop: Callable[[], bool], until: float | None = None) -> Finished:
+    def wait(self, listener: Listener, stop: Callable[[], bool], until: Callable[[], float] = endless) -> Finished:
         """Returns the first pack that ends; there must be one under way.
 
         Calls `listener` for each evaluation, in this thread. Where `stop` says so, every pack is asked to end after
         its step: what has not ended then is an outcome in the state "stopped", and goes on from its checkpoint. So is
-        what has not ended at the monotonic time `until`, where another process trains it, which is ended.
+        what has not ended at the monotonic time `until()`, where another process trains it, which is ended.
 
         Raises:
             LoraloomError: what would befall every trial.

@@ -10,7 +10,7 @@ from loraloom.backbone import sources
 from loraloom.backbone.sources import Source
 from loraloom.engine import Engine, Job, Listener, Outcome, never, silent
 from loraloom.errors import DeviceLostError, LoraloomError, RecipeError, in_a_line
-from loraloom.execute.executor import Finished
+from loraloom.execute.executor import Finished, endless
 from loraloom.recipe import Configuration, Recipe
 from loraloom.study.durable import disk_is_full, write_text
 
@@ -56,7 +56,7 @@ class InProcess:
         """Takes jobs that can share a pack; they are trained by `wait`."""
         self._started = tuple(jobs)
 
-    def wait(self, listener: Listener, stop: Callable[[], bool], until: float | None = None) -> Finished:
+    def wait(self, listener: Listener, stop: Callable[[], bool], until: Callable[[], float] = endless) -> Finished:
         """Trains the pack that was started; see `Executor.wait`. Each trial's deadline is all that bounds it.
 
         Raises:

@@ -18,7 +18,7 @@ from loraloom.backbone.sources import Source
 from loraloom.engine import Job, Listener, Rows, in_type, memory_key, never
 from loraloom.engine.job import take_fewer
 from loraloom.errors import LoraloomError
-from loraloom.execute.executor import Finished
+from loraloom.execute.executor import Finished, endless
 from loraloom.execute.messages import (
     Advice,
     Advise,
@@ -160,14 +160,14 @@ class Pool:
         if worker.ready:
             self._send(worker)
 
-    def wait(self, listener: Listener, stop: Callable[[], bool], until: float | None = None) -> Finished:
+    def wait(self, listener: Listener, stop: Callable[[], bool], until: Callable[[], float] = endless) -> Finished:
         """Hears workers until a pack has ended; see `Executor.wait`."""
         while not self._ended:
             if stop():
                 self._halt()
             for worker, report in self._receive():
                 self._take(worker, report, listener)
-            if not self._ended and until is not None and time.monotonic() >= until:
+            if not self._ended and time.monotonic() >= until():
                 self._give_up()
         return self._ended.popleft()
 

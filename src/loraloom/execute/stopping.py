@@ -8,6 +8,7 @@ lost by that.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,10 @@ class Stop:
     def leaves(self, seconds: float) -> bool:
         """Whether the run may still take so many seconds: more are left of its grace, or nobody asked it to stop."""
         return not self.asked() or self.seconds_left > seconds
+
+    def last_chance(self, seconds: float) -> float:
+        """The time after which fewer `seconds` are left of the grace; endless where nobody asked, or it is less."""
+        return math.inf if self._until is None or self._grace_seconds < seconds else self._until - seconds
 
     def raise_if_asked(self) -> None:
         if self._error is not None:
