@@ -33,7 +33,7 @@ from loraloom.search.costs import cost_key
 from loraloom.search.plan import Plan
 from loraloom.search.space import again_seconds
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.commands import go_on_command, last_again_seconds, read_commands
+from loraloom.study.commands import again_options, go_on_command, read_commands
 from loraloom.study.record import Evaluation
 from loraloom.study.run import PLAN, Run
 from loraloom.study.sealed import read_sealed, write_sealed
@@ -342,15 +342,15 @@ def test_passes_by_a_clock_that_no_plan_says_are_refused_a_resume_without_a_cloc
     monkeypatch.setattr("loraloom.execute.planning.warm_up", killed)
     with pytest.raises(Killed):
         pipeline.search(recipe, tmp_path / "run", deadline=end)
-    seconds = last_again_seconds(tmp_path / "run")
-    assert seconds is not None
+    seconds = again_options(tmp_path / "run")["max_seconds"]
+    assert isinstance(seconds, int)
     assert (end - datetime.now().astimezone()).total_seconds() <= seconds <= 600
     assert go_on_command(tmp_path / "run") == f"loraloom resume {tmp_path / 'run'} --max_seconds {seconds}"
     options = "max_seconds or deadline" if called else "--max_seconds or --deadline"
     for limit in (None, math.inf):
         with pytest.raises(RecipeError, match=rf"^search\.epochs: clock needs a deadline: {options}$"):
             pipeline.resume(tmp_path / "run", max_seconds=limit, called=called)
-    assert last_again_seconds(tmp_path / "run") == seconds  # nothing was done
+    assert again_options(tmp_path / "run") == {"max_seconds": seconds}  # nothing was done
     kept = {"epochs": [[list(cost_key(recipe.configuration({}))), 2]]}
     write_sealed(tmp_path / "run" / PLAN, kept)
     monkeypatch.setattr(preparation, "load_data", killed)

@@ -51,3 +51,4 @@ def test_a_package_is_found_without_being_imported() -> None:
 )
 def test_a_command_to_copy_names_its_folder_so_that_it_is_no_option(run: str, command: str) -> None:
     assert shell_resume_command(Path(f"./{run}")) == command
+    assert shell_resume_command(Path(f"./{run}"), {"workers": 2, "ray": "a b"}) == f"{command} --workers 2 --ray 'a b'"

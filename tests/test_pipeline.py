@@ -20,7 +20,7 @@ from loraloom import pipeline
 from loraloom.data import Finding
 from loraloom.errors import BackboneError, BudgetError, DataError, LoraloomError, RunError
 from loraloom.recipe import read_recipe
-from loraloom.search.next_search import search_command
+from loraloom.search.next_search import MoreConfigurations, search_command
 from loraloom.search.space import default_space
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import go_on_command, read_commands
@@ -277,6 +277,27 @@ def test_frames_and_lists_stand_for_files(tiny_recipe: dict[str, Any], tmp_path:
     loraloom.search(tiny_recipe, tmp_path / "frame", train=pd.DataFrame({"text": texts, "label": labels}))
     first, second = (Run(tmp_path / name).recipe.provenance["data"]["fingerprint"] for name in ("lists", "frame"))
     assert first == second
+
+
+@pytest.mark.parametrize("from_python", [False, True])
+def test_a_command_to_go_on_trains_where_the_run_did(
+    tiny_recipe: dict[str, Any], tmp_path: Path, from_python: bool
+) -> None:
+    run, rows = tmp_path / "run", make_rows(30, seed=9)
+    given: dict[str, Any] = {"test": tuple(zip(*rows, strict=True))} if from_python else {}
+    loraloom.search(tiny_recipe, run, workers=1, **given)
+    more = search_command(run, Run(run).recipe, "more")
+    if from_python:
+        assert go_on_command(run) == f"loraloom.resume({str(run)!r}, workers=1, test=…)"
+        assert more.endswith("-more', workers=1, test=…)")
+    else:
+        assert go_on_command(run) == f"loraloom resume {run} --workers 1"
+        assert more.endswith("-more --workers 1")
+    assert MoreConfigurations(1, 2, 90.5, 60).command(run, Run(run).recipe) == go_on_command(run).replace(
+        "workers", "max_seconds=91, workers" if from_python else "max_seconds 91 --workers"
+    )
+    loraloom.resume(run, **given)
+    assert "workers" not in go_on_command(run)
 
 
 def test_test_rows_from_python_beside_a_training_file_are_given_again(

@@ -7,8 +7,11 @@ A message is one sentence that names the thing, its value, and the rule or the f
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shlex import quote
+from types import MappingProxyType
+from typing import Any
 
 
 def first_line(error: BaseException) -> str:
@@ -121,10 +124,14 @@ class StoppedError(LoraloomError):
         super().__init__(f"{why}; nothing that was finished is lost. Go on with: {go_on or shell_resume_command(run)}")
 
 
-def shell_resume_command(run: Path, seconds: int | None = None) -> str:
-    """The command that goes on with a run, in so many `seconds` where they are given, to be pasted into a shell."""
-    limit = "" if seconds is None else f" --max_seconds {seconds}"
-    return f"loraloom resume {shell_path(run)}{limit}"
+def shell_resume_command(run: Path, options: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The command that goes on with a run, with such `options`, to be pasted into a shell."""
+    return " ".join(["loraloom resume", shell_path(run), *shell_options(options)])
+
+
+def shell_options(options: Mapping[str, Any]) -> Iterator[str]:
+    """Options by their names, as a shell takes them."""
+    return (f"--{name} {quote(str(value))}" for name, value in options.items())
 
 
 def shell_path(path: Path | str) -> str:

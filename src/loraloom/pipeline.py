@@ -164,6 +164,7 @@ def _go_on(
             describe_machine(),
             allowed_seconds=clock.max_seconds,
             again_seconds=again_seconds(run.recipe, clock.max_seconds),
+            placement=placement.options,
             seconds=lambda: clock.seconds,
             finished=lambda: len(run.records()),
             say=watchers.note,

@@ -289,3 +289,9 @@ def test_a_worker_has_its_share_of_a_node(
 def test_a_cluster_without_room_for_one_pack_is_refused(gpus: float | None, memory_gb: float) -> None:
     with pytest.raises(LoraloomError, match="no node of the cluster has a core"):
         plan_share([SMALL, SMALL], None, gpus, memory_gb)
+
+
+def test_a_placement_is_told_as_the_options_that_were_given_of_it() -> None:
+    assert Placement().options == {}
+    assert Placement(4).options == {"workers": 4}
+    assert Placement(ray="auto", gpus_per_pack=0.5).options == {"ray": "auto", "gpus_per_pack": 0.5}

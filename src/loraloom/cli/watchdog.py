@@ -67,7 +67,7 @@ def _end(run: Path, clock: Clock, began: float) -> None:
 
 def _last_word(run: Path, clock: Clock, began: float) -> tuple[int, str]:
     """The exit code, and the sentence, of a command that `began` so many seconds after 1970."""
-    from loraloom.study.commands import last_again_seconds
+    from loraloom.study.commands import again_options
     from loraloom.study.run import is_run
 
     seconds = clock.max_seconds or 0.0
@@ -76,7 +76,7 @@ def _last_word(run: Path, clock: Clock, began: float) -> tuple[int, str]:
         tested = _has_winner(run, began)
         what = "the report was written" if tested else "the winner was tested and the report written"
         why = f"the {seconds:.0f} s ({clock.option}) were over before {what}" if seconds > 0 else passed
-        go_on = shell_resume_command(run, last_again_seconds(run))  # rows given from Python have no watchdog
+        go_on = shell_resume_command(run, again_options(run))  # rows given from Python have no watchdog
         error = StoppedError(run, why, go_on=go_on)
         return error.exit_code, f"loraloom: {error}"
     if seconds <= 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 from loraloom.engine import Engine
@@ -25,6 +25,11 @@ class Placement:
     workers: int | None = None
     ray: str | None = None
     gpus_per_pack: float | None = None
+
+    @property
+    def options(self) -> dict[str, int | float | str]:
+        """What was given of it, by the names of the command's options, which Python's parameters have too."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def check(self) -> None:
         """Refuses what can't be done.

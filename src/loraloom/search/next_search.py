@@ -6,18 +6,20 @@ The terminal and the report tell it in their own words.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
+from types import MappingProxyType
+from typing import Any
 
-from loraloom.errors import RunError, shell_path
+from loraloom.errors import RunError, shell_options, shell_path
 from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
 from loraloom.search.costs import CAUTION
 from loraloom.search.plan import CLOCKED_SHARE
 from loraloom.study.choice import is_better_mixed, to_mix
-from loraloom.study.commands import known_commands, resume_command, rows_again
+from loraloom.study.commands import known_commands, last_placement, python_options, resume_command, rows_again
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import RECIPE
 from loraloom.study.leaderboard import configuration_key, standing
@@ -54,9 +56,8 @@ class MoreConfigurations:
     had: float
 
     def command(self, run: Path, recipe: Recipe) -> str:
-        return resume_command(
-            run, recipe, None if recipe.budget.max_seconds == self.seconds else math.ceil(self.seconds)
-        )
+        longer = {} if recipe.budget.max_seconds == self.seconds else {"max_seconds": math.ceil(self.seconds)}
+        return resume_command(run, recipe, {**longer, **last_placement(run)})
 
 
 def seeds_of(winner: TrialRecord, records: Sequence[TrialRecord], metric: Metric) -> int:
@@ -159,13 +160,13 @@ def points_of(recipe: Recipe) -> int | None:
 def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
     """The command that searches a run's `recipe` again, into a folder beside it; for a shell, or for its program.
 
-    `settings` are as `--set` takes them. Rows that the run kept on request are kept again. Epochs by a clock that was
-    not the recipe's have as many seconds as the search had.
+    `settings` are as `--set` takes them. Rows that the run kept on request are kept again. It trains where the run's
+    last command did. Epochs by a clock that was not the recipe's have as many seconds as the search had.
     """
     told = any(setting.startswith(("budget.max_seconds=", "search.epochs=")) for setting in settings)
     if recipe.search.epochs == "clock" and recipe.budget.max_seconds is None and not told:
         settings += tuple(f"budget.max_seconds={seconds}" for seconds in _allowed_seconds(run))
-    return _again(recipe, "search", str(run / RECIPE), f"{run}-{name}", settings)
+    return _again(recipe, "search", str(run / RECIPE), f"{run}-{name}", settings, last_placement(run))
 
 
 def train_command(recipe: Recipe) -> str:
@@ -173,12 +174,21 @@ def train_command(recipe: Recipe) -> str:
     return _again(recipe, "train", "recipe.yaml", "runs/again")
 
 
-def _again(recipe: Recipe, verb: str, file: str, out: str, settings: Sequence[str] = ()) -> str:
+def _again(
+    recipe: Recipe,
+    verb: str,
+    file: str,
+    out: str,
+    settings: Sequence[str] = (),
+    placement: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
     leaks = bool(recipe.provenance.get("allow_leak"))
     if recipe.from_python:
-        overrides = f"overrides={list(settings)!r}, " if settings else ""
-        return f"loraloom.search({file!r}, {out!r}, {overrides}{'allow_leak=True, ' * leaks}{rows_again(recipe)})"
+        given = {**({"overrides": list(settings)} if settings else {}), **({"allow_leak": True} if leaks else {})}
+        options = [*python_options({**given, **placement}), rows_again(recipe)]
+        return f"loraloom.search({', '.join([repr(file), repr(out), *options])})"
     options = [*(f"--set {quote(setting)}" for setting in settings), *["--allow_leak"] * leaks]
+    options += shell_options(placement)
     return " ".join([f"loraloom {verb}", shell_path(file), "--out", shell_path(out), *options])
 
 

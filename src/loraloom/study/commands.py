@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,11 +40,11 @@ class Command(BaseModel):
     """A search or a resume.
 
     `allowed_seconds` is its deadline, whatever set it; `again_seconds` are as many where the run can't be planned
-    without a deadline and its recipe has none. `seconds` are those that it has used, None while that is not known.
-    `ended` is None while it is under way, and for ever where it was killed. `finished` counts the run's finished trials
-    at its end, `tested` are the trials that it looked at the test rows with. `took_up` are the trials that were broken
-    off and that it began again, with the step that each went on from. `unmixed` are the winner's seeds, where their
-    mean was made and is not kept.
+    without a deadline and its recipe has none. `placement` is where it trained, as options. `seconds` are those that it
+    has used, None while that is not known. `ended` is None while it is under way, and for ever where it was killed.
+    `finished` counts the run's finished trials at its end, `tested` are the trials that it looked at the test rows
+    with. `took_up` are the trials that were broken off and that it began again, with the step that each went on from.
+    `unmixed` are the winner's seeds, where their mean was made and is not kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -52,6 +53,7 @@ class Command(BaseModel):
     started: str
     allowed_seconds: float | None = Field(default=None, ge=0)
     again_seconds: int | None = Field(default=None, ge=1)
+    placement: dict[str, int | float | str] = {}
     seconds: float | None = Field(default=None, ge=0)
     ended: Literal["done", "stopped", "failed"] | None = None
     why: str | None = None
@@ -115,6 +117,7 @@ def logged(
     *,
     allowed_seconds: float | None,
     again_seconds: int | None = None,
+    placement: Mapping[str, int | float | str] = MappingProxyType({}),
     seconds: Callable[[], float],
     finished: Callable[[], int],
     say: Callable[[str], None],
@@ -133,8 +136,8 @@ def logged(
         before = [Command(started="", ended="failed", why=lost)]
     about = {name: made[name] for name in ("loraloom", "python", "packages", "machine") if name in made}
     started = made.get("started") or datetime.now(UTC).isoformat(timespec="seconds")
-    allowed = {"allowed_seconds": allowed_seconds, "again_seconds": again_seconds}
-    log = CommandLog(path, [*before, Command(command=command, started=started, **allowed, **about)])
+    about |= {"allowed_seconds": allowed_seconds, "again_seconds": again_seconds, "placement": dict(placement)}
+    log = CommandLog(path, [*before, Command(command=command, started=started, **about)])
     try:
         yield log
     except BaseException as error:
@@ -148,14 +151,21 @@ def logged(
         log.ends("done", seconds=seconds(), finished=finished())
 
 
-def last_again_seconds(run: Path) -> int | None:
-    """The seconds that a resume of the run has to be given, None where it needs none or that is not known."""
+def last_placement(run: Path) -> dict[str, int | float | str]:
+    """Where the run's last command trained, as options; none where that was its own process, or is not known."""
     commands = known_commands(run)
-    return commands[-1].again_seconds if commands else None
+    return commands[-1].placement if commands else {}
+
+
+def again_options(run: Path) -> dict[str, int | float | str]:
+    """What a resume of the run is to be given: the seconds that it needs, if it does, and the last command's places."""
+    commands = known_commands(run)
+    seconds = commands[-1].again_seconds if commands else None
+    return {**({} if seconds is None else {"max_seconds": seconds}), **last_placement(run)}
 
 
 def go_on_command(run: Path, recipe: Recipe | None = None) -> str:
-    """The command that goes on with a run, with the seconds that it has to be given; see `resume_command`.
+    """The command that goes on with a run, with what it is to be given; see `resume_command`.
 
     Without a `recipe` it is the run's, where that can be read.
     """
@@ -163,16 +173,20 @@ def go_on_command(run: Path, recipe: Recipe | None = None) -> str:
         try:
             recipe = read_sealed_recipe(run / RECIPE)
         except LoraloomError:
-            return shell_resume_command(run, last_again_seconds(run))
-    return resume_command(run, recipe, last_again_seconds(run))
+            return shell_resume_command(run, again_options(run))
+    return resume_command(run, recipe, again_options(run))
 
 
-def resume_command(run: Path, recipe: Recipe, seconds: int | None) -> str:
-    """The command that goes on with a run in so many `seconds`, for a shell, or for the program that has its rows."""
+def resume_command(run: Path, recipe: Recipe, options: Mapping[str, Any]) -> str:
+    """The command that goes on with a run with such `options`, for a shell, or for the program that has its rows."""
     if not recipe.from_python:
-        return shell_resume_command(run, seconds)
-    limit = "" if seconds is None else f"max_seconds={seconds}, "
-    return f"loraloom.resume({str(run)!r}, {limit}{rows_again(recipe)})"
+        return shell_resume_command(run, options)
+    return f"loraloom.resume({', '.join([repr(str(run)), *python_options(options), rows_again(recipe)])})"
+
+
+def python_options(options: Mapping[str, Any]) -> Iterator[str]:
+    """Options by their names, as a program gives them."""
+    return (f"{name}={value!r}" for name, value in options.items())
 
 
 def command_on(name: str, run: Path, recipe: Recipe) -> str:
