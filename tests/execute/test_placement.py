@@ -218,11 +218,14 @@ class _Ray:
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_head_that_does_not_answer_is_not_waited_for() -> None:
+def test_a_head_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(LoraloomError, match=f"no Ray cluster can be joined at '{address}': Connection refused"):
         _join(_Ray(), address)
+    monkeypatch.setenv("RAY_ADDRESS", address)  # as a cluster leaves it that is gone
+    with pytest.raises(LoraloomError, match=rf"joined at '{address}' \(RAY_ADDRESS\): Connection refused"):
+        _join(_Ray(), "auto")
 
 
 def test_a_sigterm_that_comes_while_ray_begins_is_the_run_s() -> None:

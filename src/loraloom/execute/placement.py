@@ -85,6 +85,7 @@ def make_executor(
     if placement.ray is not None:
         from loraloom.execute.ray_cluster import RayWorkers
 
+        note("joining the Ray cluster")  # where none answers, Ray tries for minutes
         workers, gpus, memory_gb = placement.workers, placement.gpus_per_pack, most_memory_gb(place)
         return Pool(RayWorkers(placement.ray, make_engine, workers=workers, gpus=gpus, memory_gb=memory_gb), note)
     import torch

@@ -243,19 +243,19 @@ def import_ray() -> Any:
 
 
 def _join(ray: Any, address: str) -> None:
-    if address.startswith("ray://"):
-        raise LoraloomError(
-            f"--ray: {address!r} is Ray Client's; give the head's host:port, or auto on one of its nodes"
-        )
-    _refuse_silence(address)
+    meant = os.environ.get("RAY_ADDRESS") or address if address == "auto" else address
+    named = repr(meant) if meant == address else f"{meant!r} (RAY_ADDRESS)"
+    if meant.startswith("ray://"):
+        raise LoraloomError(f"--ray: {named} is Ray Client's; give the head's host:port, or auto on one of its nodes")
+    _refuse_silence(meant, named)
     with _own_signals():
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise LoraloomError(f"--ray: no Ray cluster can be joined at {address!r}: {first_line(error)}") from None
+            raise LoraloomError(f"--ray: no Ray cluster can be joined at {named}: {first_line(error)}") from None
 
 
-def _refuse_silence(address: str) -> None:
+def _refuse_silence(address: str, named: str) -> None:
     """Refuses a host:port where nothing answers, which Ray tries to reach for minutes.
 
     Raises:
@@ -267,7 +267,7 @@ def _refuse_silence(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:  # the latter of a number far too large
-        raise LoraloomError(f"--ray: no Ray cluster can be joined at {address!r}: {without_path(error)}") from None
+        raise LoraloomError(f"--ray: no Ray cluster can be joined at {named}: {without_path(error)}") from None
 
 
 @contextlib.contextmanager
