@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from loraloom import budget
 from loraloom.backbone import sources
@@ -171,13 +171,15 @@ class Demands:
             BackboneError: a model, a target or a layer is not to be had.
         """
         grid = self.recipe.search.sampler == "grid"
-        if grid and not any(map(self.why_not, map(self.recipe.configuration, self.points()))):
-            return ()  # what counts differently is mostly few, where a grid's points are thousands
+        telling, known = self._narrowed(()).axes, dict[Hashable, str | None]()
         dropped: list[tuple[Point, str]] = []
         fits = False
         for point in self.recipe.grid() if grid else self.outermost():
-            why = self.why_not(self.recipe.configuration(point))
-            if why is None:
+            # A grid has thousands of points, of which few count differently.
+            told = tuple((name, value) for name, value in point.items() if name in telling)
+            if told not in known:
+                known[told] = self.why_not(self.recipe.configuration(point))
+            if (why := known[told]) is None:
                 fits = True
             else:
                 dropped.append((point, why))
