@@ -225,14 +225,8 @@ def coverage_curve(right: Flags, confidence: Floats) -> Coverage:
     return Coverage(sure, answered / right.size, correct / answered, low, high, _area(tied, right_of))
 
 
-def selective_area(right: Flags, confidence: Floats) -> float:
-    """AURC, see `coverage_curve`: rows of a tie come in any order, so each is as right as the tie is on average."""
-    sure, kinds = _ties(right, confidence)
-    return _area(*_counts(kinds, sure.size))
-
-
 def drawn_areas(right: Flags, confidence: Floats, generator: np.random.Generator, draws: int, rows: int) -> list[float]:
-    """`selective_area` of `rows` that are drawn again, `draws` times; they are sorted once."""
+    """AURC, see `coverage_curve`, of `rows` that are drawn again, `draws` times; they are sorted once."""
     sure, kinds = _ties(right, confidence)
     return [_area(*_counts(kinds[generator.integers(0, right.size, size=rows)], sure.size)) for _ in range(draws)]
 
@@ -250,7 +244,10 @@ def _counts(kinds: NDArray[np.intp], ties: int) -> tuple[NDArray[np.int64], NDAr
 
 
 def _area(tied: NDArray[np.int64], right_of: NDArray[np.int64]) -> float:
-    """`selective_area` of ties from the surest on; a tie may have no row."""
+    """AURC of ties from the surest on, of which one may have no row.
+
+    Rows of a tie come in any order, so that each is as right as the tie is on average.
+    """
     even = np.repeat(right_of / np.maximum(1, tied), tied)
     return float(np.mean(1 - np.cumsum(even) / np.arange(1, even.size + 1)))
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from loraloom.calibration import at_temperature, confidence_of, selective_area
+from loraloom.calibration import at_temperature, confidence_of, coverage_curve
 from loraloom.metrics import mcnemar, mean_interval, paired_bootstrap, wilson_interval
 from loraloom.report.effects.analysis import Analysis, analyse, needed
 from loraloom.report.effects.model import Estimate
@@ -313,7 +313,7 @@ def mcnemar_level(rows: int, discordant: float, times: int) -> Share:
 def area_coverage(rows: int, times: int) -> Share:
     """Of the bootstrap's intervals of AURC, on a calibrated model of four classes, those that hold the truth."""
     whole = drawn_rows(0, rows=200_000)
-    truth = selective_area(whole.right, confidence_of(whole.probabilities))
+    truth = coverage_curve(whole.right, confidence_of(whole.probabilities)).area
     found = (selective(drawn_rows(1 + each, rows=rows), None).area_interval for each in range(times))
     intervals = [interval for interval in found if interval is not None]
     return Share(sum(low <= truth <= high for low, high in intervals), len(intervals))
