@@ -251,8 +251,9 @@ def load(path: Path | str, *, revision: str | None = None, class_shares: ClassSh
 
     Raises:
         OptionError: `class_shares` are none.
-        AdapterError: see `adapter_folder`, `read_adapter_record` and `Classifier.for_class_shares`.
-        BackboneError: its backbone can't be had, or is not the one that it was trained on.
+        AdapterError: see `adapter_folder`, `read_adapter_record` and `Classifier.for_class_shares`; or its backbone on
+            this machine is not the one that it was trained on.
+        BackboneError: its backbone can't be had.
     """
     from loraloom.use.backbones import Backbones
 

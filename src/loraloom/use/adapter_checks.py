@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from loraloom.errors import AdapterError, first_line
 from loraloom.recipe import Lora
 from loraloom.study.durable import MANIFEST, sha256
-from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS
+from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -161,10 +161,15 @@ def check_config(folder: Path, lora: Lora) -> None:
             raise AdapterError(f"{path}: {field} is set, which a trial of loraloom never does; its weights mean other")
 
 
-def another_backbone(folder: Path, model: str) -> AdapterError:
-    """What is said of a backbone whose weights are not those that the adapter was trained over."""
-    other = f"was trained on another {model!r} than the one on this machine"
-    return AdapterError(f"{folder}: {other}; bring back the files that it was trained on, or train again")
+def check_backbone(folder: Path, record: TrialRecord, pin: str | None) -> None:
+    """Compares the backbone with the record's by its `pin`, which is None of one on the hub, had at its commit.
+
+    Raises:
+        AdapterError: the weights on this machine are not those that the adapter was trained over.
+    """
+    if pin is not None and record.backbone_revision not in (None, pin):
+        other = f"was trained on another {record.configuration.backbone.model!r} than the one on this machine"
+        raise AdapterError(f"{folder}: {other}; bring back the files that it was trained on, or train again")
 
 
 def check_rank(folder: Path, rank: int, hidden: int) -> None:

@@ -25,7 +25,7 @@ from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration, Head, Train
 from loraloom.study.record import Dtype, TrialRecord
 from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_record
-from loraloom.use.adapter_checks import another_backbone, check_config, check_labels
+from loraloom.use.adapter_checks import check_backbone, check_config, check_labels
 from loraloom.use.peft_forward import PeftForward
 from loraloom.use.peft_weights import Expected, build_adapted, checked_weights
 from loraloom.use.tfidf import read as read_tfidf
@@ -76,8 +76,9 @@ class Backbones:
         in fp32.
 
         Raises:
-            AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load.
-            BackboneError: its backbone can't be had, or is not the one that it was trained on.
+            AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load; or its
+                backbone here is not the one that it was trained on.
+            BackboneError: its backbone can't be had.
         """
         folder = Path(path)
         record = read_adapter_record(folder)
@@ -98,8 +99,8 @@ class Backbones:
                 raise AdapterError(f"{folder}: {other}; start with an adapter of it that was trained in fp32")
             if shared is None:
                 shared = _open(folder, record, known, key.dtype)
-            elif known.local and record.backbone_revision not in (None, shared.pin):
-                raise another_backbone(folder, backbone.model)
+            else:
+                check_backbone(folder, record, shared.pin)
             most, wanted = sources.longest(shared.config), record.configuration.data.max_length
             if most is not None and wanted > most:
                 raise AdapterError(f"{folder}: data.max_length is {wanted:,}, and its backbone reads {most:,} tokens")
@@ -157,8 +158,7 @@ def _dtype(record: TrialRecord) -> Dtype:
 def _open(folder: Path, record: TrialRecord, source: Source, dtype: Dtype) -> _Shared:
     """A backbone without its weights yet."""
     pin = sources.pin(source) if source.local else None
-    if source.local and record.backbone_revision not in (None, pin):
-        raise another_backbone(folder, source.model)
+    check_backbone(folder, record, pin)
     return _Shared(source, dtype, pin, sources.load_config(source), sources.load_tokenizer(source))
 
 

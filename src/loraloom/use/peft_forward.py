@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from loraloom.backbone import sources
 from loraloom.data import Encoded
 from loraloom.study.record import TrialRecord
-from loraloom.use.adapter_checks import another_backbone, check_config
+from loraloom.use.adapter_checks import check_backbone, check_config
 from loraloom.use.peft_weights import build_adapted, checked_weights
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ def load_peft(folder: Path, record: TrialRecord) -> tuple[sources.Source, PeftMo
     """Where the backbone of an adapter is, and PEFT's model over it, in fp32 on the CPU, with the adapter's weights.
 
     Raises:
-        AdapterError: the folder's files are not those of its record, or its weights not finite.
-        BackboneError: its backbone can't be had, or is not the one that it was trained on.
+        AdapterError: the folder's files are not those of its record, its weights are not finite, or its backbone here
+            is not the one that it was trained on.
+        BackboneError: its backbone can't be had.
     """
     backbone = record.configuration.backbone
     check_config(folder, record.configuration.lora)
     source = sources.find(backbone.model, record.backbone_revision)
-    if source.local and record.backbone_revision not in (None, sources.pin(source)):
-        raise another_backbone(folder, backbone.model)
+    check_backbone(folder, record, sources.pin(source) if source.local else None)
     config = sources.load_config(source)
     return source, build_adapted(source, record, config, checked_weights(folder, record, config))
