@@ -20,14 +20,17 @@ from loraloom.report.against import MOST_TEXTS
 from loraloom.report.effects.verdicts import BADGES
 from loraloom.report.failures.suspects import MOST_ROWS
 from loraloom.report.findings import Findings
+from loraloom.report.gap import MOST_MOVED
 from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.pictures import Picture
+from loraloom.report.pictures.dataset import MOST_CLASSES
 from loraloom.report.pictures.details import confusions_drawn
 from loraloom.report.pictures.effects import MOST_INTERACTIONS, drawn_effects
 from loraloom.report.pictures.similarity import distances_sentence
 from loraloom.report.policy import source_hash
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.study.evidence import LONGEST_TEXT
+from loraloom.study.evidence import MOST_ROWS as ROWS_KEPT
 from loraloom.wording import percent, plural
 
 SECTIONS = {
@@ -49,6 +52,7 @@ One that has nothing to say renders nothing, and then has no entry in the naviga
 ROWS_OPEN = 25
 """Leaderboard rows that are seen at once without a script; the rest is folded away."""
 ERRORS_OPEN = 2
+CLASSES_OPEN = 40
 SUSPECTS_SHOWN = 12
 TEXT_SHOWN = 420
 TEXT_KEPT = 20_000
@@ -80,12 +84,16 @@ def page(found: Findings, drawn: Mapping[str, Picture] | str, files: tuple[str, 
         most_interactions=MOST_INTERACTIONS,
         rows_open=ROWS_OPEN,
         errors_open=ERRORS_OPEN,
+        classes_open=CLASSES_OPEN,
+        classes_drawn=MOST_CLASSES,
         confusions_drawn=len(confusions_drawn(found.details)),
         suspects_shown=SUSPECTS_SHOWN,
         most_suspects=MOST_ROWS,
         text_shown=TEXT_SHOWN,
         text_kept=TEXT_KEPT,
         run_keeps=LONGEST_TEXT,
+        rows_kept=ROWS_KEPT,
+        most_moved=MOST_MOVED,
         most_changed=MOST_TEXTS,
         distances_sentence=distances_sentence,
     )
@@ -111,6 +119,7 @@ def _environment() -> Environment:
         "rounded": rounded,
         "rounded_span": rounded_span,
         "points": points.points,
+        "p_value": wording.p_value,
         "share": wording.share,
         "shortened": wording.shortened,
         "told_apart": _told_apart,

@@ -83,8 +83,8 @@ def _why_not(distances: NDArray[np.float64], correct: NDArray[np.bool_]) -> str 
     right = int(correct.sum())
     fewest = min(right, len(correct) - right)
     if fewest < FEWEST_OF_EACH:
-        what = "right" if right < len(correct) - right else "wrong"
-        return f"only {fewest} of {len(correct):,} rows {'is' if fewest == 1 else 'are'} {what}; it takes 10"
+        what, are = "right" if right < len(correct) - right else "wrong", "is" if fewest == 1 else "are"
+        return f"only {fewest} of {len(correct):,} rows {are} {what}; it takes {FEWEST_OF_EACH}"
     if float(np.ptp(distances)) < 1e-6:
         return "all rows are equally far from the training rows"
     return None

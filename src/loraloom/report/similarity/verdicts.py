@@ -53,7 +53,8 @@ def on_difference(found: TwoSample | None, p: float, rows: tuple[int, int]) -> V
     if p >= LEVEL and low > SLIGHT:
         return Verdict("A difference that the kernel test does not see", figures)
     if p >= LEVEL:
-        unsure = "" if high < SLIGHT else " So few rows can't rule out a moderate difference (60 % of pairs)."
+        pairs = f"{100 * SLIGHT:.0f} % of pairs"
+        unsure = "" if high < SLIGHT else f" So few rows can't rule out a moderate difference ({pairs})."
         if round(100 * low) > 100 * CHANCE:  # as it is told
             unsure = " The classifier's interval leaves chance out; one in forty does where nothing differs." + unsure
         elif round(100 * high) < 100 * CHANCE:
