@@ -183,16 +183,16 @@ def _tally(run: RunRead) -> Tally:
 def _commands(run: RunRead, winner: Winner | None) -> tuple[Command, ...]:
     if run.best is None or winner is None:
         return (Command("Go on with the search", go_on_command(run.place, run.recipe)),)
-    best = str(run.path / BEST)
+    folder, best = str(run.path / BEST), shell_path(run.place / BEST)
     commands = [
-        Command("Classify a text", f'loraloom predict {quoted(best)} --text "…"'),
-        Command("Test it on other rows", f"loraloom evaluate {quoted(best)} --test_file OTHER_ROWS.csv"),
+        Command("Classify a text", f'loraloom predict {best} --text "…"'),
+        Command("Test it on other rows", f"loraloom evaluate {best} --test_file OTHER_ROWS.csv"),
     ]
     head = winner.record.configuration.head
     if (head.kind, head.pooling) == ("native", "native"):
-        commands.append(Command("Load it with PEFT alone", peft_code(winner.record, best)))
+        commands.append(Command("Load it with PEFT alone", peft_code(winner.record, folder)))
     else:
-        commands.append(Command("Load it in Python", _loaded(best)))
+        commands.append(Command("Load it in Python", _loaded(folder)))
     return tuple(commands)
 
 
@@ -216,8 +216,3 @@ def peft_code(record: TrialRecord, folder: str) -> str:
         f'batch = tokenizer(["…"], {cut}, return_tensors="pt")\n'
         "print(labels[int(model(**batch).logits.argmax())])"
     )
-
-
-def quoted(path: str) -> str:
-    """`path` as a shell takes it."""
-    return shell_path(wording.clean(path))

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from loraloom.errors import shell_path
 from loraloom.report.against import Against, against
-from loraloom.report.answer import Answer, answer, quoted
+from loraloom.report.answer import Answer, answer
 from loraloom.report.beside import beside
 from loraloom.report.cautions import cautions
 from loraloom.report.curves import Curves, curves, trials_to_draw
@@ -100,7 +101,7 @@ def findings(
         name=run.path.resolve().name,
         subject=_subject(run),
         on_size=_on_size(board),
-        rewrite=f"loraloom report {quoted(str(run.path))}",
+        rewrite=f"loraloom report {shell_path(run.place)}",
         answer=found,
         cautions=cautions(run, board, found, test, commands),
         board=board,
