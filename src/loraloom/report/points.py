@@ -22,15 +22,15 @@ def decimals(interval: Interval | None) -> int:
     return places
 
 
-def signed(share: float, places: int) -> str:
-    """`+0.3`, `−1.2`, `0.0`, without the unit."""
-    text = f"{100 * share:+.{places}f}".replace("-", "−")
-    return text[1:] if float(f"{100 * share:.{places}f}") == 0 else text
+def signed(number: float, places: int) -> str:
+    """`+0.3`, `−1.2`, and `0.0` of all that rounds to it."""
+    text = f"{number:+.{places}f}".replace("-", "−")
+    return text if round(number, places) else text[1:]
 
 
 def points(share: float | None, interval: Interval | None = None) -> str:
     """`+0.3 pp`"""
-    return "–" if share is None else f"{signed(share, decimals(interval))} pp"
+    return "–" if share is None else f"{signed(100 * share, decimals(interval))} pp"
 
 
 def spread(interval: Interval | None) -> str:
@@ -38,7 +38,7 @@ def spread(interval: Interval | None) -> str:
     if interval is None:
         return "–"
     places = decimals(interval)
-    return f"{signed(interval[0], places)} … {signed(interval[1], places)}"
+    return f"{signed(100 * interval[0], places)} … {signed(100 * interval[1], places)}"
 
 
 def size(share: float, interval: Interval | None = None) -> str:

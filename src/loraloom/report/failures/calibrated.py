@@ -28,7 +28,7 @@ from loraloom.calibration import (
 )
 from loraloom.metrics import LEAST_DISCORDANT, Floats, Interval, calibration_errors, row_losses, wilson_interval
 from loraloom.report.failures.kept import Judged
-from loraloom.report.points import points, points_span
+from loraloom.report.points import points, points_span, signed
 from loraloom.report.wording import LEVEL, p_value
 from loraloom.wording import plural
 
@@ -186,7 +186,7 @@ def _remedy(judged: Judged, fitted: Temperature | None, mended: Mended | None) -
         return f"{found}: it is not shown to differ from 1, which changes nothing. `loraloom predict` uses none."
     loss = mended.loss
     places = _places(loss.difference, *(loss.interval or ()))
-    difference, *ends = (_signed(each, places) for each in (loss.difference, *(loss.interval or ())))
+    difference, *ends = (signed(each, places) for each in (loss.difference, *(loss.interval or ())))
     change = f"on test it changes the loss from {loss.before:.3f} to {loss.after:.3f} (by {difference}"
     if loss.interval is None:
         return f"{found}; {change}): too few test rows are wrong to judge it. Predictions stay the same. {_USED}"
@@ -204,8 +204,3 @@ def _remedy(judged: Judged, fitted: Temperature | None, mended: Mended | None) -
 def _places(*values: float) -> int:
     """Decimals by which none of them looks like zero that is not; five at most."""
     return next((places for places in (3, 4) if all(round(each, places) for each in values if each)), 5)
-
-
-def _signed(value: float, places: int) -> str:
-    text = f"{value:+.{places}f}".replace("-", "−")
-    return text if round(value, places) else text[1:]
