@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from loraloom import metrics
-from loraloom.data.text_data import printable, shorten
+from loraloom.data.wording import printable, shorten
 from loraloom.terminal.console import make_console
 from loraloom.terminal.scores import print_evaluation
 from loraloom.use.evaluate import Divided, Evaluated

@@ -8,7 +8,8 @@ from loraloom.data.columns import text_of
 from loraloom.data.encoding import Encoded, default_cache, encode, truncation_finding
 from loraloom.data.labels import read_labelled
 from loraloom.data.loading import load_again, load_data
-from loraloom.data.text_data import Finding, Split, TextData, beside_figure, printable, shorten
+from loraloom.data.text_data import Finding, Split, TextData
+from loraloom.data.wording import beside_figure, printable, shorten
 
 __all__ = [
     "Encoded",

@@ -14,7 +14,8 @@ import numpy as np
 
 from loraloom.data.labels import is_whole, value_of
 from loraloom.data.overlap import Keys, near_copies
-from loraloom.data.text_data import MAX_EXAMPLES, Finding, Split, TextData, beside_figure, examples_of, listed, shorten
+from loraloom.data.text_data import Finding, Split, TextData
+from loraloom.data.wording import MAX_EXAMPLES, beside_figure, examples_of, listed, shorten
 from loraloom.errors import DataError
 from loraloom.wording import percent, plural
 

@@ -14,7 +14,8 @@ from typing import Any
 from loraloom.data.cells import text_problem, without_nan
 from loraloom.data.rows import Row, other_separator
 from loraloom.data.tables import Table
-from loraloom.data.text_data import Finding, quoted, shorten
+from loraloom.data.text_data import Finding
+from loraloom.data.wording import quoted, shorten
 from loraloom.errors import DataError
 
 TEXT_NAMES = {

@@ -21,7 +21,8 @@ from loraloom.data.cells import text_problem
 from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.tables import Table, read_table
 from loraloom.data.telling import SILENT, Telling
-from loraloom.data.text_data import Split, labels_listed, listed, quoted, shorten
+from loraloom.data.text_data import Split
+from loraloom.data.wording import labels_listed, listed, quoted, shorten
 from loraloom.errors import DataError
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,4000}(\.0*)?")  # Python makes no number of more than 4,300 digits

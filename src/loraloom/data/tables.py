@@ -16,8 +16,9 @@ from loraloom.data.opening import format_of
 from loraloom.data.rows import check_columns, good_records
 from loraloom.data.saved_dataset import is_saved, load_saved
 from loraloom.data.telling import SILENT, Telling
-from loraloom.data.text_data import MAX_EXAMPLES, Finding, Severity
+from loraloom.data.text_data import Finding, Severity
 from loraloom.data.text_folder import files_left_out, files_not_utf8
+from loraloom.data.wording import MAX_EXAMPLES
 from loraloom.errors import DataError
 from loraloom.wording import plural
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from loraloom.calibration import Temperature, at_odds, at_temperature, rows_at_once
 from loraloom.data import beside_figure
-from loraloom.data.text_data import listed_to_answer
+from loraloom.data.wording import listed_to_answer
 from loraloom.errors import AdapterError, OptionError, RunError
 from loraloom.metrics import Floats
 from loraloom.recipe.problems import reason_of

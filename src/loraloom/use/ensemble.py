@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data import Encoded
-from loraloom.data.text_data import listed
+from loraloom.data.wording import listed
 from loraloom.errors import AdapterError, OptionError
 from loraloom.use.adapter import Classifier, adapter_folder, refuse_unreadable
 from loraloom.use.backbones import Backbones

@@ -17,7 +17,7 @@ from loraloom.data.columns import LABEL_NAMES
 from loraloom.data.labels import is_whole, ordered
 from loraloom.data.rows import other_separator
 from loraloom.data.tables import read_table
-from loraloom.data.text_data import labels_listed, listed
+from loraloom.data.wording import labels_listed, listed
 from loraloom.errors import DataError
 from loraloom.study.csv_rows import CsvRows
 from loraloom.study.durable import replacing

@@ -15,7 +15,7 @@ from typing import Any
 
 from loraloom.data.columns import choose_text, texts_of
 from loraloom.data.tables import Table, read_table
-from loraloom.data.text_data import listed
+from loraloom.data.wording import listed
 from loraloom.errors import DataError
 from loraloom.report.dataset.shares import drift
 from loraloom.report.wording import LEVEL

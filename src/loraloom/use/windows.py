@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 from loraloom.data import Encoded, text_of
 from loraloom.data.columns import guessed_text
 from loraloom.data.rows import Record, other_separator
-from loraloom.data.text_data import listed
+from loraloom.data.wording import listed
 from loraloom.errors import DataError
 from loraloom.use.ahead import Ahead
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loraloom.data.labels import counted_otherwise, is_whole
-from loraloom.data.text_data import labels_listed, listed, listed_to_answer
+from loraloom.data.wording import labels_listed, listed, listed_to_answer
 from loraloom.errors import DataError
 from loraloom.use.submission import Submission
 

@@ -1,0 +1,58 @@
+"""How names, labels and texts of a source stand in messages: on one line, quoted where they must not look alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import islice
+
+from loraloom.wording import OBEYED
+
+EXAMPLE_CHARACTERS = 120
+MAX_EXAMPLES = 3
+MAX_ASKED = 100
+_UNPRINTABLE = re.compile(rf"{OBEYED}|[\ud800-\udfff]")
+
+
+def shorten(text: str) -> str:
+    """One printable line of at most 120 characters, for people."""
+    line = printable(" ".join(text[: 4 * EXAMPLE_CHARACTERS].split()))
+    return line if len(line) <= EXAMPLE_CHARACTERS else line[: EXAMPLE_CHARACTERS - 1] + "…"
+
+
+def beside_figure(label: str) -> str:
+    """A label before its share: in quotes where it is a number, since `1 16 %` would read as one."""
+    short = shorten(label)
+    return f"“{short}”" if short.lstrip("-").isdigit() else short
+
+
+def printable(text: str) -> str:
+    """`text` with U+FFFD for what a terminal obeys, and for halves of surrogate pairs, which can't be printed."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def quoted(name: str) -> str:
+    """A name with all its blanks, of which none may be invisible: two that differ must not look alike."""
+    return repr(name if len(name) <= EXAMPLE_CHARACTERS else name[: EXAMPLE_CHARACTERS - 1] + "…")
+
+
+def listed(items: Sequence[str], most: int = 5) -> str:
+    """The first few, quoted, and how many more there are."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(map(quoted, items[:most])) + more
+
+
+def labels_listed(labels: Sequence[str], most: int = 5) -> str:
+    """`label 'a'`, `labels 'a', 'b'`."""
+    return f"label{'s' if len(labels) > 1 else ''} {listed(labels, most)}"
+
+
+def listed_to_answer(labels: Sequence[str]) -> str:
+    """The same of labels for each of which something is to be given, so that it has to be seen which there are."""
+    return listed(labels, MAX_ASKED)
+
+
+def examples_of(texts: Sequence[str], rows: Sequence[int] | None = None) -> tuple[str, ...]:
+    """The first three different texts, or those of the rows named, shortened."""
+    shown = texts if rows is None else (texts[row] for row in rows)
+    return tuple(map(shorten, islice(dict.fromkeys(shown), MAX_EXAMPLES)))
