@@ -28,7 +28,7 @@ from bench.agnews import need_agnews
 from bench.comparison import Comparison, machine_folder, refuse_other_machine
 from bench.measure import RESULTS, RUNS
 from loraloom import pipeline
-from loraloom.metrics import mcnemar
+from loraloom.intervals import mcnemar
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run

@@ -29,7 +29,8 @@ from scipy.special import log_softmax
 import loraloom
 from loraloom.blending import blend
 from loraloom.data.sampling import part_rows
-from loraloom.metrics import Floats, log_loss, softmax
+from loraloom.intervals import Floats
+from loraloom.metrics import log_loss, softmax
 from loraloom.report.markdown.text import table
 from loraloom.study.evidence import read_predicted, read_rows
 from loraloom.use.tfidf import PART

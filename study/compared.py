@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from loraloom.errors import DataError
-from loraloom.metrics import holm, mcnemar
+from loraloom.intervals import holm, mcnemar
 from study.first import RESULTS, is_earlier, machine_name, right_rows
 from study.machine import refuse_mixed
 from study.peers import OURS, PEERS

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.errors import DataError
-from loraloom.metrics import paired_bootstrap
+from loraloom.intervals import paired_bootstrap
 from loraloom.report.markdown.text import table
 from loraloom.report.points import points
 from loraloom.report.wording import p_value

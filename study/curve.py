@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from loraloom.metrics import Interval, wilson_interval
+from loraloom.intervals import Interval, wilson_interval
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_json

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from loraloom.data import Split
 from loraloom.data.sampling import part_of, part_rows
-from loraloom.metrics import mean_interval
+from loraloom.intervals import mean_interval
 from loraloom.study.durable import write_json
 from study.arguments import run
 from study.machine import described

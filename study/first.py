@@ -34,8 +34,9 @@ from numpy.typing import NDArray
 from loraloom.backbone import sources
 from loraloom.data.text_data import Split, fingerprint
 from loraloom.errors import DataError, LoraloomError
+from loraloom.intervals import wilson_interval
 from loraloom.machine import read_machine
-from loraloom.metrics import class_scores, confusion, wilson_interval
+from loraloom.metrics import class_scores, confusion
 from loraloom.study.durable import write_json
 from study.machine import described, refuse_mixed
 from study.others import Others

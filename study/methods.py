@@ -39,7 +39,7 @@ from loraloom.calibration import at_temperature, confidence_of, fit_temperature
 from loraloom.data import Split
 from loraloom.data.overlap import text_key
 from loraloom.data.sampling import part_of, stratified_order
-from loraloom.metrics import mean_interval
+from loraloom.intervals import mean_interval
 from loraloom.report.failures.suspects import confident_learning
 from loraloom.report.markdown.text import table
 from loraloom.use.cross_fitting import FOLDS, out_of_fold

@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Any
 
 import loraloom
-from loraloom.metrics import mean_interval
+from loraloom.intervals import mean_interval
 from loraloom.report.markdown.text import table
 from loraloom.study.durable import write_json
 from loraloom.study.record import TEST_PREDICTIONS

@@ -30,7 +30,7 @@ import numpy as np
 import loraloom
 from loraloom.calibration import at_odds
 from loraloom.data.sampling import part_rows
-from loraloom.metrics import Floats
+from loraloom.intervals import Floats
 from loraloom.report.markdown.text import table
 from loraloom.use.class_shares import expected_shares
 from loraloom.use.ensemble import load_ensemble

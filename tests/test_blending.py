@@ -17,7 +17,8 @@ import loraloom
 from loraloom import LoraClassifier, blending
 from loraloom.data import telling
 from loraloom.errors import AdapterError, RunError
-from loraloom.metrics import Paired, softmax, wilson_interval
+from loraloom.intervals import Paired, wilson_interval
+from loraloom.metrics import softmax
 from loraloom.report import reading
 from loraloom.report.beside import beside
 from loraloom.report.findings import findings

@@ -26,15 +26,8 @@ from loraloom.calibration import (
     temperature_towards,
     threshold_for,
 )
-from loraloom.metrics import (
-    Floats,
-    calibration_errors,
-    expected_calibration_error,
-    log_loss,
-    row_losses,
-    softmax,
-    wilson_interval,
-)
+from loraloom.intervals import Floats, wilson_interval
+from loraloom.metrics import calibration_errors, expected_calibration_error, log_loss, row_losses, softmax
 
 
 def drawn(

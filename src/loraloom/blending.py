@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from loraloom.data import Split
 from loraloom.data.sampling import part_of
 from loraloom.execute.alone import alone, left_as_found
-from loraloom.metrics import Paired, paired, score, softmax
+from loraloom.intervals import Paired, paired
+from loraloom.metrics import score, softmax
 from loraloom.preparation import prepare_again
 from loraloom.report.model_card import Form, model_card
 from loraloom.report.next_steps import blending_takes

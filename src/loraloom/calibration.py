@@ -17,15 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
-from loraloom.metrics import (
-    CALIBRATION_BINS,
-    Floats,
-    Interval,
-    calibration_errors,
-    confidence_bins,
-    wilson_interval,
-    wilson_intervals,
-)
+from loraloom.intervals import Floats, Interval, wilson_interval, wilson_intervals
+from loraloom.metrics import CALIBRATION_BINS, calibration_errors, confidence_bins
 
 COLDEST, HOTTEST = 0.02, 50.0
 """The temperatures that are looked at."""

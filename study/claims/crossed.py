@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from loraloom.metrics import Interval, mean_interval
+from loraloom.intervals import Interval, mean_interval
 from study.claims.moderated import NO_PRIOR, Prior
 
 CONFIDENCE = 0.95

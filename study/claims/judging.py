@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.metrics import Interval, holm
+from loraloom.intervals import Interval, holm
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.gap import gaps
 from loraloom.report.points import points, size, spread

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from loraloom.metrics import Interval, mcnemar, wilson_interval
+from loraloom.intervals import Interval, mcnemar, wilson_interval
 from loraloom.study.durable import write_json
 from study.claims.design import Design, read_design
 from study.claims.judging import ClaimFound, corrected, judge

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom import metrics
+from loraloom import intervals
 from study.robustness.conditions import CLEAN, OTHER_SOURCE
 from study.robustness.rows import Labels
 from study.robustness.trials import Trial
@@ -29,7 +29,7 @@ class Accuracy:
     """A contender's on one test set: the mean over seeds, its interval, and each seed's."""
 
     mean: float
-    interval: metrics.Interval
+    interval: intervals.Interval
     seeds: tuple[float, ...]
 
 
@@ -38,7 +38,7 @@ class Difference:
     """One contender's accuracy less another's: the mean over seeds, its interval over test rows, the largest p."""
 
     mean: float
-    interval: metrics.Interval | None
+    interval: intervals.Interval | None
     p: float
     one_way: bool
     holds: bool = False
@@ -63,7 +63,7 @@ def accuracy(flags: Sequence[NDArray[np.bool_]]) -> Accuracy:
     """Of seeds' flags, each (N,)."""
     seeds = tuple(float(each.mean()) for each in flags)
     rows, mean = len(flags[0]), float(np.mean(seeds))
-    return Accuracy(mean, metrics.wilson_interval(round(mean * rows), rows), seeds)
+    return Accuracy(mean, intervals.wilson_interval(round(mean * rows), rows), seeds)
 
 
 def difference(ours: Sequence[NDArray[np.bool_]], theirs: Sequence[NDArray[np.bool_]]) -> Difference:
@@ -72,20 +72,20 @@ def difference(ours: Sequence[NDArray[np.bool_]], theirs: Sequence[NDArray[np.bo
     return Difference(
         mean=float(np.mean(each)),
         interval=_interval(np.mean(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float), axis=0)),
-        p=max(metrics.mcnemar(a, b) for a, b in zip(ours, theirs, strict=True)),
+        p=max(intervals.mcnemar(a, b) for a, b in zip(ours, theirs, strict=True)),
         one_way=len({np.sign(one) for one in each}) == 1,
     )
 
 
-def _interval(by_row: NDArray[np.float64]) -> metrics.Interval | None:
+def _interval(by_row: NDArray[np.float64]) -> intervals.Interval | None:
     """95 % of the mean of rows' differences (N,), each the mean over seeds; None where too few rows differ for one.
 
-    As `metrics.paired_bootstrap`, for rows that give other values than +1, 0 and -1.
+    As `intervals.paired_bootstrap`, for rows that give other values than +1, 0 and -1.
     """
-    if np.count_nonzero(by_row) < metrics.LEAST_DISCORDANT:
+    if np.count_nonzero(by_row) < intervals.LEAST_DISCORDANT:
         return None
     values, counts = np.unique(by_row, return_counts=True)
-    drawn = np.random.default_rng(0).multinomial(by_row.size, counts / by_row.size, size=metrics.BOOTSTRAP_DRAWS)
+    drawn = np.random.default_rng(0).multinomial(by_row.size, counts / by_row.size, size=intervals.BOOTSTRAP_DRAWS)
     low, high = np.quantile(drawn @ values / by_row.size, (0.025, 0.975))
     return float(low), float(high)
 
@@ -94,5 +94,5 @@ def judged(differences: Sequence[Difference]) -> list[Difference]:
     """Differences of one table, each told whether it holds."""
     return [
         Difference(each.mean, each.interval, p, each.one_way, holds=p < ALPHA and each.one_way)
-        for each, p in zip(differences, metrics.holm([each.p for each in differences]), strict=True)
+        for each, p in zip(differences, intervals.holm([each.p for each in differences]), strict=True)
     ]

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from loraloom.metrics import holm
+from loraloom.intervals import holm
 from study.claims.crossed import Estimate, crossed, mean_squares
 from study.claims.moderated import LEAST, NO_PRIOR, Prior, prior_of
 

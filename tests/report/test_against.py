@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from loraloom.errors import RunError
-from loraloom.metrics import mcnemar, paired
+from loraloom.intervals import mcnemar, paired
 from loraloom.report.against import Against, against, verdict_of
 from loraloom.report.reading import read_run
 from loraloom.report.writing import write_report

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraloom.metrics import mean_interval, wilson_interval
+from loraloom.intervals import mean_interval, wilson_interval
 from loraloom.report.curves import MOST_TRACE_POINTS
 from loraloom.report.findings import MOST_NAMED, findings
 from loraloom.report.markdown import markdown

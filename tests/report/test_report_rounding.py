@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loraloom.metrics import wilson_interval
+from loraloom.intervals import wilson_interval
 from loraloom.report.rounding import decimals, rounded, rounded_span
 
 

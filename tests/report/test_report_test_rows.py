@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loraloom.metrics import wilson_interval
+from loraloom.intervals import wilson_interval
 from loraloom.report.findings import findings
 from loraloom.report.reading import read_run
 from loraloom.report.test_rows import of_few

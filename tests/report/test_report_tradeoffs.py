@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 
-from loraloom.metrics import wilson_interval
+from loraloom.intervals import wilson_interval
 from loraloom.recipe import Recipe
 from loraloom.report.leaderboard import leaderboard
 from loraloom.report.pictures.drawing import STYLE

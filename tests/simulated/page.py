@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loraloom.intervals import LEAST_DISCORDANT
 from loraloom.machine import read_machine
-from loraloom.metrics import LEAST_DISCORDANT
 from loraloom.report.points import points
 from loraloom.wording import plural
 from tests.simulated.simulations import (

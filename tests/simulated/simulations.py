@@ -18,7 +18,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from loraloom.calibration import at_temperature, confidence_of, coverage_curve
-from loraloom.metrics import mcnemar, mean_interval, paired_bootstrap, wilson_interval
+from loraloom.intervals import mcnemar, mean_interval, paired_bootstrap, wilson_interval
 from loraloom.report.effects.analysis import Analysis, analyse, needed
 from loraloom.report.effects.model import Estimate
 from loraloom.report.effects.observations import Table, observe, survivors

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from loraloom.metrics import Floats
+from loraloom.intervals import Floats
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.report.effects.observations import Table
 from loraloom.report.reading import RunRead

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from loraloom.errors import DataError
+from loraloom.intervals import mcnemar
 from loraloom.machine import read_machine
-from loraloom.metrics import mcnemar
 from study import first, sets
 from study.agnews_files import AGNEWS
 from study.compared import pairs_of, read_results

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loraloom.metrics import mcnemar, paired_bootstrap
+from loraloom.intervals import mcnemar, paired_bootstrap
 from study.compared import Results, p_of_pairs, read_results, settings_of
 from study.comparison import PAGE
 from study.first import is_earlier, right_rows

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loraloom import metrics
+from loraloom import intervals
 from loraloom.errors import DataError
 from loraloom.machine import read_machine
 from loraloom.study.durable import write_json
@@ -172,7 +172,7 @@ def flags(right: int, of: int = 400) -> Any:
 def test_an_accuracys_interval_is_of_one_seeds_rows() -> None:
     found = comparing.accuracy([flags(380), flags(360), flags(370)])
     assert found.mean == pytest.approx(0.925)
-    assert found.interval == pytest.approx(metrics.wilson_interval(370, 400))
+    assert found.interval == pytest.approx(intervals.wilson_interval(370, 400))
 
 
 def test_a_difference_holds_where_it_holds_for_every_seed() -> None:

@@ -17,7 +17,7 @@ import loraloom
 from loraloom import LoraClassifier, calibration, cli, metrics
 from loraloom.calibration import Temperature, at_odds, at_temperature
 from loraloom.errors import AdapterError, OptionError
-from loraloom.metrics import Floats
+from loraloom.intervals import Floats
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import Predicted, read_predicted, write_predicted
 from loraloom.study.integrity import write_recipe

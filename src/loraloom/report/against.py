@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loraloom.errors import RunError
-from loraloom.metrics import Interval, Paired, paired, wilson_interval
+from loraloom.intervals import Interval, Paired, paired, wilson_interval
 from loraloom.report.leaderboard import as_written, axis_names
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from loraloom.errors import shell_path
-from loraloom.metrics import Interval
+from loraloom.intervals import Interval
 from loraloom.report import wording
 from loraloom.report.leaderboard import ROWS, Leaderboard, as_written, field, winning
 from loraloom.report.making.timing import TimeUse, time_use

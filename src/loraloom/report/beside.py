@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from loraloom.errors import AdapterError, RunError
-from loraloom.metrics import Paired, holm, paired, wilson_interval
+from loraloom.intervals import Paired, holm, paired, wilson_interval
 from loraloom.recipe.problems import reason_of
 from loraloom.report.against import verdict_of
 from loraloom.report.reading import Best, RunRead, read_predictions

@@ -32,7 +32,7 @@ from statistics import fmean, linear_regression
 
 import numpy as np
 
-from loraloom.metrics import Interval, mean_interval
+from loraloom.intervals import Interval, mean_interval
 from loraloom.report.curves import Points
 from loraloom.report.effects.analysis import MARGIN, Verdict, decided
 from loraloom.report.effects.axes import Axis, make_axis

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from loraloom.metrics import Interval, mean_interval, wilson_interval
+from loraloom.intervals import Interval, mean_interval, wilson_interval
 from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import RunRead

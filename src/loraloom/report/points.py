@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from loraloom.metrics import Interval
+from loraloom.intervals import Interval
 
 
 def decimals(interval: Interval | None) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from loraloom.metrics import Interval
+from loraloom.intervals import Interval
 from loraloom.report.wording import share
 
 LEAST, MOST, UNKNOWN = 2, 5, 3

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from loraloom.metrics import Interval
+from loraloom.intervals import Interval
 from loraloom.report.against import Against
 from loraloom.report.curves import Curves
 from loraloom.report.dataset import Dataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 
-from loraloom.metrics import Interval, normal_quantile
+from loraloom.intervals import Interval, normal_quantile
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded
 from loraloom.report.wording import listed

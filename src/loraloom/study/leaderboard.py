@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from loraloom.metrics import mean_interval
+from loraloom.intervals import mean_interval
 from loraloom.recipe.fields import Metric
 from loraloom.study.csv_rows import disarmed
 from loraloom.study.record import WHOLE, Evaluation, Score, TrialRecord, trained_point

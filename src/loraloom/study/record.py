@@ -16,7 +16,8 @@ from loraloom.recipe.problems import message_of
 from loraloom.study.durable import read_verified, write_json
 
 if TYPE_CHECKING:
-    from loraloom.metrics import Interval, Scores
+    from loraloom.intervals import Interval
+    from loraloom.metrics import Scores
 
 RECORD = "trial.json"
 METRICS = "metrics.jsonl"
@@ -96,7 +97,7 @@ class Score(_Frozen):
     @property
     def interval(self) -> Interval | None:
         """Wilson's 95 % interval of the accuracy; None where there are no rows."""
-        from loraloom.metrics import wilson_interval  # with scipy
+        from loraloom.intervals import wilson_interval  # with scipy
 
         return wilson_interval(self.correct, self.examples) if self.examples else None
 

@@ -23,7 +23,7 @@ from loraloom.calibration import Temperature, at_odds, at_temperature, rows_at_o
 from loraloom.data import beside_figure
 from loraloom.data.wording import listed_to_answer
 from loraloom.errors import AdapterError, OptionError, RunError
-from loraloom.metrics import Floats
+from loraloom.intervals import Floats
 from loraloom.recipe.problems import reason_of
 from loraloom.study.durable import read_verified, write_json
 from loraloom.study.evidence import agrees, read_predicted

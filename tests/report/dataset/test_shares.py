@@ -11,7 +11,7 @@ import pytest
 from scipy import optimize, stats
 from statsmodels.regression.linear_model import OLS, WLS
 
-from loraloom.metrics import wilson_interval
+from loraloom.intervals import wilson_interval
 from loraloom.report.dataset.shares import balance, cramers_v, drift, share_effect, slope_by_class
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence

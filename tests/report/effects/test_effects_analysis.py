@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loraloom.metrics import mean_interval
+from loraloom.intervals import mean_interval
 from loraloom.report.effects.analysis import Analysis, Effect, analyse, made_axes, needed
 from loraloom.report.effects.importances import MOST_TRIALS, importances
 from loraloom.report.effects.model import Estimate

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from loraloom.calibration import at_temperature, confidence_of, reliability
-from loraloom.metrics import Interval, wilson_interval
+from loraloom.intervals import Interval, wilson_interval
 from loraloom.report.failures.calibrated import Change, _remedy, as_used, calibrated, confidence_gap, loss_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.selective import selective

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from loraloom.metrics import confusion, wilson_interval
+from loraloom.intervals import wilson_interval
+from loraloom.metrics import confusion
 from loraloom.report.failures.classes import class_lines, f1_interval
 
 

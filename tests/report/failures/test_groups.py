@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats import multitest
 
-from loraloom.metrics import difference_interval
+from loraloom.intervals import difference_interval
 from loraloom.report.failures.groups import (
     Dependence,
     Group,

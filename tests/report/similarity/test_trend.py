@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from loraloom.metrics import wilson_interval
+from loraloom.intervals import wilson_interval
 from loraloom.report.similarity.trend import at_equal_distance, trend
 from tests.report.similarity.simulated import LEVEL, generator_of, most_rejections, right_by
 

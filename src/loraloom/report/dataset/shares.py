@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from loraloom.calibration import portions
-from loraloom.metrics import Floats, Interval
+from loraloom.intervals import Floats, Interval
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.effects.model import Estimate, fit
 from loraloom.report.failures.classes import ClassLine

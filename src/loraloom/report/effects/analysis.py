@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from scipy import optimize
 
-from loraloom.metrics import Interval, upper_t
+from loraloom.intervals import Interval, upper_t
 from loraloom.report.effects.axes import Axis, Comparison, make_axis
 from loraloom.report.effects.interactions import LEVEL, Interactions, interactions
 from loraloom.report.effects.model import LEAST_FREEDOM, Design, Estimate, Fit, fit, make_design

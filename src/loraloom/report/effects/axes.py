@@ -25,7 +25,7 @@ import numpy as np
 from numpy.polynomial import legendre
 from numpy.typing import NDArray
 
-from loraloom.metrics import Floats
+from loraloom.intervals import Floats
 from loraloom.recipe import Choices, Range
 from loraloom.recipe.axes import is_number
 from loraloom.report.wording import listed, value

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loraloom.metrics import Floats, holm
+from loraloom.intervals import Floats, holm
 from loraloom.report.effects.axes import Axis
 from loraloom.report.effects.model import Design, Fit, fit
 from loraloom.report.effects.observations import Table

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from loraloom.metrics import Floats, Interval, upper_t
+from loraloom.intervals import Floats, Interval, upper_t
 from loraloom.report.effects.axes import Axis
 
 LEAST_FREEDOM = 4.0

@@ -17,7 +17,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.metrics import Interval, mean_interval
+from loraloom.intervals import Interval, mean_interval
 from loraloom.report.effects.axes import Axis, Comparison
 from loraloom.report.effects.model import ALMOST
 from loraloom.report.effects.observations import Table

@@ -26,7 +26,8 @@ from loraloom.calibration import (
     fit_temperature,
     reliability,
 )
-from loraloom.metrics import LEAST_DISCORDANT, Floats, Interval, calibration_errors, row_losses, wilson_interval
+from loraloom.intervals import LEAST_DISCORDANT, Floats, Interval, wilson_interval
+from loraloom.metrics import calibration_errors, row_losses
 from loraloom.report.failures.kept import Judged
 from loraloom.report.points import points, points_span, signed
 from loraloom.report.wording import LEVEL, p_value

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.metrics import Interval, class_scores, wilson_interval
+from loraloom.intervals import Interval, wilson_interval
+from loraloom.metrics import class_scores
 
 
 @dataclass(frozen=True, slots=True)

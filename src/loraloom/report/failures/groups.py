@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from loraloom.calibration import Flags, portions
-from loraloom.metrics import Interval, difference_interval, holm, wilson_interval
+from loraloom.intervals import Interval, difference_interval, holm, wilson_interval
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.failures.kept import Judged
 from loraloom.report.points import points, points_span

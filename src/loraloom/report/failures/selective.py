@@ -19,7 +19,7 @@ from loraloom.calibration import (
     least_area,
     threshold_for,
 )
-from loraloom.metrics import LEAST_DISCORDANT, Floats, Interval, wilson_interval
+from loraloom.intervals import LEAST_DISCORDANT, Floats, Interval, wilson_interval
 from loraloom.report.failures.kept import Judged
 from loraloom.wording import percent, plural
 

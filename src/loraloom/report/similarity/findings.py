@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.errors import RunError
-from loraloom.metrics import holm
+from loraloom.intervals import holm
 from loraloom.report.reading import Best, RunRead
 from loraloom.report.similarity.nearest import nearest
 from loraloom.report.similarity.rank import RankSlope, rank_slope

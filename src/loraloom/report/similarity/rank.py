@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.errors import RunError
-from loraloom.metrics import Interval
+from loraloom.intervals import Interval
 from loraloom.report.effects.model import Estimate
 from loraloom.report.reading import RunRead
 from loraloom.report.similarity.trend import fit_logistic

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.metrics import difference_interval, wilson_interval
+from loraloom.intervals import difference_interval, wilson_interval
 from loraloom.report.points import points, spread
 from loraloom.report.similarity.trend import at_equal_distance
 from loraloom.report.similarity.two_sample import FEWEST_ROWS

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from loraloom.metrics import Interval, wilson_interval
+from loraloom.intervals import Interval, wilson_interval
 
 NO_RATIO = "beyond some distance all rows are right, or all wrong, so no odds ratio can be told"
 MOST_BINS = 5

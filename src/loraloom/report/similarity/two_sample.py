@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from loraloom.metrics import Interval, normal_quantile
+from loraloom.intervals import Interval, normal_quantile
 
 MOST_ROWS = 1_000
 FEWEST_ROWS = 20

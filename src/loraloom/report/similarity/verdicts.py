@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from loraloom.metrics import Interval
+from loraloom.intervals import Interval
 from loraloom.report.similarity.rank import RankSlope
 from loraloom.report.similarity.trend import Slope, Trend
 from loraloom.report.similarity.two_sample import FEWEST_ROWS, TwoSample

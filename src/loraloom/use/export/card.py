@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loraloom.backbone.cards import card_facts
 from loraloom.errors import LoraloomError
-from loraloom.metrics import Interval
+from loraloom.intervals import Interval
 from loraloom.report.markdown.text import code, fenced, table, text
 from loraloom.report.model_card import Form, card_without_run, model_card, peft_use
 from loraloom.report.rounding import rounded, rounded_span

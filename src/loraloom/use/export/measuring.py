@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom import metrics
+from loraloom import intervals
 from loraloom.errors import LoraloomError
 from loraloom.use.export.subject import Rows
 
@@ -33,7 +33,7 @@ class Measured:
     bytes: int
     rows: int
     accuracy: float
-    accuracy_interval: metrics.Interval
+    accuracy_interval: intervals.Interval
     same_labels: int
     difference: float
     p: float
@@ -76,10 +76,10 @@ def measure(
         bytes=size,
         rows=total,
         accuracy=float(right.mean()),
-        accuracy_interval=metrics.wilson_interval(int(right.sum()), total),
+        accuracy_interval=intervals.wilson_interval(int(right.sum()), total),
         same_labels=int((labels == expected).sum()),
         difference=float(np.abs(logits - reference).max() / np.abs(reference).max()),
-        p=metrics.mcnemar(right, right_before),
+        p=intervals.mcnemar(right, right_before),
         texts_per_second=total / seconds,
         logits=logits,
     )
