@@ -175,7 +175,11 @@ def _quoted(names: Sequence[str]) -> str:
 
 
 def texts_of(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """One text per row; a missing cell is an empty text."""
+    """One text per row; a missing cell is an empty text.
+
+    Raises:
+        DataError: a cell holds something other than text, or what is no character of one.
+    """
     cells = [table.cells(column) for column in columns]
     for column, column_cells in zip(columns, cells, strict=True):
         for number, cell in enumerate(column_cells, start=1):

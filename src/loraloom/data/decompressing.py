@@ -19,7 +19,11 @@ _PACKED_BYTES = 1_024  # a frame of zstd can have 128 KiB in four bytes, and all
 
 
 def zstd_error() -> type[Exception]:
-    """What zstandard raises for damaged data."""
+    """What zstandard raises for damaged data.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
         import zstandard
     except ImportError:

@@ -186,7 +186,7 @@ def names_of(table: Table, column: str, labels: Labels) -> list[str]:
 
 
 def ids_of(values: Sequence[str], labels: Labels, source: str) -> NDArray[np.int64]:
-    """Ids of names or codes.
+    """Ids (N,) of names or codes.
 
     Raises:
         DataError: a value that is neither.
@@ -199,7 +199,7 @@ def ids_of(values: Sequence[str], labels: Labels, source: str) -> NDArray[np.int
 
 
 def ids_read(values: Sequence[str], labels: Labels, source: str) -> tuple[NDArray[np.int64], str | None]:
-    """Ids of names, of codes, or of numbers that count from 0 where the codes count from 1, or the other way round.
+    """Ids (N,) of names, of codes, or of numbers that count from 0 where codes do from 1, or the other way round.
 
     What was read so is said in the last value, as a clause.
 

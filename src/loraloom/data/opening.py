@@ -53,7 +53,11 @@ class Format:
 
 
 def format_of(path: Path) -> Format:
-    """Told by the suffixes alone: rows.csv, rows.jsonl.zst, or a folder."""
+    """Told by the suffixes alone: rows.csv, rows.jsonl.zst, or a folder.
+
+    Raises:
+        DataError: there is no such file, or it is of a kind that is not read.
+    """
     try:
         is_folder, exists = path.is_dir(), path.exists()
     except OSError as error:

@@ -229,7 +229,11 @@ def _not_csv(line: int, error: csv.Error, header: Sequence[str]) -> str:
 
 
 def check_columns(names: Iterable[str], source: str) -> None:
-    """Refuses a name that stands twice: cells of one column would silently replace the other's."""
+    """Refuses a name that stands twice: cells of one column would silently replace the other's.
+
+    Raises:
+        DataError: one does.
+    """
     seen: set[str] = set()
     for name in names:
         if name in seen:

@@ -21,7 +21,7 @@ def part_of(split: Split, rows: int, seed: int) -> Split:
 
 
 def part_rows(labels: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.int64]:
-    """The numbers, ascending, of the rows that `part_of` takes."""
+    """(rows,) numbers, ascending, of the rows that `part_of` takes."""
     return np.arange(len(labels)) if rows >= len(labels) else np.sort(stratified_order(labels, seed)[:rows])
 
 

@@ -64,7 +64,11 @@ class Source:
 
 
 def read_table(path: str, telling: Telling = SILENT) -> Table:
-    """All rows of a file or folder (`~` is the home folder); a key that some JSONL rows lack is None there."""
+    """All rows of a file or folder (`~` is the home folder); a key that some JSONL rows lack is None there.
+
+    Raises:
+        DataError: it has no rows, or can't be read.
+    """
     path = os.path.expanduser(path)  # noqa: PTH111 - names the file as it was given
     if is_saved(Path(path)):
         return _saved_table(path)
@@ -133,6 +137,9 @@ def table_of(value: Any, source: str) -> Table:
     """A table as it is, a pandas.DataFrame, a datasets.Dataset, or a pair of sequences: texts and labels.
 
     Neither library is imported: a value can only be theirs where they are imported already.
+
+    Raises:
+        DataError: it is none of these, or two of its columns have one name.
     """
     if isinstance(value, Table):
         return value

@@ -108,7 +108,7 @@ def _pairs(labels: Sequence[str], counts: NDArray[np.int64]) -> tuple[Pair, ...]
 
 
 def entries(counts: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
-    """True class, predicted class and rows of each entry that is not 0: no more than there are rows."""
+    """True class, predicted class and rows of each of `counts` (C, C) that is not 0: no more than there are rows."""
     true, predicted = np.nonzero(counts)
     yield from zip(true.tolist(), predicted.tolist(), counts[true, predicted].tolist(), strict=True)
 

@@ -35,7 +35,7 @@ _SEED = 0
 
 
 def tested_part(test: Split, rows: int) -> NDArray[np.int64]:
-    """The numbers of `rows` test rows: the same for every adapter of a run, and among those of a larger part."""
+    """(rows,) numbers of test rows: the same for every adapter of a run, and among those of a larger part."""
     return np.sort(_order(test)[:rows])
 
 

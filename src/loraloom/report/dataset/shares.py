@@ -208,7 +208,7 @@ def share_effect(rows: Mapping[str, int], lines: Sequence[ClassLine], of_class: 
 
 
 def slope_by_class(rows: Floats, recalls: Floats, judged: NDArray[np.int64]) -> Estimate:
-    """The change of recall per doubling of rows, over C classes, of each of which so many rows were `judged`.
+    """The change of recall (C,) per doubling of training rows (C,), over classes of which so many (C,) were `judged`.
 
     Recalls differ since classes do, and by the chance of few rows: their variances are t² + p (1 - p) / judged, where p
     is the recall of all rows, and t² what makes the weighted residuals as large as they should be (Paule and Mandel,

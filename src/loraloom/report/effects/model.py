@@ -77,7 +77,7 @@ class Design:
 
 
 def make_design(axes: Sequence[Axis], block: NDArray[np.int64]) -> Design:
-    """The additive model of some axes, each block with a level of its own."""
+    """The additive model of some axes, each block (N,) with a level of its own."""
     parts = [np.ones((len(block), 1)), np.equal.outer(block, np.unique(block)[1:]).astype(np.float64)]
     places, start = {}, parts[0].shape[1] + parts[1].shape[1]
     for axis in axes:
@@ -90,6 +90,9 @@ def make_design(axes: Sequence[Axis], block: NDArray[np.int64]) -> Design:
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
     """`basis` (n, r) is orthonormal and `into` (r, p) takes a contrast of the design's columns into it.
+
+    The rows of `span` (r, p) are orthonormal, and span those of the design. `coefficients` (r,) are of the basis, and
+    `residuals` (n,) what they leave.
 
     `kept` (N,) marks the rows that the fit is of: one that a column of its own fits exactly says nothing of noise, and
     is left out. `added` are the last columns of the basis, which came from beside the design. `rounding` is the

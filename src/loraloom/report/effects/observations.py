@@ -40,7 +40,7 @@ _ROWS_AND_SEEDS = ("train.seed", "train.eval_strategy", "data.max_train_samples"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """N configurations: the value of each varied axis, the metric (a share), its seeds, and the block (N,)."""
+    """N configurations: the value of each varied axis, the metric (N,), a share, its seeds, and the block (N,)."""
 
     axes: Mapping[str, tuple[Any, ...]]
     metric: NDArray[np.float64]

@@ -45,7 +45,7 @@ def coded(table: Table) -> Mapping[str, NDArray[np.int64]]:
 
 
 def groups_along(codes: Mapping[str, NDArray[np.int64]], block: NDArray[np.int64], name: str) -> list[list[int]]:
-    """Rows that are alike in all but the axis `name`: groups of two or more."""
+    """Groups of two or more rows that are alike in `block` (N,) and all `codes` (N,) but those of the axis `name`."""
     others = np.column_stack([block, *(column for other, column in codes.items() if other != name)])
     _, group_of = np.unique(others, axis=0, return_inverse=True)
     order = np.argsort(group_of, kind="stable")

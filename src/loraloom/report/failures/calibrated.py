@@ -137,7 +137,7 @@ def _mended(judged: Judged, temperature: Temperature, generator: np.random.Gener
 
 
 def loss_interval(differences: Floats, generator: np.random.Generator) -> Interval:
-    """The bootstrap's 95 % interval of a mean of paired differences, rows drawn anew.
+    """The bootstrap's 95 % interval of the mean of paired differences (N,), rows drawn anew.
 
     Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7 (1979), 1-26; percentiles, as
     scipy has it. BCa, which is better for few rows, takes memory by the square of the rows.

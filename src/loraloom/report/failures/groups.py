@@ -67,6 +67,7 @@ class Dependence:
 
 
 def group(name: str, right: Flags) -> Group:
+    """The group of rows that are `right` (N,) or not; there is one at least."""
     rows, hits = int(right.size), int(right.sum())
     return Group(name, rows, hits, hits / rows, wilson_interval(hits, rows))
 
@@ -101,7 +102,7 @@ def same_accuracy(groups: Sequence[Group]) -> float:
 
 
 def length_trend(tokens: NDArray[np.int64], right: Flags) -> float:
-    """The p-value of "wrong rows are as long as right ones", by ranks: no bins are chosen, no shape is assumed.
+    """The p-value of "wrong rows are as long as right ones" by ranks of `tokens` (N,): no bins, no shape is assumed.
 
     Mann and Whitney, "On a test of whether one of two random variables is stochastically larger than the other",
     Annals of Mathematical Statistics 18 (1947), 50-60. With ranks as scores it is the Cochran-Armitage trend test.

@@ -29,7 +29,8 @@ MOST_TRIALS = 24
 class Judged:
     """N rows that the winner did not learn from; what a run did not keep is None.
 
-    `tokens` (N,) are counted before texts are cut, `cut` (N,) says which were.
+    `labels`, `predictions` and `numbers` are (N,), `probabilities` (N, C). `tokens` (N,) are counted before texts are
+    cut, `cut` (N,) says which were.
     """
 
     split: Literal["test", "validation"]
@@ -188,5 +189,5 @@ def _all(given: Iterable[T | None]) -> tuple[T, ...] | None:
 
 
 def summing(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows that sum to 1, whatever a file has rounded."""
+    """Probabilities (N, C) whose rows sum to 1, whatever a file has rounded."""
     return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True), dtype=np.float64)

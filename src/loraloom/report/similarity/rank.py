@@ -54,7 +54,7 @@ class RankSlope:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """Whether a trial of rank `rank` was right about each of the validation rows `numbers`."""
+    """Whether a trial of rank `rank` was right about each of the validation rows `numbers` (N,)."""
 
     rank: int
     numbers: NDArray[np.int64]
@@ -62,7 +62,7 @@ class Answers:
 
 
 def rank_slope(run: RunRead, validation: Embedded, distances: NDArray[np.float64]) -> RankSlope | str:
-    """The interaction over the run's trials, or why it is not measured."""
+    """The interaction over the run's trials, or why it is not measured; validation rows are at `distances` (N,)."""
     if not len(validation.numbers):
         return "there are no validation rows"
     chosen = _chosen(run.records)

@@ -133,10 +133,10 @@ def at_equal_distance(
 ) -> tuple[float, Interval] | None:
     """The odds ratio, with 95 %, of a right answer in the second set against the first at one distance.
 
-    Each set is (distances, correct). None where either has too few right or wrong rows, where the middle 90 % of their
-    distances have none in common, or where there is no estimate. It is logistic regression (Cox, "The regression
-    analysis of binary sequences", Journal of the Royal Statistical Society B 20 (1958), 215–242) on the distance and
-    the set, the interval Wald's.
+    Each set is distances (N,) and whether they are correct (N,). None where either has too few right or wrong rows,
+    where the middle 90 % of their distances have none in common, or where there is no estimate. It is logistic
+    regression (Cox, "The regression analysis of binary sequences", Journal of the Royal Statistical Society B 20
+    (1958), 215–242) on the distance and the set, the interval Wald's.
     """
     if any(min(int(correct.sum()), int((~correct).sum())) < FEWEST_OF_EACH for _, correct in (first, second)):
         return None
@@ -164,9 +164,9 @@ def _odds(fitted: Any, place: int) -> tuple[float, Interval]:
 def fit_logistic(
     design: NDArray[np.float64], correct: NDArray[np.bool_], offset: NDArray[np.float64] | None = None
 ) -> Any:
-    """statsmodels' fit; None where the classes are told apart perfectly, or nearly, and the likelihood has no maximum.
+    """statsmodels' fit of `correct` (N,) on `design` (N, p); None where the likelihood has no maximum, or nearly none.
 
-    `offset` is statsmodels' own.
+    That is where right rows are told from wrong ones perfectly, or nearly. `offset` (N,) is statsmodels' own.
     """
     from statsmodels.genmod.families import Binomial
     from statsmodels.genmod.generalized_linear_model import GLM

@@ -54,7 +54,7 @@ def two_sample(first: Vectors, second: Vectors, seed: int) -> TwoSample | None:
 def mmd_test(
     first: Vectors, second: Vectors, generator: np.random.Generator, permutations: int = PERMUTATIONS
 ) -> tuple[float, float, float]:
-    """The unbiased MMD² under a Gaussian kernel, its permutation p-value, and the kernel's bandwidth.
+    """The unbiased MMD² of (M, D) and (N, D) under a Gaussian kernel, its permutation p-value, and the bandwidth.
 
     The bandwidth is the median distance of the pooled rows. Source: Gretton et al., "A kernel two-sample test", JMLR
     13 (2012), 723–773, equation 3; section 8 for the median; p counts the observed order among the permuted
@@ -83,7 +83,7 @@ def mmd_test(
 
 
 def classifier_auc(first: Vectors, second: Vectors, seed: int) -> tuple[float, Interval]:
-    """The AUC, with a 95 % interval, on one half of the rows of a logistic regression that was fitted to the other.
+    """The AUC, with 95 %, on one half of the rows (M, D) and (N, D) of a logistic regression fitted to the other.
 
     Halves and no cross-validation: folds depend on each other, and an interval that takes them for independent left
     out the truth in 16 of 100 simulations. Sources: Lopez-Paz and Oquab, "Revisiting classifier two-sample tests",

@@ -29,7 +29,7 @@ MOST_ROWS = 1_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Labelled rows; `name` says where they are from."""
+    """N rows with their `labels` (N,), class numbers; `name` says where they are from."""
 
     name: str
     texts: tuple[str, ...]

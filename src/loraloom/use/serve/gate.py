@@ -119,7 +119,11 @@ class Gate:
             self._held -= counted.held
 
     def take(self, size: int, total: int) -> None:
-        """Counts a piece of a body; raises where it is too much, of itself or of all."""
+        """Counts a piece of a body.
+
+        Raises:
+            BodyRefusedError: it is too much, of itself or of all.
+        """
         limits = self._settings.limits
         self._held += size
         if total > limits.body_bytes:
