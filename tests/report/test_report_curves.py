@@ -40,6 +40,11 @@ def test_the_gap_at_the_end_has_its_way(train: float, validation: float, said: s
     assert _on_accuracy(curve) == f"At the end, the training accuracy of trial 0003 {said}"
 
 
+def test_a_gap_takes_accuracies_of_both_splits() -> None:
+    curve = replace(CURVE, train_accuracy=((1, 0.5),))
+    assert _on_accuracy(curve) == "Trial 0003 left no accuracy on both splits."
+
+
 @pytest.mark.parametrize(
     ("rates", "says"),
     [

@@ -300,6 +300,22 @@ def test_the_doubts_name_seeds_noise_failures_pruning_and_marks(tmp_path: Path) 
         assert doubt in said
 
 
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        ([["a"], []], "The record of 1 other trial says: a."),
+        ([["a", "b"], ["a"]], "The records of 2 other trials say: a and b."),
+        ([["a", "b", "c"], ["d", "e"]], "The records of 2 other trials say: a, b, c and 2 more."),
+    ],
+)
+def test_what_records_of_other_trials_say_is_a_doubt(tmp_path: Path, marks: list[list[str]], said: str) -> None:
+    recipe = make_recipe()
+    points = list(recipe.grid())
+    records = [make_record(recipe, n, points[n], 0.9, marks=each) for n, each in enumerate([*marks, []])]
+    best = make_record(recipe, 2, points[2], 0.9, test=make_score(0.9, TEST_ROWS))
+    assert said in findings(read_run(write_run(tmp_path / "r", recipe, records, best=best))).cautions
+
+
 def test_a_constant_answer_that_does_as_well_is_named(tmp_path: Path) -> None:
     recipe = make_recipe(lora={}, train={})
     lines = [predicting(line, 0) | {"label": 0} for line in make_predictions(wrong=0)]

@@ -164,6 +164,23 @@ def test_the_plan_stands_beside_what_happened(tmp_path: Path) -> None:
     assert made(run).seeds == (42, 43)
 
 
+def test_the_plan_is_a_table_in_markdown_too(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "r")
+    write_sealed(run / "plan.json", {"first": PLAN})
+    told = markdown(findings(read_run(run)))
+    assert "| Training rows | Planned | Done | Complete | Pruned | Failed | Their time |" in told
+    assert "| 439 | 13 | 0 | 0 | 0 | 0 | 0.0 s |" in told
+    assert "| all 1,558 | 6 | 6 | 4 | 1 | 1 | 6 min 37 s |" in told
+
+
+def test_of_a_plan_of_which_no_trial_has_ended_that_is_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "r", make_recipe(), [], unfinished=[0])
+    write_sealed(run / "plan.json", {"first": PLAN})
+    plan = made(run).plan
+    assert plan is not None
+    assert plan.sentence.endswith("with 2 seeds each. No trial has ended.")
+
+
 @pytest.mark.parametrize(
     ("seeds", "says"),
     [

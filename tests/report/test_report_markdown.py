@@ -248,6 +248,14 @@ def test_interactions_are_tables_and_importances_a_line(tmp_path: Path) -> None:
     assert not {token.type for token in tokens(made)} & {"html_inline", "image"}
 
 
+def test_the_leaderboard_says_by_what_it_is_ordered_and_how_many_it_leaves_out(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": list(range(1, 13))}, train={}, search={"metric": "macro_f1"})
+    records = [make_record(recipe, n, point, 0.9 + n / 1000) for n, point in enumerate(recipe.grid())]
+    made = markdown(findings(read_run(write_run(tmp_path / "r", recipe, records))))
+    assert "By validation macro-F1.\n\n| Rank | `r` | Macro-F1 | Validation accuracy |" in made
+    assert "Not shown: 2 more with a result, 0 more that were pruned or failed." in made
+
+
 def test_a_run_without_a_winner_says_so(tmp_path: Path) -> None:
     made = markdown(findings(read_run(write_run(tmp_path / "r", make_recipe({}), []))))
     assert "No trial has finished yet, so there is no winner." in made

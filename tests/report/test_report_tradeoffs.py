@@ -188,6 +188,16 @@ def test_configurations_on_fewer_rows_are_compared_by_time_alone(tmp_path: Path)
     ]
 
 
+def test_times_that_are_too_few_to_be_compared_are_said_to_be(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={})
+    timed = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
+    untimed = [record.model_copy(update={"timings": None}) for record in timed]
+    one = of_records(tmp_path / "one", recipe, [untimed[0], timed[1]], best=timed[1])
+    assert one.on_time == "One configuration alone left its time: there is nothing to compare by it."
+    none = of_records(tmp_path / "none", recipe, untimed, best=untimed[1])
+    assert none.on_time == "No trial left its time."
+
+
 def test_one_configuration_has_no_tradeoff(tmp_path: Path) -> None:
     assert of(tmp_path, {4: 0.9}) is None
 

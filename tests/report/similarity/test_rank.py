@@ -68,3 +68,17 @@ def test_trials_without_errors_are_not_measured() -> None:
     rows, distances = np.arange(50), np.linspace(0, 1, 50)
     answers = [Answers(rank, rows, np.ones(50, dtype=np.bool_)) for rank in (4, 8) * 3]
     assert interaction(answers, rows, distances) == ("only 0 validation rows were wrong in any trial; it takes 10")
+
+
+def test_rows_equally_far_are_not_measured() -> None:
+    distances = np.full(ROWS, 0.3)
+    made = trials(generator_of(6), RANKS, generator_of(6).gamma(4, 0.1, size=ROWS), 0.0)
+    found = interaction(made, np.arange(ROWS), distances)
+    assert found == "all validation rows are equally far from the training rows"
+
+
+def test_trials_that_differ_by_their_rank_in_nothing_are_not_measured() -> None:
+    rows, distances = np.arange(ROWS), np.linspace(0, 1, ROWS)
+    answers = [Answers(rank, rows, rows % 5 > 0) for rank in (4, 8) * 3]
+    found = interaction(answers, rows, distances)
+    assert found == "the trials are right and wrong on the same rows, whatever their rank"

@@ -102,3 +102,11 @@ def test_at_equal_distance_a_difference_by_distance_alone_vanishes() -> None:
     worse = at_equal_distance((near, right_by(generator, 3 - 4 * near)), (far, right_by(generator, 2 - 4 * far)))
     assert worse is not None
     assert worse[1][1] < 1
+
+
+def test_sets_that_have_no_distance_in_common_or_one_alone_are_not_compared_at_equal_distance() -> None:
+    correct = np.arange(100) % 4 > 0
+    near, far, same = np.linspace(0, 0.1, 100), np.linspace(0.5, 0.6, 100), np.full(100, 0.3)
+    assert at_equal_distance((near, correct), (far, correct)) is None
+    assert at_equal_distance((same, correct), (same, correct)) is None
+    assert at_equal_distance((near, np.ones(100, dtype=np.bool_)), (near, correct)) is None
