@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
-from sklearn.feature_extraction.text import TfidfVectorizer, strip_accents_unicode
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer, strip_accents_unicode
 from sklearn.linear_model import LogisticRegression
 
+from loraloom.data.overlap import is_unspaced
 from loraloom.errors import AdapterError, UnblendableError
 from loraloom.metrics import softmax
 from loraloom.use import tfidf
-from loraloom.use.tfidf import PART, Tfidf, _without_accents, blended, fit, read
+from loraloom.use.tfidf import PART, Tfidf, _without_accents, _words, blended, fit, read
 from tests.conftest import WORDS, make_rows
 
 
@@ -71,6 +72,23 @@ def test_long_words_and_rare_ones_beyond_the_most_are_left_out(monkeypatch: pyte
     assert len(fit(texts, labels, 2).terms) <= 5
 
 
+def test_marks_are_of_their_word_and_scripts_without_spaces_have_a_word_for_each_character() -> None:
+    terms = fit(["किताब_१ स्त्री", "上证指数涨3%", "データ"], np.array([0, 1, 1]), 2).terms
+    assert set(terms) == {
+        *("किताब_१", "सतरी", "किताब_१ सतरी"),  # without the mark that joins, as é is e
+        *("上", "证", "指", "数", "涨", "上 证", "证 指", "指 数", "数 涨"),
+        *("テ", "ー", "タ", "テ ー", "ー タ"),
+    }
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Mn", "Mc", "Me"])))
+@example("snake_case a_ __ ½ x² naïve")
+def test_other_words_are_scikit_learns(text: str) -> None:
+    text = _without_accents(text)
+    assume(not any(unicodedata.combining(sign) or is_unspaced(sign) for sign in text))
+    assert _words(text) == CountVectorizer().build_tokenizer()(text)
+
+
 def test_of_no_texts_it_says_nothing(folder: Path) -> None:
     assert read(folder, 3).log_probabilities([]).shape == (0, 3)
 
@@ -95,7 +113,7 @@ def test_a_row_of_accents_is_read_sign_by_sign(folder: Path, monkeypatch: pytest
 
 
 def test_rows_without_words_or_without_a_class_are_refused() -> None:
-    for texts in (["?", "a b"], [80 * "x", 40 * "中文"]):
+    for texts in (["?", "a b"], [80 * "x", 40 * "नमस्ते"]):
         with pytest.raises(UnblendableError, match="no training text holds a word of 2 to 64 letters"):
             fit(texts, np.array([0, 1]), 2)
     with pytest.raises(UnblendableError, match="a class has no training row"):

@@ -31,11 +31,16 @@ _GAP = -1
 _BATCH_WORDS = 30_000
 
 
-_UNSPACED = "CJK ", "HIRAGANA ", "KATAKANA ", "THAI ", "LAO ", "KHMER ", "MYANMAR ", "TIBETAN "
+_UNSPACED = "CJK ", "HIRAGANA ", "KATAKANA", "THAI ", "LAO ", "KHMER ", "MYANMAR ", "TIBETAN "
 """How Unicode's names begin of characters in scripts that have no space between words."""
 
 
-class _WordCharacters(dict[int, int | str | None]):
+def is_unspaced(sign: str) -> bool:
+    """Whether a character is of a script that has no space between words."""
+    return unicodedata.name(sign, "").startswith(_UNSPACED)
+
+
+class WordCharacters(dict[int, int | str | None]):
     """For str.translate: letters, marks and digits stay, every other character becomes a space.
 
     Of marks, those are left out that only say how the character before is drawn: an emoji's, and a keycap's.
@@ -48,13 +53,13 @@ class _WordCharacters(dict[int, int | str | None]):
         kept: int | str | None = code if category[0] in "LMN" and category != "Me" else ord(" ")
         if name.startswith("VARIATION SELECTOR-"):
             kept = None
-        elif kept == code and name.startswith(_UNSPACED):
+        elif kept == code and is_unspaced(sign):
             kept = f" {sign} "
         self[code] = kept
         return kept
 
 
-_WORD_CHARACTERS = _WordCharacters()
+_WORD_CHARACTERS = WordCharacters()
 
 
 def words_of(text: str) -> list[str]:

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.special import log_softmax
 
+from loraloom.data.overlap import WordCharacters, is_unspaced
 from loraloom.errors import AdapterError, UnblendableError, without_path
 from loraloom.recipe.problems import reason_of
 from loraloom.study.durable import write_json
@@ -39,6 +40,8 @@ LONGEST_TERM = 64
 STRENGTH = 30.0
 """C of the logistic regression: the inverse of its regularisation."""
 _STEPS = 300
+_CHARACTERS = WordCharacters({ord("_"): ord("_")})
+"""Of scikit-learn's words, but that marks are letters: those of Hindi stand within words, which fell apart by them."""
 
 Floats = NDArray[np.float32]
 
@@ -146,10 +149,15 @@ def read(folder: Path, classes: int) -> Tfidf:
 
 
 def _counter(**options: Any) -> Any:
-    """Counts words of two letters and more, and pairs of neighbours."""
+    """Counts words of two letters and more, single characters where words have no space between, and neighbours."""
     from sklearn.feature_extraction.text import CountVectorizer
 
-    return CountVectorizer(ngram_range=(1, 2), strip_accents=_without_accents, **options)
+    words: dict[str, Any] = {"strip_accents": _without_accents, "tokenizer": _words, "token_pattern": None}
+    return CountVectorizer(ngram_range=(1, 2), **words, **options)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.translate(_CHARACTERS).split() if len(word) > 1 or is_unspaced(word)]
 
 
 def _without_accents(text: str) -> str:
