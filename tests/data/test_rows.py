@@ -326,6 +326,28 @@ def test_a_file_in_a_folder_that_is_too_long_is_refused(tmp_path: Path) -> None:
     assert "row 1 ('sports/1.txt') has 5,000,000 bytes" in _refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1251", "Сборная выиграла матч ЧМ-2026 (3:1)."),
+        ("cp1253", "Η ομάδα κέρδισε τον αγώνα"),
+        ("gb18030", "上证指数上涨 3%"),
+        ("cp932", "日経平均は3日ぶりに反発"),
+        ("cp949", "코스피가 3% 올랐다"),
+        ("cp1255", "הקבוצה ניצחה"),
+        ("cp1256", "فاز الفريق بالمباراة"),
+        ("cp874", "ทีมชนะการแข่งขัน"),
+    ],
+)
+def test_a_file_in_a_folder_that_can_be_no_latin_is_refused(tmp_path: Path, encoding: str, text: str) -> None:
+    (tmp_path / "sports").mkdir()
+    for name, of in (("1.txt", "Ein Café: £3, «größer»".encode("latin-1")), ("2.txt", text.encode(encoding))):
+        _csv(tmp_path / "sports" / name, of)
+    assert _refusal(tmp_path).endswith(
+        "row 2 ('sports/2.txt') is in neither UTF-8 nor Latin-1, by its bytes; convert it to UTF-8"
+    )
+
+
 def test_bad_files_of_a_folder_are_told_between_the_good_ones(tmp_path: Path) -> None:
     (tmp_path / "sports").mkdir()
     for name, content in {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
 from loraloom.data.opening import utf16
@@ -12,6 +13,7 @@ from loraloom.data.saved_dataset import is_saved, not_by_rows
 from loraloom.errors import DataError
 
 MAX_FILE_BYTES = 4_000_000  # no text of 1,000,000 characters is longer
+_BEYOND_ASCII = bytes(range(128, 256))
 
 
 def class_folders(folder: Path) -> list[Path]:
@@ -48,8 +50,9 @@ def text_files(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
 def folder_rows(folder: Path, *, lenient: bool) -> Iterator[tuple[dict[str, Any], str, str]]:
     """`{"text": …, "label": …}` for each file, by class and name; the file; what is wrong with it, '' in most.
 
-    The text of a file that is not one is None. A file that is not UTF-8 is read as Latin-1; those who are `lenient`,
-    who go on after what is wrong, are told of it, with U+FFFD in the text.
+    The text of a file that is not one is None. A file that is not UTF-8 is read as Latin-1, in which any bytes would be
+    a text: one that can't well be meant is wrong. Those who are `lenient`, who go on after what is wrong, are told of
+    each, with U+FFFD in the text.
 
     Raises:
         DataError: no class folder, or a class folder without .txt files.
@@ -94,7 +97,15 @@ def _read(file: Path, lenient: bool) -> tuple[str | None, str]:
         return raw.decode("utf-8-sig"), ""
     if lenient:
         return raw.decode("utf-8-sig", "replace"), f"has a byte 0x{raw[place]:02x} at byte {place}, which is not UTF-8"
+    if not _may_be_latin(raw):
+        return None, "is in neither UTF-8 nor Latin-1, by its bytes; convert it to UTF-8"
     return raw.decode("latin-1"), ""
+
+
+def _may_be_latin(raw: bytes) -> bool:
+    """Not Cyrillic, Greek, Chinese and so on, in whose encodings letters, or halves of them, are beyond ASCII."""
+    beyond, letters = (len(raw) - len(raw.translate(None, of)) for of in (_BEYOND_ASCII, ascii_letters.encode()))
+    return beyond <= letters
 
 
 def _not_utf8(raw: bytes) -> int | None:
