@@ -232,6 +232,22 @@ def test_a_quote_that_is_not_closed_is_refused(tmp_path: Path) -> None:
     assert "line 3 is not valid CSV" in message
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        (
+            "rows.csv",
+            b"\xef\xbb\xbfsep=;\r\ntext;label\r\n",
+            "'sep=;', is for spreadsheets: take it out, and separate cells by ','",
+        ),
+        ("rows.csv", b"SEP=,\ntext,label\n", "'SEP=,', is for spreadsheets: take it out"),
+        ("rows.tsv", b"sep=\t\ntext\tlabel\n", "'sep=\\t', is for spreadsheets: take it out"),
+    ],
+)
+def test_a_line_that_names_the_separator_is_no_header(tmp_path: Path, name: str, content: bytes, advice: str) -> None:
+    assert _refusal(_csv(tmp_path / name, content)).endswith(f"{name}: its first line, {advice}")
+
+
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
 def test_a_byte_that_is_not_utf8_is_refused_with_its_position(tmp_path: Path, name: str) -> None:
     content = b'{"text": "a"}\n{"text": "caf\xe9"}\n' if name.endswith("jsonl") else b"text\ncaf\xe9\n"

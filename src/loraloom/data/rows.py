@@ -38,6 +38,8 @@ _BUFFER_BYTES = 1_000_000
 _PARQUET = b"PAR1"
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `lenient` lines have for bytes that are not UTF-8
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_FOR_SPREADSHEETS = re.compile(r"sep=(.)", re.IGNORECASE)
+"""A line that says by what cells are separated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,9 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
         raise DataError(f"{source}: {_not_csv(reader.line_num, header, names)}")
     if found := _NOT_UTF8.search("".join(header)):
         raise DataError(f"{source}: its header has {_byte(found)}, which is not UTF-8; convert the file to UTF-8")
+    if found := _FOR_SPREADSHEETS.fullmatch(delimiter.join(header)):
+        other = "" if found[1] == delimiter else f", and separate cells by {delimiter!r}"
+        raise DataError(f"{source}: its first line, {found[0]!r}, is for spreadsheets: take it out{other}")
     check_columns(header, source)
     for number, record in enumerate(records, start=1):
         if isinstance(record, csv.Error):
