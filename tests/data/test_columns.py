@@ -46,6 +46,17 @@ def test_a_guess_that_leaves_longer_texts_out_is_a_warning(tmp_path: Path) -> No
     )
 
 
+def test_a_longer_text_of_a_script_without_spaces_is_told_from_an_address(tmp_path: Path) -> None:
+    content = [
+        (f"上证指数{number}", "https://an.example/a-b-c/d", 9 * text, label)
+        for number, (text, label) in enumerate(30 * [("央行宣布", "财经"), ("球队", "体育")])
+    ]
+    path = write_csv(tmp_path / "rows.csv", content, header=("title", "url", "正文", "label"))
+    (warned,) = [each for each in _load(path).findings if each.kind == "guessed_column"]
+    assert "text from 'title'" in warned.sentence
+    assert "'正文' holds longer texts and is not read" in warned.sentence
+
+
 def test_named_columns_are_no_guess(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", rows(30), header=("a", "b"))
     data = _load(path, text_column=("a",), label_column="b")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.data.cells import text_problem, without_nan
+from loraloom.data.overlap import words_of
 from loraloom.data.rows import Row, other_separator
 from loraloom.data.tables import Table
 from loraloom.data.text_data import Finding
@@ -118,9 +119,9 @@ def _longer(table: Table, text: str, label: str) -> str | None:
 
 
 def _words(cells: Sequence[Any]) -> float:
-    """Of a text, in the mean."""
+    """Of a text, in the mean; an address is one word, and of scripts without spaces a character is."""
     texts = [cell for cell in cells if isinstance(cell, str)]
-    return sum(len(text.split()) for text in texts) / max(1, len(texts))
+    return sum(len(text.split() if text.isascii() else words_of(text)) for text in texts) / max(1, len(texts))
 
 
 def _tupled(name: str | None) -> tuple[str, ...] | None:
