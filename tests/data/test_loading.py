@@ -474,6 +474,13 @@ def test_a_long_label_is_cut_where_its_share_is_said(tmp_path: Path) -> None:
     assert _finding(data, "class_shares").sentence.endswith(f"classes: {'A' * 119}… 50 %, of two lines 50 %.")
 
 
+def test_a_label_from_right_to_left_ends_before_its_share(tmp_path: Path) -> None:
+    """Without a mark a browser would set `33 %` and the next label as if they were of a text from right to left."""
+    data = load(train_file=write_csv(tmp_path / "train.csv", rows(60, ("اقتصاد", "sport", "ספורט"))))
+    shares = "sport 33 %, ספורט\u200e 33 %, اقتصاد\u200e 33 %."
+    assert _finding(data, "class_shares").sentence.endswith(shares)
+
+
 def test_of_many_classes_the_largest_and_the_smallest_are_said_in_rows(tmp_path: Path) -> None:
     many = tuple(f"class {number:04}" for number in range(1_200))
     train = write_csv(tmp_path / "train.csv", rows(3_601, many))

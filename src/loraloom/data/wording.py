@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from itertools import islice
 
@@ -21,9 +22,15 @@ def shorten(text: str) -> str:
 
 
 def beside_figure(label: str) -> str:
-    """A label before its share: in quotes where it is a number, since `1 16 %` would read as one."""
+    """A label before its share: in quotes where it is a number, since `1 16 %` would read as one.
+
+    One that is written from right to left is followed by a mark that nobody sees (U+200E): the figure, and the next
+    label, would be set as if they were part of it.
+    """
     short = shorten(label)
-    return f"“{short}”" if short.lstrip("-").isdigit() else short
+    if short.lstrip("-").isdigit():
+        return f"“{short}”"
+    return f"{short}\u200e" if any(unicodedata.bidirectional(sign) in ("R", "AL") for sign in short) else short
 
 
 def printable(text: str) -> str:
