@@ -364,6 +364,24 @@ def test_a_missing_package_is_named_with_its_extra(best: Path, tmp_path: Path, m
         export(best, "onnx", tmp_path / "onnx")
 
 
+def test_a_model_that_torch_can_not_export_is_told_by_its_cause_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        print("def forward(self): ...", file=sys.stderr)
+        try:
+            raise ValueError("could not guard on u1\nmore of it")
+        except ValueError as error:
+            raise RuntimeError("\x1b[96mThis is step 1/3\x1b[0m of exporting. Next steps:\n- …") from error
+
+    monkeypatch.setattr("torch.onnx.export", failing)
+    subject = subject_of("bert", tmp_path)
+    capsys.readouterr()
+    with pytest.raises(LoraloomError, match=r"torch can't export this model to ONNX: could not guard on u1$"):
+        write_onnx(subject, tmp_path)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_full_disk_is_not_said_to_be_what_torch_can_not_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,8 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,8 @@ def _trace(model: nn.Module, subject: Subject, path: Path, beside: bool) -> None
     batch = subject.tokenizer(texts, padding=True, return_tensors="pt")
     free = {0: torch.export.Dim("rows"), 1: torch.export.Dim("tokens")}
     try:
-        with warnings.catch_warnings(), _silenced("torch.onnx"), torch.inference_mode():
+        # What fails torch prints as well, a graph of hundreds of lines.
+        with warnings.catch_warnings(), _silenced("torch"), redirect_stderr(StringIO()), torch.inference_mode():
             warnings.simplefilter("ignore")  # of torch's and transformers' own makings; what is written is compared
             torch.onnx.export(
                 Logits().eval(),
@@ -123,9 +125,8 @@ def _trace(model: nn.Module, subject: Subject, path: Path, beside: bool) -> None
     except Exception as error:  # what an exporter can't do, it says by any kind of error
         if disk_is_full(error):
             raise
-        raise LoraloomError(
-            f"{subject.source.model}: torch can't export this model to ONNX: {first_line(error)}"
-        ) from error
+        why = first_line(error.__cause__ or error)  # an exporter's own words are of which step failed
+        raise LoraloomError(f"{subject.source.model}: torch can't export this model to ONNX: {why}") from error
 
 
 def _simplify(source: Path, target: Path, beside: bool) -> None:
