@@ -191,9 +191,13 @@ def test_an_encoder_is_not_taken_for_a_decoder(tmp_path: Path, kind: str) -> Non
             {"model_type": "roberta", "position_embedding_type": "relative_key_query"},
             "is a roberta model, whose positions are of type 'relative_key_query', which transformers does not compute",
         ),
+        (
+            {"model_type": "xlm-roberta", "pad_token_id": None},
+            "whose positions are counted from the padding's id, and whose configuration states no pad_token_id; give",
+        ),
         ({"model_type": "perceiver"}, "is a perceiver model, whose configuration states no hidden_size; give another"),
     ],
-    ids=["fnet", "funnel", "convbert", "canine", "clip", "relative positions", "perceiver"],
+    ids=["fnet", "funnel", "convbert", "canine", "clip", "relative positions", "no padding", "perceiver"],
 )
 def test_an_encoder_that_can_not_be_used_is_refused(tmp_path: Path, config: dict[str, Any], why: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
