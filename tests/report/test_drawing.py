@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from loraloom.report.pictures.drawing import STYLE, saved
+from loraloom.report.pictures.drawing import _OF_OTHER_SCRIPTS, STYLE, families, saved
 
 
 def drawn() -> Figure:
@@ -33,3 +37,32 @@ def test_a_picture_is_what_savefig_would_write(kind: Literal["png", "svg"]) -> N
         assert drawn().get_layout_engine() is not None
         drawn().savefig(buffer, format=kind, dpi=160, facecolor="none", metadata=metadata)
         assert saved(drawn(), kind, dpi=160, facecolor="none") == buffer.getvalue()
+
+
+def test_letters_that_matplotlibs_font_lacks_are_drawn_by_one_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A font of one letter by the name of one that systems have; what no font has is warned of."""
+    manager = font_manager.fontManager
+    monkeypatch.setattr(manager, "ttflist", [font for font in manager.ttflist if font.name not in _OF_OTHER_SCRIPTS])
+    assert families() == ["sans-serif"]
+    made = FontBuilder(1000)
+    made.setupGlyphOrder([".notdef", "body"])
+    made.setupCharacterMap({ord("体"): "body"})
+    pen = TTGlyphPen(None)
+    for place, go in (((0, 0), pen.moveTo), ((900, 0), pen.lineTo), ((900, 900), pen.lineTo)):
+        go(place)
+    pen.closePath()
+    made.setupGlyf(dict.fromkeys([".notdef", "body"], pen.glyph()))
+    made.setupHorizontalMetrics(dict.fromkeys([".notdef", "body"], (1000, 0)))
+    made.setupHorizontalHeader(ascent=900, descent=0)
+    made.setupNameTable({"familyName": "SimHei", "styleName": "Regular"})
+    made.setupOS2()
+    made.setupPost()
+    made.save(tmp_path / "SimHei.ttf")
+    manager.addfont(tmp_path / "SimHei.ttf")
+    assert families() == ["sans-serif", "SimHei"]
+    with mpl.rc_context(STYLE | {"font.family": families()}):
+        figure = Figure()
+        figure.add_subplot().set_title("体")
+        assert saved(figure, "png")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 from loraloom.report.findings import Findings
@@ -11,7 +13,7 @@ from loraloom.report.pictures.confusion import draw_confusion
 from loraloom.report.pictures.curves import draw_curves
 from loraloom.report.pictures.dataset import draw_dataset
 from loraloom.report.pictures.details import draw_details
-from loraloom.report.pictures.drawing import STYLE, Picture
+from loraloom.report.pictures.drawing import STYLE, Picture, families
 from loraloom.report.pictures.effects import draw_effects
 from loraloom.report.pictures.failures import draw_failures
 from loraloom.report.pictures.gap import draw_gap
@@ -36,15 +38,27 @@ def pictures(found: Findings, may_draw: Callable[[], bool]) -> Mapping[str, Pict
     except ImportError:
         return WITHOUT_MATPLOTLIB
     drawn: dict[str, Picture] = {}
-    with mpl.rc_context(), warnings.catch_warnings():
+    with mpl.rc_context(), warnings.catch_warnings(), _no_word_of_fonts():
         mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update(STYLE | {"font.family": families()})
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         for draw in _sections(found):
             if not may_draw():
                 return UNDRAWN
             drawn |= {each.name: each for each in draw()}
     return drawn
+
+
+@contextmanager
+def _no_word_of_fonts() -> Iterator[None]:
+    """Takes what matplotlib says of each font that has no bold letters; nothing that is bold needs that font."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _sections(found: Findings) -> Iterator[Callable[[], Iterator[Picture]]]:

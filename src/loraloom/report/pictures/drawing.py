@@ -43,6 +43,24 @@ STYLE: Any = {  # matplotlib's stubs want a literal type of its own for every na
     "svg.hashsalt": "loraloom",
     "figure.constrained_layout.use": True,
 }
+_OF_OTHER_SCRIPTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *("WenQuanYi Micro Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo"),
+    *("Microsoft YaHei", "SimHei", "Yu Gothic", "Malgun Gothic", "NanumGothic", "Noto Sans Thai", "Thonburi"),
+    *("Noto Sans Devanagari", "Lohit Devanagari", "Noto Sans Bengali", "Noto Sans Tamil", "Noto Sans Telugu"),
+    *("FreeSans", "Arial Unicode MS", "Unifont"),
+)
+
+
+def families() -> list[str]:
+    """matplotlib's own fonts, and those of this machine that have what these lack: letters of Chinese, Thai and so on.
+
+    It is told by their names, since opening all fonts to see what they have takes seconds.
+    """
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return ["sans-serif", *(name for name in _OF_OTHER_SCRIPTS if name in installed)]
 
 
 @dataclass(frozen=True, slots=True)
