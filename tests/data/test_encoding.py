@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
-from loraloom.data import Encoded, default_cache, encode, encoding, truncation_finding
+from loraloom.data import Encoded, default_cache, encode, encoding, truncation_finding, unknown_finding
 
 TEXTS = ("one two three four five six", "", "two", "one unseen word")
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "one", "two", "three", "four", "five", "six"]
@@ -138,6 +138,23 @@ def test_cut_texts_are_a_finding() -> None:
     assert finding is not None
     assert finding.sentence == "Training: 1 text (25 %) longer than data.max_length = 5 tokens: cut."
     assert truncation_finding(encode(_tokenizer(), TEXTS, max_length=8, cache=None), 8) is None
+
+
+def test_tokens_that_the_tokenizer_does_not_know_are_a_finding() -> None:
+    tokenizer = _tokenizer()
+    tokenizer.cls_token, tokenizer.sep_token = "<s>", "</s>"
+    encoded = encode(tokenizer, ("ทีมชนะ", "one two", "one ทีม"), max_length=8, cache=None)
+    finding = unknown_finding(encoded, tokenizer, "demo")
+    assert finding is not None
+    assert (finding.severity, finding.count) == ("warning", 2)
+    assert finding.sentence == (
+        "Training: 40 % of the tokens, in 2 texts, are unknown to 'demo', which reads them all alike: take an encoder "
+        "that was pretrained on the language of these texts."
+    )
+    few = encode(tokenizer, ("one two three four five", "one two six five ทีม"), max_length=8, cache=None)
+    assert unknown_finding(few, tokenizer, "demo") is None
+    tokenizer.unk_token = None
+    assert unknown_finding(encoded, tokenizer, "demo") is None
 
 
 def test_a_share_that_is_not_whole_is_not_called_so() -> None:

@@ -5,7 +5,7 @@ Torch-free: heavy libraries are imported by the functions that need them.
 """
 
 from loraloom.data.columns import text_of
-from loraloom.data.encoding import Encoded, default_cache, encode, truncation_finding
+from loraloom.data.encoding import Encoded, default_cache, encode, truncation_finding, unknown_finding
 from loraloom.data.labels import read_labelled
 from loraloom.data.loading import load_again, load_data
 from loraloom.data.text_data import Finding, Split, TextData
@@ -26,4 +26,5 @@ __all__ = [
     "shorten",
     "text_of",
     "truncation_finding",
+    "unknown_finding",
 ]

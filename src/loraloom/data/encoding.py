@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 _CHUNK_ROWS = 1024
+MOST_UNKNOWN = 0.1
+"""Of tokens; of texts in a language that a vocabulary is not made for there are mostly far more, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,25 @@ def truncation_finding(encoded: Encoded, max_length: int) -> Finding | None:
         f"data.max_length = {max_length} tokens: cut."
     )
     return Finding("truncated", "warning" if share > 0.1 else "note", encoded.cut, sentence)
+
+
+def unknown_finding(encoded: Encoded, tokenizer: PreTrainedTokenizerBase, model: str) -> Finding | None:
+    """How many tokens of training texts are the one that stands for what the tokenizer of `model` does not know.
+
+    None up to a tenth of them, special ones aside: names and signs are unknown in any language.
+    """
+    unknown = encoded.input_ids == (-1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id)
+    if not unknown.any():
+        return None
+    share = unknown.sum() / (unknown | ~np.isin(encoded.input_ids, tokenizer.all_special_ids)).sum()
+    if share <= MOST_UNKNOWN:
+        return None
+    texts = len(np.unique(np.searchsorted(encoded.offsets, np.flatnonzero(unknown), side="right")))
+    sentence = (
+        f"Training: {percent(share)} of the tokens, in {plural(texts, 'text')}, are unknown to {model!r}, which reads "
+        "them all alike: take an encoder that was pretrained on the language of these texts."
+    )
+    return Finding("unknown_tokens", "warning", texts, sentence)
 
 
 def _tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int, telling: Telling) -> Encoded:

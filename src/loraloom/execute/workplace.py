@@ -13,7 +13,7 @@ import numpy as np
 from loraloom.backbone import sources
 from loraloom.backbone.cards import card_facts
 from loraloom.backbone.sources import Source
-from loraloom.data import Encoded, Finding, TextData, default_cache, encode, truncation_finding
+from loraloom.data import Encoded, Finding, TextData, default_cache, encode, truncation_finding, unknown_finding
 from loraloom.data.describing import class_rows, measured_lengths, overlaps, token_lengths
 from loraloom.data.sampling import part_of, part_rows
 from loraloom.data.telling import Telling
@@ -48,7 +48,7 @@ class Workplace:
         self.recipe, self.data, self.dtype = recipe, data, dtype
         self.demands = Demands(recipe, data.labels, dtype)
         self._encoded: dict[tuple[Backbone, Data], Rows] = {}
-        self._cut: set[TextKey] = set()
+        self._told: set[tuple[str, TextKey]] = set()
         self._revisions: dict[str, str] = {}
         self._found, self._note = found, note
 
@@ -222,7 +222,7 @@ class Workplace:
     def rows(self, configuration: Configuration, *, noted: bool = True) -> Rows:
         """The rows that the configuration is trained and validated on, as its backbone reads them.
 
-        Texts that are cut are a finding, but where the rows are a mere sample (`noted` is false).
+        Texts that are cut, or can't be read, are findings, but where the rows are a mere sample (`noted` is false).
         """
         key = configuration.backbone, configuration.data
         if key not in self._encoded:
@@ -245,13 +245,16 @@ class Workplace:
                 for split in (data.train, data.validation)
             )
             if noted:
-                self._note_truncation(train, configuration)
+                self._note_texts(train, tokenizer, configuration)
             self._encoded[key] = Rows(data, train, validation, part)
         return self._encoded[key]
 
-    def _note_truncation(self, train: Encoded, configuration: Configuration) -> None:
-        key = text_key(configuration)
-        finding = truncation_finding(train, configuration.data.max_length)
-        if finding is not None and key not in self._cut:
-            self._cut.add(key)
-            self._found(finding)
+    def _note_texts(self, train: Encoded, tokenizer: Any, configuration: Configuration) -> None:
+        """Each finding of texts once, whatever else of a configuration varies."""
+        cut = truncation_finding(train, configuration.data.max_length)
+        unknown = unknown_finding(train, tokenizer, configuration.backbone.model)
+        for finding in filter(None, (cut, unknown)):
+            key = finding.kind, text_key(configuration)
+            if key not in self._told:
+                self._told.add(key)
+                self._found(finding)

@@ -27,6 +27,7 @@ _TITLES = {
     "not_read": "Files that are not read",
     "not_utf8": "Texts that are not UTF-8",
     "truncated": "Texts that are cut off",
+    "unknown_tokens": "Texts that the encoder can't read",
 }
 """What `data.Finding.kind` means."""
 
