@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loraloom.data import telling
+from loraloom.data import Finding, telling
 from loraloom.errors import BackboneError, RecipeError
 from loraloom.execute.workplace import Workplace
 from loraloom.preparation import prepare
@@ -62,6 +63,16 @@ def test_seeds_of_a_configuration_are_trained_and_validated_on_the_same_part_of_
     assert one.data.train.texts == other.data.train.texts
     assert one.data.validation.texts == other.data.validation.texts
     assert (len(one.data.train.texts), len(one.data.validation.texts)) == (20, 9)
+
+
+def test_texts_that_a_model_can_not_read_are_found_once(tiny_recipe: dict[str, Any]) -> None:
+    recipe, data = read_recipe(tiny_recipe), four_rows()
+    found: list[Finding] = []
+    train = replace(data.train, texts=tuple(f"ทีม{number}" for number in range(len(data.train))))
+    place = Workplace(recipe, replace(data, train=train), found.append)
+    for samples in (None, 4):
+        place.rows(recipe.configuration({}).with_fields(data={"max_train_samples": samples}))
+    assert [finding.kind for finding in found] == ["unknown_tokens"]
 
 
 def test_it_is_said_how_far_tokenising_is(
