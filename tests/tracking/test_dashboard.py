@@ -12,11 +12,14 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 
 import loraloom
 from loraloom.errors import LoraloomError, MissingExtraError, RunError, is_installed
@@ -161,6 +164,40 @@ def test_it_follows_a_search_that_goes_on(tiny_recipe: dict[str, Any], tmp_path:
     assert look.states[0] == ["Running"]
     assert look.states[-1] == ["Complete", "Running"]
     assert len(Run(tmp_path / "run").records()) == 2
+
+
+@needs_dashboard
+def test_trials_that_have_ended_are_read_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    asked = RDBStorage._get_trials
+
+    def counted(*given: Any, **options: Any) -> list[FrozenTrial]:
+        trials = asked(*given, **options)
+        read.append(len(trials))
+        return trials
+
+    monkeypatch.setattr(RDBStorage, "_get_trials", counted)
+    monkeypatch.setattr("optuna_dashboard._storage.timedelta", lambda **_: timedelta(0))  # it keeps them for seconds
+    with served(trained) as root:
+        first, second = study(root), study(root)
+    assert first == second
+    assert len(first["trials"]) == 2
+    assert (sum(read), read[-1]) == (2, 0)
+
+
+@needs_dashboard
+def test_a_ledger_that_a_resume_has_written_anew_is_the_one_that_is_shown(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    with served(run) as root:
+        assert [trial["state"] for trial in study(root)["trials"]] == ["Complete", "Complete"]
+        other = Path(shutil.copy(run / "study.db", tmp_path))
+        with closing(sqlite3.connect(other)) as connection, connection:
+            connection.execute("UPDATE trials SET state = 'RUNNING' WHERE number = 1")
+        other.replace(run / "study.db")
+        assert [trial["state"] for trial in study(root)["trials"]] == ["Complete", "Running"]
+        (run / "study.db").unlink()
+        assert get(f"{root}/dashboard")[0] == 200
 
 
 @needs_dashboard

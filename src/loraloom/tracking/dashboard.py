@@ -7,6 +7,7 @@ show a search that goes on. A query holds SQLite's shared lock for milliseconds,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable
@@ -76,14 +77,29 @@ def asked_as(names: Collection[str], app: App) -> App:
 
 
 def _app(run: Run) -> App:
+    """The dashboard of the ledger, and of the one that a resume of a damaged run puts in its place."""
+    ledger = (run.path / LEDGER).absolute()
+    if not ledger.is_file():
+        raise RunError(f"{ledger}: there is no study yet; it is begun with the first trial")
+    file, app = ledger.stat().st_ino, _dashboard(run, ledger)
+
+    def of_now(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        nonlocal file, app
+        with contextlib.suppress(OSError, RunError):  # the folder is gone
+            if (now := ledger.stat().st_ino) != file:
+                file, app = now, _dashboard(run, ledger)
+        return app(environ, start_response)
+
+    return of_now
+
+
+def _dashboard(run: Run, ledger: Path) -> App:
+    """A page asks for all trials every ten seconds: those that ended are read once, since many take seconds."""
     import optuna
     from optuna_dashboard import wsgi
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
-    ledger = (run.path / LEDGER).absolute()
-    if not ledger.is_file():
-        raise RunError(f"{ledger}: there is no study yet; it is begun with the first trial")
     try:
         _finish_broken_write(run, ledger)
         storage = optuna.storages.RDBStorage(
@@ -91,7 +107,7 @@ def _app(run: Run) -> App:
             engine_kwargs={"creator": lambda: _open(ledger), "poolclass": NullPool},
             skip_table_creation=True,
         )
-        app: App = wsgi(storage)
+        app: App = wsgi(optuna.storages.get_storage(storage))
     except (SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
         database = error.__cause__ or error
         cause = getattr(database, "orig", None) or database
