@@ -1,6 +1,6 @@
 """A stand-in of the hub's HTTP API, as far as huggingface_hub's own client speaks it for models: repositories are made,
 files committed (all as regular ones, without LFS), deleted, listed and downloaded. Who writes, and who reads what is
-private, needs the token.
+private, needs the token. A new repository has a commit of .gitattributes, and is found by its name in any case.
 """
 
 from __future__ import annotations
@@ -56,6 +56,12 @@ class Hub:
     messages: list[str] = field(default_factory=list)
     out_of_order: int | None = None
     """The status that it answers all reading with, if it has one."""
+    cut_off: bool = False
+    """Whether the line goes when something is to be committed."""
+
+    def own_name(self, name: str) -> str | None:
+        """How a repository's name is written that is asked for in whatever case."""
+        return next((own for own in self.repositories if own.lower() == name.lower()), None)
 
 
 @contextmanager
@@ -116,6 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         hub, body = self.hub, self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self._redirected(hub):
+            return
         match self.parts:
             case ["api", "validate-yaml"]:
                 self._answer({"warnings": [], "errors": []})
@@ -124,14 +132,19 @@ class _Handler(BaseHTTPRequestHandler):
             case ["api", "repos", "create"]:
                 asked = json.loads(body)
                 name = f"{asked['organization']}/{asked['name']}"
-                taken = name in hub.repositories
+                if hub.own_name(name) is not None:
+                    self._answer({"error": "You already created this model repo"}, 409)
+                    return
                 private = asked.get("private") or asked.get("visibility") == "private"
-                hub.repositories.setdefault(name, Repository(bool(private)))
-                self._answer({"url": f"{hub.address}/{name}"}, 409 if taken else 200)
+                hub.repositories[name] = Repository(bool(private))
+                hub.repositories[name].commit({".gitattributes": b""})
+                self._answer({"url": f"{hub.address}/{name}"})
             case ["api", "models", owner, name, "preupload", _]:
                 files = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False, "oid": None}
                          for file in json.loads(body)["files"]]  # fmt: skip
                 self._answer({"files": files})
+            case ["api", "models", *_, "commit", _] if hub.cut_off:
+                self.close_connection = True
             case ["api", "models", owner, name, "commit", _]:
                 lines = [json.loads(line) for line in body.splitlines()]
                 added = [line["value"] for line in lines if line["key"] == "file"]
@@ -147,6 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         hub = self.hub
+        if self._redirected(hub):
+            return
         match self.parts:
             case _ if hub.out_of_order is not None:
                 self._answer({"error": "out of order"}, hub.out_of_order)
@@ -170,6 +185,17 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer({"error": "no such call"}, 404)
 
     do_HEAD = do_GET  # noqa: N815
+
+    def _redirected(self, hub: Hub) -> bool:
+        """Whether a repository is asked for in another case than its own, and has been pointed to."""
+        match self.parts:
+            case ["api", "models", owner, name, *_] | [owner, name, "resolve", *_]:
+                asked = f"{owner}/{name}"
+                own = hub.own_name(asked) or asked
+                if own != asked:
+                    self._send(b"", 307, {"Location": self.path.replace(asked, own, 1)})
+                return own != asked
+        return False
 
     def _found(self, hub: Hub, name: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
         repository = hub.repositories.get(name)

@@ -7,8 +7,10 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 from typer.testing import CliRunner
 
 import loraloom
@@ -91,10 +93,10 @@ def test_pushed_are_weights_record_and_card_in_one_commit_without_texts_or_paths
     loraloom.load(best).push_to_hub(NAME, private=True)
     files = files_of(hub)
     assert set(files) == {
-        *("README.md", "adapter_config.json", "adapter_model.safetensors"),
+        *(".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors"),
         *("class_shares.json", "manifest.json", "trial.json"),
     }
-    assert len(hub.repositories[NAME].commits) == 1
+    assert len(hub.repositories[NAME].commits) == 2  # the hub's own, and one
     assert hub.repositories[NAME].private
     assert json.loads(files["trial.json"])["configuration"]["data"]["train_file"] is None
 
@@ -105,7 +107,7 @@ def test_what_shall_be_private_is_not_pushed_where_all_can_read_it(best: Path, h
     own.push_to_hub(NAME)
     with pytest.raises(AdapterError, match="is there already, and public; nothing was pushed"):
         own.push_to_hub(NAME, private=True)
-    assert len(hub.repositories[NAME].commits) == 1
+    assert len(hub.repositories[NAME].commits) == 2
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)
@@ -119,8 +121,59 @@ def test_a_push_leaves_no_card_and_no_classes_of_what_was_there_before(best: Pat
         *(".gitattributes", "adapter_config.json", "adapter_model.safetensors"),
         *("class_shares.json", "manifest.json", "trial.json"),
     }
-    assert len(hub.repositories[NAME].commits) == 3
+    assert len(hub.repositories[NAME].commits) == 4
     assert loraloom.load(NAME).card == ""
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_files_of_others_stay_where_an_adapter_is_pushed_beside_them(best: Path, hub: Hub) -> None:
+    hub.repositories[NAME] = Repository()
+    hub.repositories[NAME].commit({"README.md": b"theirs", "config.json": b"{}", "data/rows.jsonl": b"1"})
+    loraloom.load(best).push_to_hub(NAME)
+    files = files_of(hub)
+    assert (files["config.json"], files["data/rows.jsonl"]) == (b"{}", b"1")
+    assert files["README.md"] == (best / "README.md").read_bytes()
+    assert loraloom.load(NAME).predict(TEXTS) == loraloom.load(best).predict(TEXTS)
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_a_push_that_broke_off_leaves_nothing_to_load_and_is_made_again(best: Path, hub: Hub) -> None:
+    own, hub.cut_off = loraloom.load(best), True
+    with pytest.raises(AdapterError, match=f"{NAME}: the hub's answer can't be used"):
+        own.push_to_hub(NAME, private=True)
+    with pytest.raises(AdapterError, match=r"has no trial\.json: it is not an adapter"):
+        loraloom.load(NAME)
+    hub.cut_off = False
+    own.push_to_hub(NAME, private=True)
+    assert loraloom.load(NAME).predict(TEXTS) == own.predict(TEXTS)
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_a_name_in_another_case_is_the_repository_that_is_there(best: Path, hub: Hub) -> None:
+    own = loraloom.load(best)
+    own.push_to_hub(NAME, private=True)
+    url = own.push_to_hub("Someone/WORDS", private=True)
+    assert list(hub.repositories) == [NAME]
+    assert url == f"{hub.address}/{NAME}/commit/{hub.repositories[NAME].commits[-1][0]}"
+    assert loraloom.load("Someone/Words").predict(TEXTS) == own.predict(TEXTS)
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_what_others_made_public_meanwhile_is_not_pushed_to(
+    best: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = HfApi.model_info
+
+    def raced(api: HfApi, name: str, **options: Any) -> Any:
+        try:
+            return asked(api, name, **options)
+        finally:
+            hub.repositories.setdefault(name, Repository())
+
+    monkeypatch.setattr(HfApi, "model_info", raced)
+    with pytest.raises(AdapterError, match="409 Conflict"):
+        loraloom.load(best).push_to_hub(NAME, private=True)
+    assert not hub.repositories[NAME].commits
 
 
 def test_a_backbone_that_nobody_else_has_is_warned_of(best: Path, hub: Hub) -> None:
@@ -156,7 +209,7 @@ def test_an_adapter_that_was_tested_since_it_was_loaded_is_pushed_with_its_resul
 def test_a_branch_is_taken_at_the_commit_that_it_stands_for(best: Path, hub: Hub) -> None:
     classifier = loraloom.load(best)
     classifier.push_to_hub(NAME)
-    first = hub.repositories[NAME].commits[0][0]
+    first = hub.repositories[NAME].commits[-1][0]
     hub.repositories[NAME].commit({"README.md": b"a later card"})
     hub.requests.clear()
     assert loraloom.load(NAME).card == "a later card"
@@ -174,7 +227,7 @@ def test_without_the_hub_what_was_fetched_before_is_used(best: Path, hub: Hub, m
     monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
     with pytest.raises(AdapterError, match="the hub can't be reached"):
         loraloom.load("someone/else")
-    first = hub.repositories[NAME].commits[0][0]
+    first = hub.repositories[NAME].commits[-1][0]
     for revision in (None, first):
         assert loraloom.load(NAME, revision=revision).predict(TEXTS) == loraloom.load(best).predict(TEXTS)
 

@@ -129,6 +129,7 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
         AdapterError: `name` is no name, a public repository where a private one is asked for, or the hub refuses.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if NAME.fullmatch(name) is None:
         raise AdapterError(
@@ -152,17 +153,22 @@ def push(folder: Path, record: TrialRecord, name: str, *, private: bool, message
         raise AdapterError(f"{name}: the hub can't be reached")
     with tempfile.TemporaryDirectory(prefix="loraloom-push-") as place, _explained(name):
         _write_public(folder, record, Path(place))
-        api = HfApi()
-        if api.repo_exists(name):
+        api, files = HfApi(), list[str]()
+        try:
             there = api.model_info(name)
+        except GatedRepoError:  # is one that is not found, too
+            raise
+        except RepositoryNotFoundError:
+            api.create_repo(name, private=private)
+        else:
+            name, files = there.id, [file.rfilename for file in there.siblings or ()]
             if private and not there.private:
                 raise AdapterError(f"{name}: is there already, and public; nothing was pushed")
-            _refuse_what_is_there(name, [file.rfilename for file in there.siblings or ()])
-        api.create_repo(name, private=private, exist_ok=True)
+            _refuse_what_is_there(name, files)
         # One commit, so that nobody finds half of it: upload_folder may make several.
         added = [CommitOperationAdd(path.name, path) for path in sorted(Path(place).iterdir())]
         lacked = (file for file in (*OPTIONAL, *KEPT) if not (Path(place) / file).exists())
-        deleted = [CommitOperationDelete(file) for file in lacked if api.file_exists(name, file)]
+        deleted = [CommitOperationDelete(file) for file in lacked if file in files]
         return str(api.create_commit(name, [*added, *deleted], commit_message=message).commit_url)
 
 
