@@ -20,8 +20,10 @@ from loraloom.calibration import (
     calibration_test,
     confidence_of,
     coverage_curve,
+    drawn_areas,
     fit_temperature,
     least_area,
+    portions,
     reliability,
     temperature_towards,
     threshold_for,
@@ -85,6 +87,17 @@ def test_the_calibration_test_finds_a_model_that_is_too_sure() -> None:
         right, sure = right_of(labels, shares), confidence_of(shares)
         found.append(calibration_test(right, sure, np.random.default_rng(seed), draws=199))
     assert np.mean([p <= 0.05 for p, _ in found]) > 0.9
+
+
+def test_what_no_draw_comes_to_has_the_least_p_value_that_the_draws_allow() -> None:
+    wrong, sure = np.zeros(20, dtype=np.bool_), np.full(20, 0.99)
+    assert calibration_test(wrong, sure, np.random.default_rng(0), draws=199)[0] == 1 / 200
+
+
+@pytest.mark.parametrize(("draws", "rows"), [(500, 20_000), (1000, 7), (3, 3_000_000), (101, 0)])
+def test_portions_are_all_draws_and_none_is_of_more_rows_than_are_drawn_at_once(draws: int, rows: int) -> None:
+    assert sum(portions(draws, rows)) == draws
+    assert max(portions(draws, rows)) <= max(1, calibration.MOST_DRAWN // max(1, rows))
 
 
 def test_the_ceiling_is_what_few_rows_make_of_good_calibration() -> None:
@@ -151,6 +164,10 @@ def test_the_interval_covers_temperatures_that_are_drawn_from_the_prior_in_95_pe
         low, high = fit_temperature(labels, shares).interval
         covered += low <= temperature <= high
     assert 0.915 <= covered / 300 <= 0.985
+
+
+def test_before_rows_are_seen_95_percent_of_temperatures_lie_between_a_half_and_twice() -> None:
+    assert norm.cdf(math.log(2), scale=SPREAD) == pytest.approx(0.975, abs=1e-4)
 
 
 def test_few_rows_leave_a_temperature_near_one_and_many_make_it_the_likeliest() -> None:
@@ -251,12 +268,20 @@ def test_the_area_is_the_mean_over_coverages_and_over_orders_within_ties() -> No
     assert coverage_curve(right, sure).area == pytest.approx(float(np.mean(areas)), abs=0.002)
 
 
+def test_areas_are_drawn_of_every_row() -> None:
+    """Of a wrong row and a surer right one: both are drawn, or one of them twice."""
+    areas = drawn_areas(np.array([False, True]), np.array([0.8, 0.9]), np.random.default_rng(0), 2000, 2)
+    assert sorted(set(areas)) == [0.0, 0.25, 1.0]
+    assert np.mean(areas) == pytest.approx(0.25 * 0 + 0.5 * 0.25 + 0.25 * 1, abs=0.03)
+
+
 def test_the_threshold_is_the_lowest_that_reaches_the_accuracy() -> None:
     right = np.array([True, True, False, True, True, True, False])
     sure = np.array([0.99, 0.98, 0.9, 0.8, 0.7, 0.6, 0.5])
     assert threshold_for(right, sure, 0.8) == 0.6
     assert threshold_for(right, sure, 0.9) == 0.98
     assert threshold_for(~right[:2], sure[:2], 0.5) is None
+    assert threshold_for(np.arange(20) < 19, np.arange(20, 0, -1) / 20, 0.95) == 0.05  # just reached
 
 
 def test_a_curve_is_thinned_evenly_and_keeps_both_ends() -> None:

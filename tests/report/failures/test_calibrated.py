@@ -228,3 +228,34 @@ def test_a_winner_that_is_right_everywhere_needs_no_threshold() -> None:
 def test_where_no_threshold_reaches_a_target_that_is_said() -> None:
     hard = judged_rows([True, False] * 40)
     assert "does not bring that to 95 %." in selective(hard, hard).verdict
+
+
+@pytest.mark.parametrize(("right", "target"), [(97, "98 %"), (99, "99.5 %")])
+def test_it_is_the_next_accuracy_that_no_threshold_reaches(right: int, target: str) -> None:
+    rows = judged_rows(np.arange(100) < right)
+    assert selective(rows, rows).verdict == (
+        f"Answering every row, it is right in {percent(right / 100)} of the validation rows; to leave out those that "
+        f"it is least sure of does not bring that to {target}."
+    )
+
+
+def test_where_99_percent_are_out_of_reach_the_highest_accuracy_that_is_not_is_told() -> None:
+    rows = both_rows(sure_rows(197, 3, 0.9), sure_rows(70, 30, 0.6))
+    found = selective(rows, rows)
+    assert [each.wanted for each in found.targets] == [0.95, 0.98]
+    assert found.verdict.startswith(
+        "Of the 200 validation rows of which loraloom predict is 0.900 sure or more, at least 98 % are right; "
+    )
+
+
+def test_without_test_rows_no_threshold_is_named() -> None:
+    rows = both_rows(sure_rows(150, 0, 0.9), sure_rows(25, 25, 0.6), split="validation")
+    found = selective(rows, rows)
+    assert found.targets == ()
+    assert found.verdict.startswith("Thresholds are chosen on validation and tried on test rows, which are read when")
+
+
+def test_without_validation_rows_no_threshold_is_named() -> None:
+    found = selective(both_rows(sure_rows(150, 0, 0.9), sure_rows(25, 25, 0.6)), None)
+    assert found.targets == ()
+    assert found.verdict.startswith("Nor can a confidence be named from which on it may be trusted: such a threshold")
