@@ -140,13 +140,13 @@ def shell_path(path: Path | str) -> str:
 
 
 class PredictionStoppedError(LoraloomError):
-    """The prediction of a file that was stopped from outside; the same command goes on."""
+    """The prediction of a file that was stopped from outside."""
 
     exit_code = 75
 
-    def __init__(self, why: str, rows: int, command: str, exit_code: int) -> None:
+    def __init__(self, said: str, exit_code: int) -> None:
         self.exit_code = exit_code
-        super().__init__(f"{why}; {rows:,} rows are predicted and kept. Go on with: {command}")
+        super().__init__(said)
 
 
 class DeviceLostError(RuntimeError):

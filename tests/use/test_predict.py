@@ -1112,6 +1112,35 @@ def test_a_signal_ends_the_command_with_the_one_that_goes_on(
     assert len(read_csv(out)) == 30
 
 
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_signal_ends_what_can_be_read_once_with_what_becomes_of_it(
+    folders: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    piped: bool,
+) -> None:
+    rows, out, pipe = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv", tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(rows.read_bytes())))
+    source = str(pipe) if piped else "-"
+    monkeypatch.setattr(sys, "argv", ["loraloom", "predict", str(folders[0]), "--file", source, "--out", str(out)])
+
+    def done(self: Any, rows: int, share: float | None) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("loraloom.terminal.progress.RowsProgress.done", done)
+    if piped:
+        threading.Thread(target=lambda: pipe.write_bytes(rows.read_bytes())).start()
+    assert cli.run() == 75
+    given = f"{pipe}, which can be read once," if piped else "standard input"
+    assert capsys.readouterr().err == (
+        f"loraloom: stopped by SIGTERM; {out} is not written: {given} can't be gone on with, as a file can\n"
+    )
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_no_bar_is_drawn_among_rows_that_are_printed_on_a_terminal(
     one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool

@@ -230,7 +230,7 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
     """Predicts a file in the sight of a terminal; what it says goes to standard error.
 
     Raises:
-        PredictionStoppedError: Ctrl-C or SIGTERM, and the same command goes on.
+        PredictionStoppedError: Ctrl-C or SIGTERM, and the same command goes on, or what it was to write is given up.
     """
     from loraloom.terminal.prediction import summary_lines
     from loraloom.terminal.progress import RowsProgress
@@ -243,12 +243,17 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
     try:
         summary = predict_file(ensemble, source, out, sys.stdout, choices, watcher)
     except (KeyboardInterrupt, TerminatedError) as stopped:
-        rows = 0 if out is None or is_read_once(source) else kept_rows(out)
-        if not rows:
+        if out is None:
+            raise
+        if is_read_once(source):
+            given = "standard input" if source == "-" else f"{source}, which can be read once,"
+            left = f"{out} is not written: {given} can't be gone on with, as a file can"
+        elif rows := kept_rows(out):
+            left = f"{rows:,} rows are predicted and kept. Go on with: {shlex.join(['loraloom', *sys.argv[1:]])}"
+        else:
             raise
         why, code = ("Ctrl-C", 130) if isinstance(stopped, KeyboardInterrupt) else ("SIGTERM", 75)
-        command = shlex.join(["loraloom", *sys.argv[1:]])
-        raise PredictionStoppedError(f"stopped by {why}", rows, command, code) from None
+        raise PredictionStoppedError(f"stopped by {why}; {left}", code) from None
     finally:
         watcher.close()
     for line in summary_lines(ensemble, summary, out):
