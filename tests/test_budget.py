@@ -227,11 +227,29 @@ def test_a_rank_that_is_a_remedy_is_the_largest(over: tuple[Recipe, int]) -> Non
             assert count(replace(changed, r=changed.r + 1)).trainable > cap, remedy
 
 
-def test_the_linear_head_is_offered_where_it_alone_fits() -> None:
-    adaptation = _roberta(16)
-    changes = [remedy.change for remedy in remedies(adaptation, MILLION, _roberta(16, head="linear").shape)]
-    assert "head.kind=linear" in changes
-    assert "lora.r=11" in changes
+@settings(max_examples=60, deadline=None)
+@given(over=_over())
+def test_a_change_is_offered_where_it_comes_to_just_the_cap(over: tuple[Recipe, int]) -> None:
+    recipe, cap = over
+    adaptation, linear = _adaptation(recipe), _linear_head(recipe)
+    for remedy in remedies(adaptation, cap, linear):
+        assert len(remedy.changes) > 1 or remedy in remedies(adaptation, remedy.parameters, linear)
+
+
+def test_of_as_many_kinds_those_that_train_the_most_are_offered() -> None:
+    widths = {"key": 18, "query": 10, "value": 24}
+    linears = tuple(Linear(f"layer.0.{kind}", kind, 0, 8, width, bias=False) for kind, width in widths.items())
+    shape = replace(ONE_LAYER, linears=linears)
+    found = remedies(Adaptation(shape, tuple(linear.name for linear in linears), 1, "none"), 80, None)
+    assert [(remedy.change, remedy.parameters) for remedy in found] == [("lora.target_modules=key,value", 10 + 26 + 32)]
+
+
+@pytest.mark.parametrize("rank", [16, 27])
+def test_the_linear_head_is_offered_where_it_alone_fits(rank: int) -> None:
+    adaptation = _roberta(rank)
+    found = remedies(adaptation, MILLION, _roberta(rank, head="linear").shape)
+    changes = [remedy.change for remedy in found if remedy.change.startswith(("head", "lora.r"))]
+    assert changes == ["lora.r=11", "head.kind=linear"]  # and not with a rank that it makes no room for
 
 
 def test_the_linear_head_is_offered_with_the_larger_rank_that_it_makes_room_for() -> None:
@@ -239,6 +257,26 @@ def test_the_linear_head_is_offered_with_the_larger_rank_that_it_makes_room_for(
     adaptation, linear = _roberta(**over), _roberta(**over, head="linear")
     found = {remedy.change: remedy.parameters for remedy in remedies(adaptation, MILLION, linear.shape)}
     assert (found["lora.r=1"], found["head.kind=linear and lora.r=5"]) == (842_500, 915_460)
+
+
+def test_a_head_that_makes_room_for_no_larger_rank_is_not_offered() -> None:
+    over: dict[str, Any] = {"r": 8, "targets": "all-linear"}
+    linear = _roberta(**over, head="linear").shape
+    changes = [remedy.change for remedy in remedies(_roberta(**over), MILLION, replace(linear, head=593_668 - 1))]
+    assert not [change for change in changes if "head" in change]
+
+
+@pytest.mark.parametrize(("bias", "offered"), [("all", "lora_only"), ("lora_only", "none")])
+def test_as_many_biases_are_left_as_fit(bias: str, offered: str) -> None:
+    cap = count(_roberta(8, bias=offered)).trainable
+    changes = [remedy.change for remedy in remedies(_roberta(8, bias=bias), cap, None)]
+    assert [change for change in changes if "bias" in change] == [f"lora.bias={offered}"]
+
+
+def test_as_many_layers_are_left_as_fit() -> None:
+    cap = count(_roberta(8)).trainable - 1
+    changes = [remedy.change for remedy in remedies(_roberta(8), cap, None)]
+    assert f"lora.layers_to_transform={','.join(map(str, range(1, 12)))}" in changes
 
 
 def test_a_pair_is_offered_where_no_single_change_fits() -> None:
@@ -327,7 +365,7 @@ def test_memory_is_weights_what_is_trained_and_activations(halves: bool, more: i
 
 
 def test_seconds_are_the_products_of_all_tokens_by_the_machines_rate() -> None:
-    adaptation = Adaptation(ONE_LAYER, ("layer.0.query",), 1, "none")
+    adaptation = Adaptation(replace(ONE_LAYER, layers=3), ("layer.0.query",), 1, "none")  # two of them without linears
     found = estimate_seconds(adaptation, rows=100, tokens=5, epochs=2, flops_per_second=1e6)
-    forward = 2 * 64 + 4 * 5 * 8
+    forward = 2 * 64 + 3 * 4 * 5 * 8
     assert found == pytest.approx(100 * 2 * 5 * forward * STEP_FLOPS / (1e6 * ACHIEVED_SHARE))
