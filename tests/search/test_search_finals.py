@@ -133,6 +133,19 @@ def test_time_is_kept_for_all_seeds_of_finalists_that_are_yet_to_be_found(found:
     assert finals.missing.seconds == pytest.approx(3 * 2 * one)
 
 
+def test_of_finals_at_once_the_longest_are_what_they_take() -> None:
+    recipe = read_recipe({"train": {"num_train_epochs": [2, 1]}})
+    pace = _pace(10_000, recipe=recipe)
+    pace.plan, pace.slots = replace(pace.plan, finalists=2), 2
+
+    def at(key: str) -> Configuration:
+        return recipe.configuration({"train.num_train_epochs": 1 + json.loads(key)["number"]})
+
+    finals = Finals(pace, _tried(pace, InMemoryLedger(), {1_000: [0, 1]}), at)
+    longest = pace.seconds(at(_key(1)), None)
+    assert finals.missing.seconds == pytest.approx(longest) != pytest.approx(pace.seconds(at(_key(0)), None))
+
+
 def _left_over(plan: Plan, rows: dict[int | None, list[int]]) -> list[tuple[int, int]]:
     """Configurations and seeds that time left over goes to."""
     pace, ledger = _pace(10_000), InMemoryLedger()
@@ -184,6 +197,15 @@ def test_a_final_that_is_cut_short_sees_more_than_was_seen_and_a_whole_pass_need
         assert wanted is not None
         assert (wanted.key, wanted.seed_index) == (_key(1), 0)
         assert (wanted.rows or 9_000) >= least
+
+
+def test_a_final_that_is_cut_short_is_begun_once() -> None:
+    pace, ledger = _pace(50), InMemoryLedger()
+    wanted = Finals(pace, _tried(pace, ledger, {1_000: [0, 1], 3_000: [1]}), _same).next(pace.plan)
+    assert wanted is not None
+    assert wanted.rows is not None
+    under_way = _tried(pace, ledger, {wanted.rows: [1]}, "running")
+    assert Finals(pace, under_way, _same).next(pace.plan) is None
 
 
 def test_where_nothing_has_a_result_there_is_no_final() -> None:
