@@ -21,7 +21,7 @@ from loraloom.intervals import Floats
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import Predicted, read_predicted, write_predicted
 from loraloom.study.integrity import write_recipe
-from loraloom.study.record import read_record
+from loraloom.study.record import Result, Score, read_record
 from loraloom.study.run import Run
 from loraloom.use.class_shares import Shift, as_predicted, asked_shares, expected_shares
 from loraloom.use.ensemble import load_ensemble
@@ -145,6 +145,9 @@ def test_of_many_classes_those_whose_shares_change_most_are_named_in_their_order
     assert [part.split()[0] for part in said.split(", ")] == ["b", "c", "d", "e", "g", "h", "and"]
     assert said.startswith("b 2.5 % where it expects ")
     assert said.endswith(", and 2 more")
+    assert str(Shift(("a", "b"), np.array([0.5, 0.5]), np.array([0.75, 0.25]))) == (
+        "a 50 % where it expects 75 %, b 50 % where it expects 25 %"
+    )
 
 
 def test_an_adapter_expects_the_mean_of_its_probabilities_at_its_temperature(skewed: Path) -> None:
@@ -190,6 +193,13 @@ def test_answers_are_those_of_the_shares_that_are_asked(skewed: Path) -> None:
 def test_an_adapter_without_its_validation_predictions_is_refused(folder: Path) -> None:
     with pytest.raises(AdapterError, match="which class shares it expects is not known: it keeps no validation"):
         load_ensemble([folder], class_shares=["balanced"])
+
+
+def test_validation_predictions_of_another_trial_do_not_tell_what_is_expected(skewed: Path) -> None:
+    score = Score(examples=400, accuracy=0.25, macro_f1=0.25, loss=1.0)
+    record = read_record(skewed).model_copy(update={"result": Result(validation=score)})
+    with pytest.raises(AdapterError, match="it keeps no validation predictions of its own"):
+        expected_shares(skewed, record, None)
 
 
 def test_a_loaded_adapter_answers_as_predict_does(skewed: Path) -> None:
@@ -314,6 +324,16 @@ def test_a_class_without_validation_rows_counts_by_its_training_rows(
     shares = predicted.probabilities[kept].astype(np.float64)
     means = [shares[predicted.labels[kept] == one].mean(axis=0) for one in (0, 1)]
     expected = (10 * means[0] + 10 * means[1] + np.array([0, 0, 20])) / 40
+    assert expected_shares(skewed, read_record(skewed), None) == pytest.approx(expected)
+
+
+def test_a_class_without_training_rows_weighs_nothing(skewed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predicted = read_predicted(skewed, 3)
+    assert predicted is not None
+    monkeypatch.setattr("loraloom.use.class_shares.training_rows", lambda *_: {"cat": 30, "dog": 10})
+    shares = predicted.probabilities.astype(np.float64)
+    means = [shares[predicted.labels == one].mean(axis=0) for one in (0, 1)]
+    expected = (30 * means[0] + 10 * means[1]) / 40
     assert expected_shares(skewed, read_record(skewed), None) == pytest.approx(expected)
 
 
