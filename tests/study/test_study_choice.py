@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loraloom.study.choice import choose
+from loraloom.study.choice import choose, is_better_mixed
 from loraloom.study.leaderboard import reach, standings
 from loraloom.study.record import TrialRecord
 from tests.study.study_records import record as make_record
@@ -276,3 +276,12 @@ def test_what_the_clock_cut_short_wins_where_it_leads_beyond_noise() -> None:
     assert choose(standings([*records, cut], "accuracy"), "accuracy").winner.leader.number == 2
     within = _of_four_passes(2, 0.9412, 100, 2, 2.5)
     assert choose(standings([*records, within], "accuracy"), "accuracy").winner.leader.point["lora.r"] == 8
+
+
+@pytest.mark.parametrize(
+    ("rows", "seeds", "better"), [(999, 2, True), (1_000, 2, False), (999, 1, False), (None, 3, False)]
+)
+def test_two_seeds_or_more_of_under_a_thousand_rows_tend_to_be_better_mixed(
+    rows: int | None, seeds: int, *, better: bool
+) -> None:
+    assert is_better_mixed(make_record(0).model_copy(update={"train_rows": rows}), seeds) is better
