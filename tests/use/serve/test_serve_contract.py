@@ -205,7 +205,24 @@ def test_words_that_mattered_are_those_without_which_the_probability_falls(
     assert answer["words"][1]["weight"] == pytest.approx(whole - without, abs=1e-5)
 
 
-@pytest.mark.parametrize("text", ["x", "word " * 5000, "あいうえお", "a" * 50_000])
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("股价 大跌。", "股 价 大 跌 。"),
+        ("iPhoneの値段", "iPhone の 値 段"),
+        ("กี่บาท", "กี่ บ า ท"),
+        ("か\u3099く", "か\u3099 く"),
+        ("주가 하락, café नमस्ते", "주가 하락, café नमस्ते"),
+    ],
+)
+def test_where_a_script_has_no_blanks_between_words_characters_are_left_out(
+    client: TestClient, text: str, parts: str
+) -> None:
+    words = client.post("/v1/explain", json={"adapter": "animals", "text": text}).json()["words"]
+    assert [text[word["start"] : word["stop"]] for word in words] == parts.split()
+
+
+@pytest.mark.parametrize("text", ["x", "word " * 5000, "あいうえお", "短い文、" * 5000, "a" * 50_000])
 def test_any_text_can_be_explained_in_at_most_64_parts(client: TestClient, text: str) -> None:
     answer = client.post("/v1/explain", json={"adapter": "animals", "text": text})
     assert answer.status_code == 200

@@ -64,6 +64,11 @@ def test_a_text_is_classified_while_it_is_typed_and_its_words_are_weighed(
         )
         page.locator("#text").fill("cheese")
         expect(page.locator("#method")).to_contain_text("Occlusion: each character is left out in turn")
+        page.locator("#text").fill("股价 大跌")
+        expect(page.locator("#words mark")).to_have_count(4)
+        expect(page.locator("#method")).to_contain_text("Occlusion: each character is left out in turn")
+        page.locator("#text").fill("iPhone 的股价 " * 20)
+        expect(page.locator("#method")).to_contain_text("Occlusion: one or several characters are left out in turn")
         assert page.evaluate("window.pwned") is None
         assert not said
 

@@ -106,7 +106,10 @@ class ExplainAnswer(Classified):
     method: Literal["occlusion"] = "occlusion"
     words: Annotated[
         list[Word],
-        Field(description="In the text's order. Of a long text, several words are left out together as one part."),
+        Field(
+            description="In the text's order; characters of scripts without blanks between words. Of a long text, "
+            "several are left out together as one part."
+        ),
     ]
 
 

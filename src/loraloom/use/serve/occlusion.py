@@ -8,10 +8,14 @@ which need a way back through the kernels and a baseline text that means nothing
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.data.overlap import is_unspaced
 from loraloom.use.serve.messages import Word
 
 MOST_PARTS = 64
@@ -21,7 +25,7 @@ MOST_CHARACTERS = 200_000
 
 def parts_of(text: str, most: int) -> list[tuple[int, int]]:
     """Places of the parts to leave out, `most` at most: words, characters of a lone word, several together of many."""
-    words = [match.span() for match in re.finditer(r"\S+", text)]
+    words = [*_words(text)]
     if len(words) < 2:
         words = [(place, place + 1) for place, sign in enumerate(text) if not sign.isspace()]
     if most < 1:
@@ -30,6 +34,17 @@ def parts_of(text: str, most: int) -> list[tuple[int, int]]:
     size = -(-len(words) // most)
     groups = [words[first : first + size] for first in range(0, len(words), max(1, size))]
     return [(group[0][0], group[-1][1]) for group in groups]
+
+
+def _words(text: str) -> Iterator[tuple[int, int]]:
+    """What stands between blanks; where a script has none between words, each character with the marks on it."""
+    for match in re.finditer(r"\S+", text):
+        start, alone = match.start(), [is_unspaced(sign) for sign in match.group()]
+        for place, (before, this) in enumerate(pairwise(alone), match.start() + 1):
+            if (before or this) and not unicodedata.category(text[place]).startswith("M"):
+                yield start, place
+                start = place
+        yield start, match.end()
 
 
 def without(text: str, parts: list[tuple[int, int]]) -> list[str]:

@@ -102,7 +102,8 @@ function marks(text, found) {
 
 function parts(text, words) {
   const all = text.trim().split(/\s+/).length;
-  if (all < 2) return words.some((word) => word.stop - word.start > 1) ? "several characters together are" : "each character is";
+  const touch = words.some((word, index) => index > 0 && word.start === words[index - 1].stop);
+  if (all < 2 || touch) return words.some((word) => word.stop - word.start > 1) ? "one or several characters are" : "each character is";
   return words.length < all ? "several words together are" : "each word is";
 }
 
