@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from loraloom import metrics
@@ -50,6 +51,22 @@ def test_figures_are_whole_however_long_names_are(classes: int, name: str, has_c
     assert said.count("1.000 1.000") == classes
     assert said.count("123") == classes * (1 + has_confusion)
     assert (" →" in said) == has_confusion
+
+
+def test_labels_from_right_to_left_do_not_turn_the_figures_and_labels_beside_them() -> None:
+    names = ("ספורט", "اقتصاد", "体育新闻", "1")
+    out = io.StringIO()
+    found = Evaluated("best", "rows.csv", names, metrics.score(np.arange(4), np.eye(4)))
+    print_evaluation(Console(file=out, width=80), found)
+    head, *rows = out.getvalue().splitlines()[-5:]
+    assert "→ ספורט\u200e → اقتصاد\u200e → 体育新闻 → 1" in head
+    assert [row.split()[:2] for row in rows] == [
+        ["ספורט\u200e", "1"],
+        ["اقتصاد\u200e", "1"],
+        ["体育新闻", "1"],
+        ["1", "1"],
+    ]
+    assert len({cell_len(row) for row in rows}) == 1
 
 
 def test_of_very_many_classes_the_worst_are_listed_and_long_names_are_cut() -> None:

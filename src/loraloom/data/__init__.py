@@ -9,7 +9,7 @@ from loraloom.data.encoding import Encoded, default_cache, encode, truncation_fi
 from loraloom.data.labels import read_labelled
 from loraloom.data.loading import load_again, load_data
 from loraloom.data.text_data import Finding, Split, TextData
-from loraloom.data.wording import beside_figure, printable, shorten
+from loraloom.data.wording import beside_figure, in_column, printable, shorten
 
 __all__ = [
     "Encoded",
@@ -19,6 +19,7 @@ __all__ = [
     "beside_figure",
     "default_cache",
     "encode",
+    "in_column",
     "load_again",
     "load_data",
     "printable",

@@ -22,14 +22,18 @@ def shorten(text: str) -> str:
 
 
 def beside_figure(label: str) -> str:
-    """A label before its share: in quotes where it is a number, since `1 16 %` would read as one.
+    """A label before its share: in quotes where it is a number, since `1 16 %` would read as one."""
+    short = shorten(label)
+    return f"“{short}”" if short.lstrip("-").isdigit() else in_column(short)
+
+
+def in_column(label: str) -> str:
+    """A label beside figures or other labels, on one line.
 
     One that is written from right to left is followed by a mark that nobody sees (U+200E): the figure, and the next
     label, would be set as if they were part of it.
     """
     short = shorten(label)
-    if short.lstrip("-").isdigit():
-        return f"“{short}”"
     return f"{short}\u200e" if any(unicodedata.bidirectional(sign) in ("R", "AL") for sign in short) else short
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from loraloom.data import shorten
+from loraloom.data import in_column
 from loraloom.report.wording import share
 from loraloom.terminal.console import say
 from loraloom.use.evaluate import Evaluated
@@ -107,4 +107,4 @@ def _widths(result: Evaluated, room: int) -> list[int]:
 
 
 def _names(result: Evaluated) -> list[str]:
-    return [shorten(name) for name in result.labels]
+    return [in_column(name) for name in result.labels]
