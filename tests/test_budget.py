@@ -102,6 +102,13 @@ def test_the_parts_add_up_to_the_whole() -> None:
     assert sum(part.parameters for part in counted.parts) == counted.trainable
 
 
+@pytest.mark.parametrize(("layers", "said"), [([11], "1 layer × 8 × 768  (r"), (None, "12 layers × 8 × 768  (r")])
+def test_a_part_says_of_how_many_layers_it_is(layers: list[int] | None, said: str) -> None:
+    lora = {"r": 8, "layers_to_transform": layers}
+    part, *_ = count(_adaptation(Configuration.model_validate({"lora": lora}))).parts
+    assert part.formula.startswith(said)
+
+
 # Against PEFT
 
 _TARGETS = "default", "one", "all-linear"

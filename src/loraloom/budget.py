@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from loraloom.wording import plural
+
 Bias = Literal["none", "all", "lora_only"]
 
 PROCESS_BYTES = 0.7e9
@@ -127,7 +129,7 @@ def count(adaptation: Adaptation) -> ParameterCount:
     for (kind, d_in, d_out), group in itertools.groupby(by_kind, key=lambda x: (x.kind, x.d_in, x.d_out)):
         layers = len(list(group))
         for name, matrix, width in (("A", "r × D_in", d_in), ("B", "D_out × r", d_out)):
-            formula = f"{layers} layers × {adaptation.r} × {width}  ({matrix})"
+            formula = f"{plural(layers, 'layer')} × {adaptation.r} × {width}  ({matrix})"
             parts.append(Part(f"{name} of {kind}", formula, layers * adaptation.r * width))
     lora = sum(part.parameters for part in parts)
     bias = _biases(adaptation)
