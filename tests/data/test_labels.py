@@ -115,6 +115,13 @@ def test_labels_of_several_kinds_are_refused(cells: list[Any]) -> None:
     assert "must all be of one kind" in refusal
 
 
+@pytest.mark.parametrize("cell", [["a", "b"], ("a", "b"), {"a", "b"}, np.array(["a", "b"])])
+def test_several_labels_of_a_text_are_refused_with_what_is_done_instead(cell: Any) -> None:
+    refusal = _refusal([cell, cell])
+    assert f"column 'label' holds a {type(cell).__name__}; a label is a name or a number, " in refusal
+    assert refusal.endswith("one of each text: for several, train a classifier for each")
+
+
 @pytest.mark.parametrize("cell", [["a"], {"a": 1}])
 def test_nested_labels_are_refused(cell: Any) -> None:
     assert f"holds a {type(cell).__name__}" in _refusal(["a", cell])

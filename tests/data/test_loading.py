@@ -443,6 +443,14 @@ def test_classes_that_are_several_others_in_one_are_said(tmp_path: Path, sign: s
     assert found.sentence.startswith("1 of 4 classes is several others in one: taken as a class of its own")
 
 
+@pytest.mark.parametrize("names", [("['billing']", "['billing', 'login']"), ('["billing", "login"]', '["spam"]')])
+def test_lists_that_were_written_as_text_are_said_to_be_several_labels(tmp_path: Path, names: tuple[str, ...]) -> None:
+    data = load(train_file=write_csv(tmp_path / "rows.csv", rows(80, (*names, "[sic], a note", "[none]"))))
+    found = _finding(data, "joined_classes")
+    assert found.examples == tuple(name for name in names if "," in name)
+    assert found.sentence.endswith("since a text has one class here; for several labels train a classifier for each.")
+
+
 def test_texts_that_are_equal_but_for_signs_are_said_to_be_so(tmp_path: Path) -> None:
     glad = [(f"{sentence(number, 3)} :)", "glad") for number in range(30)]
     sad = [(text.replace(")", "("), "sad") for text, _ in glad]

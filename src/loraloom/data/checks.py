@@ -22,6 +22,7 @@ from loraloom.wording import percent, plural
 MOST_LEAKING = 0.5  # of the test rows
 _JOINING = "|;,/+&"
 """Between the labels of a text that has several."""
+_ENCLOSING = " []'\""
 UNBALANCED = 8  # times as many rows; the least at which weighing is shown to help, 1:10 of docs/robustness.md, is 9.9
 
 
@@ -131,22 +132,26 @@ def find_alike(labels: Sequence[str]) -> tuple[Finding, ...]:
 
 
 def find_joined(labels: Sequence[str]) -> tuple[Finding, ...]:
-    """Classes that are very likely several labels of a text, as `billing|login` is beside `billing` and `login`."""
-    known = set(labels)
+    """Classes that are very likely several labels of a text, as `billing|login` is beside `billing` and `login`.
+
+    A list that was written as text is too, whatever else there is: `['billing', 'login']`.
+    """
+    known = {label.strip(_ENCLOSING) for label in labels}
     joined = [label for label in labels if any(_joins(label, sign, known) for sign in _JOINING)]
     if not joined:
         return ()
     them = ("is", "a class of its own") if len(joined) == 1 else ("are", "classes of their own")
     sentence = (
         f"{len(joined):,} of {len(labels):,} classes {them[0]} several others in one: taken as {them[1]}, "
-        "since a text has one class here."
+        "since a text has one class here; for several labels train a classifier for each."
     )
     return (Finding("joined_classes", "warning", len(joined), sentence, examples_of(joined)),)
 
 
 def _joins(label: str, sign: str, known: Set[str]) -> bool:
-    parts = {part.strip() for part in label.split(sign)}
-    return len(parts) > 1 and parts <= known
+    parts = {part.strip(_ENCLOSING) for part in label.split(sign)}
+    is_list = sign == "," and label[0] + label[-1] == "[]"
+    return len(parts) > 1 and (is_list or parts <= known)
 
 
 def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tuple[Finding, ...]:

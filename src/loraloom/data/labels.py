@@ -27,6 +27,7 @@ from loraloom.errors import DataError
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,4000}(\.0*)?")  # Python makes no number of more than 4,300 digits
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_SEVERAL = {list, tuple, set, np.ndarray}
 _LISTED = 20
 LONGEST_LABEL = 1_000
 """Characters. A longer one is a text, of which the wrong column would put thousands into each file of a run."""
@@ -99,7 +100,10 @@ def _check_kinds(cells: Sequence[Any], place: str) -> None:
     of_cells = [float if isinstance(cell, int) and not isinstance(cell, bool) else type(cell) for cell in cells]
     kinds = set(of_cells)
     if unfit := kinds - {str, bool, float}:
-        raise DataError(f"{place} holds a {min(kind.__name__ for kind in unfit)}; a label is a name or a number")
+        several = ", one of each text: for several, train a classifier for each" if unfit & _SEVERAL else ""
+        raise DataError(
+            f"{place} holds a {min(kind.__name__ for kind in unfit)}; a label is a name or a number{several}"
+        )
     if len(kinds) > 1:
         row = next(row for row, kind in enumerate(of_cells, start=1) if kind is not of_cells[0])
         mixed = f"mixes text, numbers or truth values (row {row} is not as row 1)"
