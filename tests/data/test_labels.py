@@ -102,6 +102,13 @@ def test_numbers_that_are_not_whole_are_refused(cells: list[Any]) -> None:
     assert "in row 2; a label is a name or a whole number" in _refusal(cells)
 
 
+@pytest.mark.parametrize("cells", [[3.5, 4.0], ["3.5", "4"]])
+def test_of_scores_it_is_said_how_they_become_classes(cells: list[Any]) -> None:
+    assert _refusal(cells).endswith(
+        "; a label is a name or a whole number: make classes of the numbers, such as low and high"
+    )
+
+
 def test_a_number_of_more_digits_than_python_reads_is_a_name() -> None:
     assert _codes(["1" * 5_000, "a"]) == ["1" * 5_000, "a"]
     assert len(refusal := _refusal(["1" * 5_000, "2"])) < 250

@@ -29,6 +29,7 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,4000}(\.0*)?")  # Python makes no number of m
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SEVERAL = {list, tuple, set, np.ndarray}
 _LISTED = 20
+_NO_SCORE = "a label is a name or a whole number: make classes of the numbers, such as low and high"
 LONGEST_LABEL = 1_000
 """Characters. A longer one is a text, of which the wrong column would put thousands into each file of a run."""
 
@@ -64,7 +65,7 @@ def codes_of(table: Table, column: str, known: Collection[str] = ()) -> list[str
         return [str(cell) for cell in cells]
     for number, cell in enumerate(cells, start=1):
         if cell != cell // 1:
-            raise DataError(f"{place} has {cell} in row {number}; a label is a name or a whole number")
+            raise DataError(f"{place} has {cell} in row {number}; {_NO_SCORE}")
     return [str(int(cell)) for cell in cells]
 
 
@@ -124,7 +125,7 @@ def _codes_of_texts(cells: Sequence[str], place: str) -> list[str]:
         return list(cells) if plain else [code[cell] for cell in cells]
     if all(_NUMBER.fullmatch(kind) for kind in kinds):
         number, cell = next((n, c) for n, c in enumerate(cells, start=1) if not _WHOLE.fullmatch(c))
-        raise DataError(f"{place} has {shorten(cell)} in row {number}; a label is a name or a whole number")
+        raise DataError(f"{place} has {shorten(cell)} in row {number}; {_NO_SCORE}")
     return list(cells)
 
 
