@@ -268,6 +268,19 @@ def test_an_unknown_label_is_refused_with_the_known_ones(tmp_path: Path) -> None
         _labelled(tmp_path, ["Sports", "Weather"], CLASSES, CLASSES)
 
 
+@pytest.mark.parametrize(("values", "said"), [(["sports"], "it differs"), (["BUSINESS", "spo rts"], "they differ")])
+def test_unknown_labels_that_are_known_ones_in_another_spelling_are_told_so(
+    tmp_path: Path, values: list[str], said: str
+) -> None:
+    names = ("Business", "Sports", "Sports!")
+    with pytest.raises(
+        DataError, match=rf"; {said} from (a known one|known ones) in capitals, .* alone: make them alike$"
+    ):
+        _labelled(tmp_path, [*values, "Sports!"], names, names)
+    with pytest.raises(DataError, match=r"the known labels are 'Business', 'Sports', 'Sports!'$"):
+        _labelled(tmp_path, [*values, "Weather"], names, names)
+
+
 @pytest.mark.parametrize(
     ("label", "shown"),
     [

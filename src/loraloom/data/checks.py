@@ -5,14 +5,13 @@ Rows are only ever dropped from training: those without a text, and those that a
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 
-from loraloom.data.labels import is_whole, value_of
+from loraloom.data.labels import FORMS, form_of
 from loraloom.data.overlap import Keys, near_copies
 from loraloom.data.text_data import Finding, Split, TextData
 from loraloom.data.wording import MAX_EXAMPLES, beside_figure, examples_of, listed, shorten
@@ -113,21 +112,15 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
 
 
 def find_alike(labels: Sequence[str]) -> tuple[Finding, ...]:
-    """Classes that are very likely one, written in several ways: 'Sports' and 'sports', or '1' and '1.0' beside names.
-
-    What is only another form of a character for Unicode (NFKC) counts as the same: full width, but also superscripts.
-    """
+    """Classes that are very likely one, in several spellings: 'Sports' and 'sports', or '1' and '1.0' beside names."""
     ways: dict[str, list[str]] = defaultdict(list)
     for label in labels:
-        plain = unicodedata.normalize("NFKC", label).casefold()
-        seen = "".join(sign for sign in plain if sign.isprintable() and not sign.isspace())
-        ways[str(value_of(seen)) if is_whole(seen) else seen].append(label)
+        ways[form_of(label)].append(label)
     alike = [names for names in ways.values() if len(names) > 1]
     if not alike:
         return ()
     count = sum(map(len, alike))
-    how = "capitals, blanks, invisible characters, forms of a character (full width, superscript) or of a number (1.0)"
-    sentence = f"{count:,} classes differ from another in {how} alone: kept apart."
+    sentence = f"{count:,} classes differ from another in {FORMS} alone: kept apart."
     return (Finding("alike_classes", "warning", count, sentence, tuple(map(listed, alike[:MAX_EXAMPLES]))),)
 
 

@@ -30,6 +30,8 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SEVERAL = {list, tuple, set, np.ndarray}
 _LISTED = 20
 _NO_SCORE = "a label is a name or a whole number: make classes of the numbers, such as low and high"
+FORMS = "capitals, blanks, invisible characters, forms of a character (full width, superscript) or of a number (1.0)"
+"""In which labels of one `form_of` differ."""
 LONGEST_LABEL = 1_000
 """Characters. A longer one is a text, of which the wrong column would put thousands into each file of a run."""
 
@@ -150,6 +152,16 @@ def is_whole(code: str) -> bool:
     return _WHOLE.fullmatch(code) is not None
 
 
+def form_of(label: str) -> str:
+    """What labels that are very likely one have in common: 'Sports' and 'sports', '1' and '1.0'.
+
+    What is only another form of a character for Unicode (NFKC) counts as the same: full width, but also superscripts.
+    """
+    plain = unicodedata.normalize("NFKC", label).casefold()
+    seen = "".join(sign for sign in plain if sign.isprintable() and not sign.isspace())
+    return str(value_of(seen)) if is_whole(seen) else seen
+
+
 def labels_of(codes: Sequence[str], class_names: Sequence[str] | None) -> Labels:
     """The mapping that the training rows define; classes that were declared but have no row are left out."""
     kinds = ordered(codes)
@@ -259,6 +271,9 @@ def _unknown(values: Sequence[str], kinds: Sequence[str], labels: Labels) -> str
         sentence += "; one counts from 0 and the other from 1: make them alike"
     elif all(map(is_whole, kinds)) and not all(map(is_whole, labels.codes)):
         sentence += "; which number stands for which name can't be told"
+    elif set(map(form_of, unknown)) <= set(map(form_of, known)):
+        it, ones = ("it differs", "a known one") if len(unknown) == 1 else ("they differ", "known ones")
+        sentence += f"; {it} from {ones} in {FORMS} alone: make them alike"
     return sentence
 
 
