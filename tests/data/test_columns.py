@@ -46,6 +46,19 @@ def test_a_guess_that_leaves_longer_texts_out_is_a_warning(tmp_path: Path) -> No
     )
 
 
+def test_of_a_pair_of_texts_it_is_said_that_one_is_not_read(tmp_path: Path) -> None:
+    content = [
+        (f"{text} or what else is there", f"it is {text}", "asked on the same day", text[:9], label)
+        for text, label in rows(30)
+    ]
+    path = write_csv(tmp_path / "rows.csv", content, header=("question", "answer", "note", "by", "label"))
+    (guess,) = [each for each in _load(path).findings if each.kind == "guessed_column"]
+    assert guess.severity == "note"
+    assert guess.sentence.endswith(
+        "no column was named. 'answer' holds texts too and is not read: name all that are to be by data.text_column."
+    )
+
+
 def test_a_longer_text_of_a_script_without_spaces_is_told_from_an_address(tmp_path: Path) -> None:
     content = [
         (f"上证指数{number}", "https://an.example/a-b-c/d", 9 * text, label)

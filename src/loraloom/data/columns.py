@@ -28,6 +28,7 @@ SOURCE_NAME = "source"
 """A column of this name says where rows come from, unless it holds the text or the label."""
 LONGEST_SOURCE = 200
 _LONGEST_NAME = 100  # characters; a longer cell in a header is a text
+_OF_PAIR, _SENTENCE = 0.5, 4  # of the words of the one text, and words; a name, a date or an address has fewer
 _LOOKED_AT = 1_000  # rows, to see which columns hold texts
 
 
@@ -74,9 +75,10 @@ def choose_columns(
     guessed = [f"text from {_quoted(text)}"] if not text_column else []
     guessed += [f"labels from {label!r}"] if not label_column else []
     sentence = f"{table.source}: {' and '.join(guessed)}, guessed since no column was named."
-    longer = None if text_column else _longer(table, text[0], label)
-    if longer is not None:
-        sentence += f" {longer!r} holds longer texts and is not read: name all that are to be by {before}text_column."
+    unread, longer = (None, False) if text_column else _unread(table, text[0], label)
+    if unread is not None:
+        holds = "holds longer texts" if longer else "holds texts too"
+        sentence += f" {unread!r} {holds} and is not read: name all that are to be by {before}text_column."
     return Columns(text, label), (Finding("guessed_column", "warning" if longer else "note", len(guessed), sentence),)
 
 
@@ -111,11 +113,21 @@ def _only(names: Sequence[str], known: set[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _longer(table: Table, text: str, label: str) -> str | None:
-    """The column of the longest texts, where that is not `text`: of subject and body, one has a customary name."""
-    words = {name: _words(table.columns[name][:_LOOKED_AT]) for name in table.columns if name != label}
+def _unread(table: Table, text: str, label: str) -> tuple[str | None, bool]:
+    """The column of the longest texts beside `text`, and whether they are longer: of subject and body, one has a
+    customary name. One of shorter texts is the other of a pair, as answers are of questions, or None.
+    """
+    looked = {name: cells[:_LOOKED_AT] for name, cells in table.columns.items() if name != label}
+    words = {name: _words(cells) for name, cells in looked.items()}
+    own = words.pop(text)
+    if not words:
+        return None, False
     longest = max(words, key=words.__getitem__)
-    return longest if words[longest] > words[text] else None
+    if words[longest] > own:
+        return longest, True
+    cells = list(map(str, looked[longest]))
+    paired = words[longest] >= max(_OF_PAIR * own, _SENTENCE) and 2 * len(set(cells)) > len(cells)
+    return (longest if paired else None), False
 
 
 def _words(cells: Sequence[Any]) -> float:
