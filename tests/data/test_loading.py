@@ -519,6 +519,20 @@ def test_a_class_that_is_nearly_ten_times_as_rare_is_a_warning_that_says_what_he
     assert ("by class_shares in Python" in found.sentence) == (severity == "warning")
 
 
+@pytest.mark.parametrize(("common", "said"), [(90, False), (100, True)])
+def test_where_one_class_is_nearly_all_it_is_said_that_accuracy_tells_little(
+    tmp_path: Path, common: int, said: bool
+) -> None:
+    train = write_csv(tmp_path / "train.csv", rows(common, ("ham",)) + rows(10, ("spam",), start=common))
+    held = write_csv(tmp_path / "held.csv", rows(9, ("ham", "spam"), start=200))
+    test = write_csv(tmp_path / "test.csv", rows(9, ("ham", "spam"), start=300))
+    found = _finding(load(train_file=train, validation_file=held, test_file=test), "class_shares")
+    assert (
+        " Accuracy tells little: always answering “ham” would reach 90.9 % of training. Where rare classes matter as "
+        "much, search.metric: macro_f1 chooses by each alike." in found.sentence
+    ) == said
+
+
 def test_shares_are_said_to_be_whole_or_none_only_where_they_are(tmp_path: Path) -> None:
     many = rows(2_500, ("a",)) + rows(1, ("b",), start=2_500)
     path = write_csv(tmp_path / "train.csv", many)

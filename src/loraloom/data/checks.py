@@ -21,6 +21,7 @@ from loraloom.wording import percent, plural
 MOST_LEAKING = 0.5  # of the test rows
 _JOINING = "|;,/+&"
 """Between the labels of a text that has several."""
+NEARLY_ALL = 0.9  # of the training rows
 _ENCLOSING = " []'\""
 UNBALANCED = 8  # times as many rows; the least at which weighing is shown to help, 1:10 of docs/robustness.md, is 9.9
 
@@ -107,6 +108,12 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
         sentence += (
             " Where what is predicted is less so, say so by --class_shares to predict, submit, evaluate or serve, by "
             "class_shares in Python."
+        )
+    if counts[largest] > NEARLY_ALL * len(train):
+        sentence += (
+            f" Accuracy tells little: always answering “{shorten(labels[largest])}” would reach "
+            f"{percent(counts[largest] / len(train))} of training. Where rare classes matter as much, search.metric: "
+            "macro_f1 chooses by each alike."
         )
     return Finding("class_shares", "warning" if unbalanced else "note", len(train), sentence)
 
