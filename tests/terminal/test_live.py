@@ -20,7 +20,7 @@ from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watchers
 from loraloom.study.commands import COMMANDS
 from loraloom.study.leaderboard import standings
-from loraloom.study.record import Evaluation, Result, Timings, TrialRecord
+from loraloom.study.record import Evaluation, Result, Score, Timings, TrialRecord
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import write_sealed
 from loraloom.terminal import live
@@ -247,6 +247,23 @@ def test_the_result_names_its_metric(metric: str, name: str, tested: str) -> Non
     lines = closing_lines(winner, Path("runs/x"), _recipe(search={"metric": metric}), records)
     assert lines[1].startswith(f"validation  mean {name} (95 % interval ")
     assert lines[2] == f"accuracy    0.900 (95 % interval 0.826–0.945){tested} on 100 test rows"
+
+
+@pytest.mark.parametrize(
+    ("confusion", "said"),
+    [
+        (((90, 0), (10, 0)), "constant    “a” for every test row would reach 0.900: it is not shown to beat that"),
+        (((3, 7), (3, 87)), "constant    “b” for every test row would reach 0.900: it is not shown to beat that"),
+        (((70, 5), (5, 20)), None),
+    ],
+)
+def test_a_result_that_a_constant_answer_may_reach_is_told_so(
+    confusion: tuple[tuple[int, ...], ...], said: str | None
+) -> None:
+    one = Score(examples=100, accuracy=0.9, macro_f1=0.5, loss=0.25, confusion=confusion)
+    winner = record(0).model_copy(update={"result": Result(validation=score(0.9), test=one)})
+    lines = closing_lines(winner, Path("runs/x"), _recipe(), [winner])
+    assert [line for line in lines if line.startswith("constant")] == ([said] if said else [])
 
 
 def test_a_single_test_row_is_one_row() -> None:

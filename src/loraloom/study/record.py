@@ -106,6 +106,14 @@ class Score(_Frozen):
         interval = self.interval
         return interval is not None and accuracy < interval[0]
 
+    @property
+    def constant(self) -> tuple[int, float] | None:
+        """The commonest class, and the accuracy of always answering it; None where no confusion was kept."""
+        if not self.confusion or not self.examples:
+            return None
+        rows = [sum(line) for line in self.confusion]
+        return rows.index(max(rows)), max(rows) / self.examples
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if self.confusion is None:

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loraloom.data import Finding
+from loraloom.data.wording import shorten
 from loraloom.errors import shell_path
 from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
@@ -255,6 +256,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
         *([f"trained on  {seen:,} of {every:,} training rows"] if on_part else []),
         *_why(chosen(records, metric)),
         f"accuracy    {with_interval(winner.test, metric)} on {_of_all(tested, rows.get('test'))}{marked}",
+        *_constant(winner),
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {page if page.is_file() else f'loraloom report {shell_path(run)}   (there is none yet)'}",
         f"use         loraloom predict {shell_path(run / BEST)} --text …",
@@ -267,6 +269,15 @@ def _of_all(tested: int, every: int | None) -> str:
     return (
         plural(tested, "test row") if every is None or tested == every else f"{tested:,} of {plural(every, 'test row')}"
     )
+
+
+def _constant(winner: TrialRecord) -> Iterator[str]:
+    """Where one class for all may be as good: of skewed classes a high accuracy alone would look like a good one."""
+    test = winner.test
+    if test.constant and not test.is_above(test.constant[1]):
+        label, reached = test.constant
+        answer = shorten(winner.labels[label])
+        yield f"constant    “{answer}” for every test row would reach {share(reached)}: it is not shown to beat that"
 
 
 def _soup(winner: TrialRecord, metric: Metric) -> str:
