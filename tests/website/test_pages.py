@@ -15,11 +15,13 @@ import yaml
 from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.hub import named_source
 from loraloom.data.labels import codes_of
+from loraloom.data.tables import read_table
 from loraloom.recipe import Range, Recipe, read_recipe
 from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.search.next_search import points_of
 from tests.commands import Commands
+from tests.data.files import sentence, write_csv
 from tests.use.hub_server import hub_server, speak_to
 from website.commands import parsed
 from website.executed import blocks, commands, executed, fenced
@@ -154,6 +156,22 @@ def test_the_grid_that_asks_for_rank_has_enough_configurations_to_measure_noise(
     assert (points, unknowns) == (30, 8), "as the page says"
     assert points is not None
     assert points >= unknowns + LEAST_FREEDOM
+
+
+def test_the_split_by_groups_of_the_page_on_data_keeps_each_on_one_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs" / "data.md"
+    (example,) = (one for one in fenced(page.read_text(encoding="utf-8"), "python") if "GroupShuffleSplit" in one)
+    content = [(sentence(number), "ab"[number % 2], f"author {number // 4}") for number in range(200)]
+    write_csv(tmp_path / "rows.csv", content, header=("text", "label", "author"))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(page), "exec"), {})  # noqa: S102
+    tables = [read_table(f"{split}.csv") for split in ("train", "validation", "test")]
+    assert sum(map(len, tables)) == len(content)
+    authors = [set(table.cells("author")) for table in tables]
+    assert list(map(len, authors)) == [40, 5, 5]
+    assert len(set.union(*authors)) == 50
 
 
 def news() -> tuple[list[str], list[str]]:
