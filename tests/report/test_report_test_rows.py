@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from loraloom.data.checks import ASIDE
 from loraloom.intervals import wilson_interval
 from loraloom.report.findings import findings
 from loraloom.report.reading import read_run
@@ -163,6 +164,23 @@ def test_a_choice_by_rows_of_the_test_is_a_doubt_where_they_are_many(
     said = doubts(write_run(tmp_path / "r", recipe, records, best=best))
     line = f"{shared} of {VALIDATION_ROWS} validation rows are in test too, or nearly: it was chosen by rows"
     assert (line in said) == (configurations == 2 and shared == 40)
+
+
+@pytest.mark.parametrize(
+    ("split", "disputed", "aside", "said"),
+    [("test", 45, "", True), ("test", 4, "", False), ("test", 45, ASIDE, False), ("train", 45, "", False)],
+)
+def test_many_texts_with_several_labels_are_a_limit_to_what_can_be_reached(
+    tmp_path: Path, split: str, disputed: int, aside: str, said: bool
+) -> None:
+    sentence = f"{split} has {disputed} texts with more than one label{aside}: kept."
+    finding = {"kind": "conflict", "splits": [split], "count": disputed, "sentence": sentence}
+    run = whole_run(tmp_path / "r", data={**PROVENANCE["data"], "findings": [finding]})
+    line = (
+        f"45 test texts stand under several labels, of which one at most is right: of {TEST_ROWS} rows no answers get "
+        "more than 0.899 right."
+    )
+    assert (line in doubts(run)) == said
 
 
 @pytest.mark.parametrize(

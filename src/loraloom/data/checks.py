@@ -21,6 +21,8 @@ from loraloom.wording import percent, plural
 MOST_LEAKING = 0.5  # of the test rows
 _JOINING = "|;,/+&"
 """Between the labels of a text that has several."""
+ASIDE = " (signs, capitals and the like aside)"
+"""Said of texts that count as equal, and are not."""
 NEARLY_ALL = 0.9  # of the training rows
 _ENCLOSING = " []'\""
 UNBALANCED = 8  # times as many rows; the least at which weighing is shown to help, 1:10 of docs/robustness.md, is 9.9
@@ -82,7 +84,7 @@ def _disputed(split: Split, one: int, other: int, names: Sequence[str]) -> str:
 
 def _aside(texts: Iterable[str], others: Iterable[str]) -> str:
     """What is said of `texts` that count as equal to `others`, where some of them are not but for spaces."""
-    return "" if _unspaced(texts) <= _unspaced(others) else " (signs, capitals and the like aside)"
+    return "" if _unspaced(texts) <= _unspaced(others) else ASIDE
 
 
 def _unspaced(texts: Iterable[str]) -> set[str]:

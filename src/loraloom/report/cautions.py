@@ -8,7 +8,7 @@ from loraloom.report.answer import Answer, Winner
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded_span
-from loraloom.report.test_rows import of_few, of_leaks, of_looks, of_part, of_repeats, of_shared
+from loraloom.report.test_rows import of_disputed, of_few, of_leaks, of_looks, of_part, of_repeats, of_shared
 from loraloom.report.testset import Tested
 from loraloom.report.wording import listed, share, shortened
 from loraloom.study.choice import chosen
@@ -49,6 +49,7 @@ def _of_winner(
         yield from of_shared(run)
     yield from of_few(winner.interval, winner.score.examples, winner.split)
     yield from of_repeats(run, winner.split)
+    yield from of_disputed(run, winner.split)
     yield from of_part(run)
     yield from _of_rows(run)
     for mark in winner.record.doubts:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import ceil
 
+from loraloom.data.checks import ASIDE
 from loraloom.intervals import Interval, normal_quantile
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import rounded
-from loraloom.report.wording import listed
+from loraloom.report.wording import listed, share
 from loraloom.study.commands import Command
 from loraloom.study.provenance import as_count, as_list, findings_stated, rows_of
 from loraloom.study.record import TrialRecord
@@ -20,14 +21,16 @@ MANY_SHARED = 0.05
 """Of the validation rows. Of splits that are made by chance a row or two are near copies, which choose nothing."""
 MANY_REPEATED = 0.1
 """Of the rows that a winner is told by: where so many are the second of a pair, its interval is 9 % too short."""
+MANY_DISPUTED = 0.01
+"""Of the rows that a winner is told by: a point of accuracy that can't be had."""
 
 
 def of_few(interval: Interval | None, examples: int, split: str) -> Iterator[str]:
     """Whether there are too few rows for a narrow interval."""
     if interval is None or round(100 * (width := interval[1] - interval[0])) <= 100 * WIDE:
         return
-    share = (interval[0] + interval[1]) / 2  # where more rows are likelier to end than at what so few have
-    need = ceil(share * (1 - share) * (2 * normal_quantile(0.95) / WIDE) ** 2 / 100) * 100
+    middle = (interval[0] + interval[1]) / 2  # where more rows are likelier to end than at what so few have
+    need = ceil(middle * (1 - middle) * (2 * normal_quantile(0.95) / WIDE) ** 2 / 100) * 100
     yield (
         f"From {plural(examples, f'{split} row')} the accuracy is known to an interval of {100 * width:.0f} points of "
         f"a hundred; for one of {100 * WIDE:.0f} it would take about {need:,} rows."
@@ -43,6 +46,23 @@ def of_repeats(run: RunRead, split: str) -> Iterator[str]:
         yield (
             f"{repeated:,} of {plural(rows, f'{split} row')} repeat the text and label of another, and are no further "
             "evidence: intervals and tests, which take rows for independent, are surer than they should be."
+        )
+
+
+def of_disputed(run: RunRead, split: str) -> Iterator[str]:
+    """Whether so many texts have several labels that what any model can reach is well below 1.
+
+    Texts that differ in signs count as equal, but a model may tell them apart.
+    """
+    found = (each for each in findings_stated(run.recipe) if each.get("kind") == "conflict")
+    same = (each for each in found if as_list(each.get("splits")) == [split] and ASIDE not in str(each.get("sentence")))
+    disputed = sum(as_count(each.get("count")) or 0 for each in same)
+    rows = rows_of(run.recipe).get(split)
+    if rows and disputed > MANY_DISPUTED * rows:
+        stand = "text stands" if disputed == 1 else "texts stand"
+        yield (
+            f"{disputed:,} {split} {stand} under several labels, of which one at most is right: of {rows:,} rows no "
+            f"answers get more than {share(1 - disputed / rows)} right."
         )
 
 
