@@ -16,7 +16,7 @@ from loraloom.report.writing import write_report
 from loraloom.search import next_search
 from loraloom.search.next_search import points_of
 from loraloom.study.durable import replacing_folder
-from loraloom.study.record import Result, TrialRecord
+from loraloom.study.record import Result, Score, TrialRecord
 from tests.report.report_runs import (
     PROVENANCE,
     TEST_ROWS,
@@ -241,6 +241,31 @@ def test_no_higher_rank_is_advised_where_the_lower_one_in_noise_has_more_paramet
         records[0] = records[0].model_copy(update={"counts": counts})
         steps = of(tmp_path / str(lower), recipe, records, 1).next_steps
         assert any("higher rank" in step.sentence for step in steps) == advised
+
+
+@pytest.mark.parametrize(
+    ("common", "right", "axes", "metric", "advised"),
+    [
+        (95, 95, [2, 4], "accuracy", True),
+        (95, 95, [2, 4], "macro_f1", False),
+        (95, 95, 2, "accuracy", False),
+        (91, 100, [2, 4], "accuracy", False),
+        (89, 89, [2, 4], "accuracy", False),
+    ],
+)
+def test_of_one_class_that_is_nearly_all_each_is_to_count_alike(
+    tmp_path: Path, common: int, right: int, axes: Any, metric: str, advised: bool
+) -> None:
+    recipe = make_recipe(WHOLE, lora={"r": axes}, train={}, search={"metric": metric})
+    points = list(recipe.grid())
+    records = [make_record(recipe, n, point, 0.95) for n, point in enumerate(points)]
+    rare = right - common
+    score = Score(examples=100, accuracy=right / 100, macro_f1=0.5, loss=0.2)
+    counts = ((common, 0, 0, 0, 0), (100 - common - rare, rare, 0, 0, 0), *((0,) * 5 for _ in range(3)))
+    tested = Result(validation=make_score(0.95, VALIDATION_ROWS), test=score.model_copy(update={"confusion": counts}))
+    best = records[0].model_copy(update={"result": tested})
+    found = findings(read_run(write_run(tmp_path / "run", recipe, records, best=best, evaluations=())))
+    assert any(step.command.endswith("--set search.metric=macro_f1") for step in found.next_steps) == advised
 
 
 def test_equals_by_one_seed_are_to_have_three(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """What to try next: one to three commands, each with the reason that this run gives for it; none where it gives none.
 
-The order is that of what they promise: the seeds of few rows in one adapter, all rows where the winner saw a part, more
-configurations where the time was the limit, a higher rank where the highest beat a lower one by more than noise, more
-seeds where rows are few or one alone decides between equals, the experiment that would tell effects, and TF-IDF beside
-the winner. A higher cap is never advised: who sets one has to keep it.
+The order is that of what they promise: another metric where one class is nearly all, the seeds of few rows in one
+adapter, all rows where the winner saw a part, more configurations where the time was the limit, a higher rank where the
+highest beat a lower one by more than noise, more seeds where rows are few or one alone decides between equals, the
+experiment that would tell effects, and TF-IDF beside the winner. A higher cap is never advised: it has to be kept.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from loraloom.data.checks import NEARLY_ALL
 from loraloom.errors import RunError
 from loraloom.recipe import Choices
 from loraloom.report.answer import Answer
@@ -49,6 +50,7 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
         return ()
     longer = more_time(run.path, run.recipe, run.best.record, run.records)
     steps = itertools.chain(
+        _each_class(run, run.best.record),
         _soup(run, run.best.record),
         _more_time(run, longer),
         _higher_rank(run, board, found),
@@ -57,6 +59,22 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
         _blend(run, run.best),
     )
     return tuple(itertools.islice(steps, MOST))
+
+
+def _each_class(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
+    """Where one class is nearly all, and the winner is not shown to beat answering it always."""
+    test = winner.result and winner.result.test
+    constant = test and test.constant
+    if not (
+        test and constant and constant[1] > NEARLY_ALL and run.recipe.search.metric == "accuracy" and run.recipe.axes
+    ):
+        return
+    if not test.is_above(constant[1]):
+        yield Step(
+            "Each class alike: the winner is not shown to beat a constant answer, by accuracy, in which rare classes "
+            "hardly count. Macro-F1 counts them as much as others.",
+            _search(run, "macro-f1", "search.metric=macro_f1"),
+        )
 
 
 def _soup(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
