@@ -139,10 +139,11 @@ def test_a_clone_has_the_parameters_and_is_not_fitted(fitted: LoraClassifier) ->
 
 
 GRID = """
-import sys
+import multiprocessing, sys
 from joblib import parallel_config
 from sklearn.model_selection import GridSearchCV
 from tests.estimator.conftest import LABELS, TEXTS, tiny
+multiprocessing.set_start_method("fork")  # Python 3.14 has another by default
 with parallel_config(backend="multiprocessing"):
     search = GridSearchCV(tiny(sys.argv[1]), {"num_train_epochs": [1, 2]}, cv=2, n_jobs=2).fit(TEXTS, LABELS)
 print(len(search.predict(TEXTS)))
