@@ -163,6 +163,7 @@ def test_search_ends_in_six_lines(
     code, out, _ = call(capsys, monkeypatch, "search", str(recipe_file), "--out", str(tmp_path / "run"), "--quiet")
     assert code == 0
     names = [line.split()[0] for line in out.splitlines()]
+    names = [name for name in names if name != "constant"]  # beside what so few test rows can't tell from chance
     assert names == ["winner", "accuracy", "parameters", "report", "use", "next"]
     assert "95 % interval" in out
 
