@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 
 from loraloom.report.findings import Findings
@@ -19,6 +17,7 @@ from loraloom.report.pictures.failures import draw_failures
 from loraloom.report.pictures.gap import draw_gap
 from loraloom.report.pictures.similarity import draw_similarity
 from loraloom.report.pictures.tradeoffs import draw_tradeoffs
+from loraloom.silenced import silenced
 
 __all__ = ["Picture", "pictures"]
 
@@ -38,7 +37,8 @@ def pictures(found: Findings, may_draw: Callable[[], bool]) -> Mapping[str, Pict
     except ImportError:
         return WITHOUT_MATPLOTLIB
     drawn: dict[str, Picture] = {}
-    with mpl.rc_context(), warnings.catch_warnings(), _no_word_of_fonts():
+    # matplotlib tells of each font that has no bold letters; nothing that is bold needs that font.
+    with mpl.rc_context(), warnings.catch_warnings(), silenced("matplotlib.font_manager"):
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE | {"font.family": families()})
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
@@ -47,18 +47,6 @@ def pictures(found: Findings, may_draw: Callable[[], bool]) -> Mapping[str, Pict
                 return UNDRAWN
             drawn |= {each.name: each for each in draw()}
     return drawn
-
-
-@contextmanager
-def _no_word_of_fonts() -> Iterator[None]:
-    """Takes what matplotlib says of each font that has no bold letters; nothing that is bold needs that font."""
-    logger = logging.getLogger("matplotlib.font_manager")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _sections(found: Findings) -> Iterator[Callable[[], Iterator[Picture]]]:

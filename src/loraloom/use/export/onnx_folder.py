@@ -13,10 +13,9 @@ writes into the graph beside it (its source's places on this machine) is taken o
 from __future__ import annotations
 
 import json
-import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Sequence
+from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from loraloom.errors import LoraloomError, MissingExtraError, first_line, is_installed
 from loraloom.machine import read_machine
+from loraloom.silenced import silenced
 from loraloom.study.durable import disk_is_full, write_json
 from loraloom.use.export.subject import Subject
 
@@ -109,7 +109,7 @@ def _trace(model: nn.Module, subject: Subject, path: Path, beside: bool) -> None
     free = {0: torch.export.Dim("rows"), 1: torch.export.Dim("tokens")}
     try:
         # What fails torch prints as well, a graph of hundreds of lines.
-        with warnings.catch_warnings(), _silenced("torch"), redirect_stderr(StringIO()), torch.inference_mode():
+        with warnings.catch_warnings(), silenced("torch"), redirect_stderr(StringIO()), torch.inference_mode():
             warnings.simplefilter("ignore")  # of torch's and transformers' own makings; what is written is compared
             torch.onnx.export(
                 Logits().eval(),
@@ -155,20 +155,8 @@ def _simplify(source: Path, target: Path, beside: bool) -> None:
 def _quantize(source: Path, target: Path, beside: bool) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _silenced(""):  # on the root logger it advises to do what was done
+    with silenced(""):  # on the root logger it advises to do what was done
         quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8, use_external_data_format=beside)
-
-
-@contextmanager
-def _silenced(name: str) -> Iterator[None]:
-    """Takes what a logger says below errors: it is for the library's own developers."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _strip(path: Path) -> None:
