@@ -32,6 +32,14 @@ def _kinds(data: TextData) -> set[str]:
     return {finding.kind for finding in data.findings}
 
 
+def _shares_of(folder: Path, common: str, count: int, rare: str) -> Finding:
+    """What is said of the shares of two classes in training, of which one has `count` rows and the other 10."""
+    train = write_csv(folder / "train.csv", rows(count, (common,)) + rows(10, (rare,), start=count))
+    held = write_csv(folder / "held.csv", rows(9, (common, rare), start=200))
+    test = write_csv(folder / "test.csv", rows(9, (common, rare), start=300))
+    return _finding(load(train_file=train, validation_file=held, test_file=test), "class_shares")
+
+
 def test_import_loads_no_heavy_library() -> None:
     heavy = "torch transformers datasets pandas pyarrow sklearn"
     code = f"import sys, loraloom.data; sys.exit(bool(set({heavy.split()!r}) & set(sys.modules)))"
@@ -510,10 +518,7 @@ def test_an_example_of_leaked_rows_stands_once(tmp_path: Path) -> None:
 def test_a_class_that_is_nearly_ten_times_as_rare_is_a_warning_that_says_what_helps(
     tmp_path: Path, common: int, severity: str
 ) -> None:
-    train = write_csv(tmp_path / "train.csv", rows(common, ("a",)) + rows(10, ("b",), start=common))
-    held = write_csv(tmp_path / "held.csv", rows(9, ("a", "b"), start=200))
-    test = write_csv(tmp_path / "test.csv", rows(9, ("a", "b"), start=300))
-    found = _finding(load(train_file=train, validation_file=held, test_file=test), "class_shares")
+    found = _shares_of(tmp_path, "a", common, "b")
     assert found.severity == severity
     assert ("--class_shares" in found.sentence) == (severity == "warning")
     assert ("by class_shares in Python" in found.sentence) == (severity == "warning")
@@ -523,10 +528,7 @@ def test_a_class_that_is_nearly_ten_times_as_rare_is_a_warning_that_says_what_he
 def test_where_one_class_is_nearly_all_it_is_said_that_accuracy_tells_little(
     tmp_path: Path, common: int, said: bool
 ) -> None:
-    train = write_csv(tmp_path / "train.csv", rows(common, ("ham",)) + rows(10, ("spam",), start=common))
-    held = write_csv(tmp_path / "held.csv", rows(9, ("ham", "spam"), start=200))
-    test = write_csv(tmp_path / "test.csv", rows(9, ("ham", "spam"), start=300))
-    found = _finding(load(train_file=train, validation_file=held, test_file=test), "class_shares")
+    found = _shares_of(tmp_path, "ham", common, "spam")
     assert (
         " Accuracy tells little: always answering “ham” would reach 90.9 % of training. Where rare classes matter as "
         "much, search.metric: macro_f1 chooses by each alike." in found.sentence
