@@ -153,15 +153,21 @@ def logged(
 
 def last_placement(run: Path) -> dict[str, int | float | str]:
     """Where the run's last command trained, as options; none where that was its own process, or is not known."""
-    commands = known_commands(run)
-    return commands[-1].placement if commands else {}
+    last = _last(run)
+    return last.placement if last else {}
 
 
 def again_options(run: Path) -> dict[str, int | float | str]:
     """What a resume of the run is to be given: the seconds that it needs, if it does, and the last command's places."""
+    last = _last(run)
+    if last is None:
+        return {}
+    return {**({} if last.again_seconds is None else {"max_seconds": last.again_seconds}), **last.placement}
+
+
+def _last(run: Path) -> Command | None:
     commands = known_commands(run)
-    seconds = commands[-1].again_seconds if commands else None
-    return {**({} if seconds is None else {"max_seconds": seconds}), **last_placement(run)}
+    return commands[-1] if commands else None
 
 
 def go_on_command(run: Path, recipe: Recipe | None = None) -> str:
