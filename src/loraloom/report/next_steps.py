@@ -64,12 +64,8 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
 def _each_class(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
     """Where one class is nearly all, and the winner is not shown to beat answering it always."""
     test = winner.result and winner.result.test
-    constant = test and test.constant
-    if not (
-        test and constant and constant[1] > NEARLY_ALL and run.recipe.search.metric == "accuracy" and run.recipe.axes
-    ):
-        return
-    if not test.is_above(constant[1]):
+    unbeaten = test and test.unbeaten
+    if unbeaten and unbeaten[1] > NEARLY_ALL and run.recipe.search.metric == "accuracy" and run.recipe.axes:
         yield Step(
             "Each class alike: the winner is not shown to beat a constant answer, by accuracy, in which rare classes "
             "hardly count. Macro-F1 counts them as much as others.",

@@ -21,8 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from loraloom.data import Finding
-from loraloom.data.wording import shorten
+from loraloom.data import Finding, shorten
 from loraloom.errors import shell_path
 from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
@@ -273,9 +272,8 @@ def _of_all(tested: int, every: int | None) -> str:
 
 def _constant(winner: TrialRecord) -> Iterator[str]:
     """Where one class for all may be as good: of skewed classes a high accuracy alone would look like a good one."""
-    test = winner.test
-    if test.constant and not test.is_above(test.constant[1]):
-        label, reached = test.constant
+    if unbeaten := winner.test.unbeaten:
+        label, reached = unbeaten
         answer = shorten(winner.labels[label])
         yield f"constant    “{answer}” for every test row would reach {share(reached)}: it is not shown to beat that"
 
