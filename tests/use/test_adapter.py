@@ -115,6 +115,13 @@ def test_a_backbone_in_fp32_serves_also_what_was_trained_in_bf16_but_not_the_oth
         backbones.add(fine, only_known=True)
 
 
+def test_for_what_was_trained_in_fp32_no_products_are_measured(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloom.engine.precision.measure", lambda: pytest.fail("which takes a while"))
+    assert Backbones().add(save_random_adapter(tmp_path / "a", tiny_model, dtype="fp32")).dtype == "fp32"
+
+
 def test_no_texts_give_no_predictions(best: Path) -> None:
     assert loraloom.load(best).predict([]) == []
 

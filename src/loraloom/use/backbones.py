@@ -150,6 +150,8 @@ class Backbones:
 
 def _dtype(record: TrialRecord) -> Dtype:
     """The type that the adapter was trained in if this machine is fast in it, else fp32."""
+    if record.dtype == "fp32":  # on any machine, whose products need not be measured
+        return "fp32"
     from loraloom.engine.precision import choose_dtype
 
     return record.dtype if record.dtype == choose_dtype(Train()) else "fp32"
