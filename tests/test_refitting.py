@@ -442,7 +442,7 @@ def test_passes_are_said_as_they_are_done(searched: Path) -> None:
 
 def test_what_a_training_takes_is_foreseen_by_its_rows() -> None:
     trial = make_record(3, train_rows=100)  # whose training took 10 s
-    assert refitting._foreseen(trial, 1_250) == "training trial 3 again on 1,250 rows, in about 2 min 05 s"
+    assert refitting._foreseen(trial, 1_250) == "training trial 3 again on 1,250 rows, in about 2 min"
     for unknown in ({"timings": None}, {"train_rows": None}):
         said = refitting._foreseen(trial.model_copy(update=unknown), 1_250)
         assert said == "training trial 3 again on 1,250 rows"

@@ -33,7 +33,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.preparation import prepare_again
 from loraloom.recipe import Configuration
 from loraloom.report.model_card import model_card
-from loraloom.report.wording import duration, share
+from loraloom.report.wording import roughly, share
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import Watcher
 from loraloom.souping import is_soup_of, mix_into, numbers, standing_of
@@ -177,7 +177,7 @@ def _foreseen(trial: TrialRecord, rows: int) -> str:
     said = f"training trial {trial.number} again on {rows:,} rows"
     if trial.timings is None or not trial.train_rows:
         return said
-    return f"{said}, in about {duration(trial.timings.train_seconds * rows / trial.train_rows)}"
+    return f"{said}, in about {roughly(trial.timings.train_seconds * rows / trial.train_rows)}"
 
 
 def _done(epoch: float, passes: float) -> str:

@@ -75,7 +75,7 @@ def test_a_winner_that_saw_a_part_of_the_rows_is_to_see_all(tmp_path: Path) -> N
     found = of(tmp_path, *ranks({1: 0.9}, budget={"max_seconds": 90}), train_rows=306)
     assert found.next_steps[0].sentence == (
         "All rows: the winner was trained on 306 of 1,558, which is what 1 min 30 s had time for. A search of all "
-        "would take about 8 min 30 s."
+        "would take about 8 min."
     )
     assert found.next_steps[0].command == (
         f"loraloom search {tmp_path}/run/recipe.yaml --out {tmp_path}/run-longer --set budget.max_seconds=510"

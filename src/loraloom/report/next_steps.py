@@ -19,7 +19,7 @@ from loraloom.report.answer import Answer
 from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Best, RunRead
-from loraloom.report.wording import count, duration
+from loraloom.report.wording import count, duration, roughly
 from loraloom.search.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
@@ -88,7 +88,7 @@ def _more_time(run: RunRead, longer: AllRows | MoreConfigurations | None) -> Ite
         case AllRows(seen, every, wanted, had):
             yield Step(
                 f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what "
-                f"{duration(had)} had time for. A search of all would take about {duration(wanted)}.",
+                f"{duration(had)} had time for. A search of all would take about {roughly(wanted)}.",
                 longer.command(run.place, run.recipe),
             )
         case MoreConfigurations(tried, most, again, had):

@@ -44,7 +44,7 @@ def passes(epochs: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`42 s`, `4 min 12 s`, `2 h 05 min`."""
+    """`42 s`, `4 min 12 s`, `2 h 05 min`: of what was measured."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 9.95:
@@ -55,6 +55,15 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600:,} h {whole % 3600 // 60:02d} min"
+
+
+def roughly(seconds: float) -> str:
+    """`42 s`, `12 min`, `1.5 h`: of what is estimated, or goes on."""
+    if seconds < 1:
+        return "1 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def value(given: Any) -> str:

@@ -25,8 +25,7 @@ from loraloom.data import Finding, shorten
 from loraloom.errors import shell_path
 from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
-from loraloom.report import wording
-from loraloom.report.wording import share
+from loraloom.report.wording import duration, roughly, share
 from loraloom.search.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
@@ -43,7 +42,6 @@ from loraloom.terminal.wording import (
     finding_lines,
     labels_in_words,
     point_in_words,
-    roughly,
     trial_in_words,
     with_interval,
 )
@@ -292,7 +290,7 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
         case AllRows(_, every, seconds) as longer:
             yield f"{longer.command(run, recipe)}   (all {every:,} rows, in about {roughly(seconds)})"
         case MoreConfigurations(_, _, again) as others:
-            more = f"{wording.duration(again)} more; another winner is tested on the same rows"
+            more = f"{duration(again)} more; another winner is tested on the same rows"
             yield f"{others.command(run, recipe)}   ({more})"
         case None if recipe.search.seeds == seeds == 1:
             why = "   (of so few rows their mean tends to be better)" if is_better_mixed(winner, 3) else ""

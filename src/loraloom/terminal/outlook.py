@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from loraloom.report.wording import roughly
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import SearchPlan
-from loraloom.terminal.wording import roughly
 from loraloom.wording import percent, plural
 
 

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from loraloom.execute.demands import NO_REMEDY
 from loraloom.execute.statement import Statement
+from loraloom.report.wording import roughly
 from loraloom.terminal.console import say
-from loraloom.terminal.wording import roughly
 from loraloom.wording import percent
 
 SHOWN_POINTS = 3

@@ -44,15 +44,6 @@ def labels_in_words(labels: Sequence[str]) -> str:
     return ", ".join(named) + (f" … and {more:,} more" if more > 0 else "")
 
 
-def roughly(seconds: float) -> str:
-    """`42 s`, `12 min`, `1.5 h`: of what is estimated, or goes on; one that was measured is `report/wording.py`'s."""
-    if seconds < 1:
-        return "1 s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def with_interval(score: Score, metric: Metric) -> str:
     """`0.971 (95 % interval 0.951–0.983)`, an accuracy, by Wilson; then the metric, where another is maximised."""
     assert score.interval is not None  # what is said was measured on rows

@@ -24,7 +24,7 @@ from loraloom.report.findings import findings
 from loraloom.report.pictures.effects import draw_effects
 from loraloom.report.points import points, size, spread
 from loraloom.report.reading import read_run
-from loraloom.report.wording import duration
+from loraloom.report.wording import roughly
 from loraloom.report.writing import write_report
 from loraloom.study.record import Result, Timings, TrialRecord
 from tests.report.report_runs import make_recipe, make_record, make_score, with_train, write_run
@@ -206,7 +206,7 @@ def test_of_means_of_two_seeds_points_that_are_drawn_anew_have_two_each(tmp_path
     assert found.advice is not None
     number = int(re.findall(r"^(\d+) configurations with 2 seeds each would do", found.advice.sentence)[0])
     assert f"search.n_trials={number} --set search.seeds=2 " in str(found.advice.command)
-    assert f"about {duration(2 * number * 10)} of training." in found.advice.sentence
+    assert f"about {roughly(2 * number * 10)} of training." in found.advice.sentence
 
 
 def test_what_to_run_counts_the_axes_that_it_varies_and_the_time_of_whole_trials(tmp_path: Path) -> None:
@@ -227,9 +227,7 @@ def test_what_to_run_counts_the_axes_that_it_varies_and_the_time_of_whole_trials
     assert found.advice.command is not None
     unknowns = 1 + 2 + 1 + 1 + 2 + 2
     assert f"search.n_trials={3 * unknowns} " in found.advice.command
-    assert (
-        f"At 10 s a trial, as here, that is about {duration(3 * unknowns * 10)} of training." in found.advice.sentence
-    )
+    assert f"At 10 s a trial, as here, that is about {roughly(3 * unknowns * 10)} of training." in found.advice.sentence
 
 
 def test_axes_of_too_few_points_have_no_command_that_would_do(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.report.points import size
 from loraloom.report.reading import RunRead
-from loraloom.report.wording import duration
+from loraloom.report.wording import duration, roughly
 from loraloom.search.next_search import points_of, search_command
 from loraloom.study.record import TrialRecord
 from loraloom.wording import plural
@@ -88,9 +88,7 @@ def advice(run: RunRead, analysis: Analysis, each: int = 1, *, early: bool = Fal
     took = fmean(record.whole_seconds for record in longest) if longest else None
     if longest and run.recipe.search.epochs == "clock":  # there is no clock in what is advised: as many as here
         sets += ["search.epochs=recipe", f"train.num_train_epochs={longest[0].configuration.train.num_train_epochs:g}"]
-    time = (
-        f" At {duration(took)} a trial, as here, that is about {duration(trials * took)} of training." if took else ""
-    )
+    time = f" At {duration(took)} a trial, as here, that is about {roughly(trials * took)} of training." if took else ""
     sets += ["search.pruner=none", "budget.max_seconds=null"]
     return Advice(f"{what} would do {why}.{remarks}{time}", search_command(run.place, run.recipe, "effects", *sets))
 
