@@ -111,15 +111,14 @@ def windows(
         DataError: there are no rows to go on with; the good ones before it come first, if `on_error` is not stop.
     """
     if patient:
-        yield from _windows(records, None, text, reader, read)
+        yield from _windows(lambda _: next(records), text, reader, read)
         return
     with closing(Ahead(records, MOST_AHEAD)) as coming:
-        yield from _windows(records, coming, text, reader, read)
+        yield from _windows(coming.within, text, reader, read)
 
 
 def _windows(
-    records: Iterator[Record],
-    coming: Ahead[Record] | None,
+    record_within: Callable[[float | None], Record],
     text: Text,
     reader: Reader,
     read: Callable[[Record], float | None],
@@ -134,8 +133,7 @@ def _windows(
         failed: DataError | None = None
         while len(held) < ROWS and characters < CHARACTERS:
             try:
-                record = next(records) if coming is None else coming.within(_patience(begun) if held else None)
-                record, own = text.of(record)
+                record, own = text.of(record_within(_patience(begun) if held else None))
             except StopIteration:
                 over = True
                 break
