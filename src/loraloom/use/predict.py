@@ -178,20 +178,16 @@ class _Pass:
     def to_stream(self, stdout: IO[str]) -> Summary:
         """Lines of JSON, each window's as soon as it is predicted."""
         output, counts, start = JsonlOutput(self.added, self.name), Counts(), time.monotonic()
-        broken: DataError | None = None
         with closing(self._windows(0)) as coming:
             for window in coming:
                 if isinstance(window, DataError):
-                    broken = window
-                    break
+                    raise _after(window, counts, "printed")
                 rows, own = self.predicted(window)
                 if rows.records:
                     stdout.write(output.render(rows).decode("utf-8"))
                     stdout.flush()
                 counts += own
                 self.watcher.done(counts.rows, window.read)
-        if broken is not None:
-            raise _after(broken, counts, "printed")
         self._check(counts)
         return Summary(counts, time.monotonic() - start, counts.rows)
 
