@@ -26,7 +26,7 @@ from loraloom.report.pictures.details import confusions_drawn, draw_details
 from loraloom.report.pictures.drawing import STYLE
 from loraloom.report.reading import RunRead, read_run
 from loraloom.report.row_recipes import recipe_text
-from loraloom.report.wording import told_apart
+from loraloom.report.wording import loss, told_apart
 from loraloom.report.writing import write_report
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import VALIDATION
@@ -269,10 +269,10 @@ def test_a_pruned_row_opens_too(tmp_path: Path) -> None:
 
 
 def test_a_sketch_lies_within_its_frame() -> None:
-    sketch = Sketch("Loss", ((1.0, 4.0), (2.0, 1.0)), ((1.0, 3.0), (2.0, 2.0)), "")
+    sketch = Sketch("Loss", ((1.0, 4.0), (2.0, 1.0)), ((1.0, 3.0), (2.0, 2.0)), loss, "")
     assert sketch.path(sketch.train, 100, 50) == "M0.0 0.0L100.0 50.0"
     assert sketch.at((2.0, 2.5), 100, 50) == ("100.0", "25.0")
-    level = Sketch("Loss", (), ((1.0, 3.0),), "")
+    level = Sketch("Loss", (), ((1.0, 3.0),), loss, "")
     assert level.path(level.validation, 100, 50) == "M0.0 50.0"
 
 

@@ -6,8 +6,8 @@ validation predictions that it left (`validation.safetensors`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from loraloom.errors import RunError
@@ -22,21 +22,18 @@ from loraloom.study.record import CONFUSED_CLASSES, Evaluation, TrialRecord
 from loraloom.wording import plural
 
 MOST_ROWS = 100
-LOSS = "Loss"
 WHY_NONE_KEPT = "It has no confusion: it left no predictions of validation rows."
 
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """A small picture: `train` and `validation` over epochs, as (epoch, value), and a sentence on it."""
+    """A small picture: `train` and `validation` over epochs, as (epoch, value), how such a value is `written`."""
 
     title: str
     train: Points
     validation: Points
-    sentence: str = ""
-
-    def written(self, figure: float) -> str:
-        return loss(figure) if self.title == LOSS else share(figure)
+    written: Callable[[float], str]
+    sentence: str
 
     @property
     def ends(self) -> tuple[float, float, float, float]:
@@ -133,21 +130,22 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _sketches(number: int, lines: Sequence[Evaluation]) -> Iterator[Sketch]:
-    for title, field, best in ((LOSS, "loss", min), ("Accuracy", "accuracy", max)):
+    for title, field, most, best, written in (
+        ("Loss", "loss", "lowest", min, loss),
+        ("Accuracy", "accuracy", "highest", max, share),
+    ):
         train, validation = (
             finite((line.epoch, getattr(line, f"{split}_{field}")) for line in lines)
             for split in ("train", "validation")
         )
         if not validation:
             continue
-        sketch, extreme = Sketch(title, train, validation), best(validation, key=lambda point: point[1])
-        most = "lowest" if best is min else "highest"
-        at_most, at_end = sketch.written(extreme[1]), sketch.written(validation[-1][1])
+        epoch, extreme = best(validation, key=lambda point: point[1])
         sentence = (
             f"{title} of trial {number:04d} over {plural(len(validation), 'evaluation')}: on validation {most} at "
-            f"epoch {passes(extreme[0])} ({at_most}), {at_end} at the end."
+            f"epoch {passes(epoch)} ({written(extreme)}), {written(validation[-1][1])} at the end."
         )
-        yield replace(sketch, sentence=sentence)
+        yield Sketch(title, train, validation, written, sentence)
 
 
 def _matrix(folder: Path, record: TrialRecord, problems: list[str]) -> Matrix | str:
