@@ -16,6 +16,7 @@ from loraloom.report.similarity.second import on_second
 from loraloom.report.similarity.trend import Trend, trend
 from loraloom.report.similarity.two_sample import TwoSample, two_sample
 from loraloom.report.similarity.verdicts import Verdict, on_difference, on_rank, on_trend
+from loraloom.report.wording import listed
 from loraloom.study.embeddings import Embedded, Embeddings, SecondAbout, embeddings_key, read_embeddings
 
 NOT_MADE = (
@@ -173,4 +174,4 @@ def _how(kept: Embeddings) -> str:
         else f"{len(part):,} of {part.rows:,} {name} rows (a part stratified by class)"
         for name, part in parts
     ]
-    return f"{', '.join(rows[:-1])} and {rows[-1]}"
+    return listed(rows)
