@@ -176,7 +176,7 @@ def _compared(
         verdict=verdict_of(names, stand),
         on_cost=_on_cost(first, second),
         cautions=(
-            *_of_parts({name: each for name, each in zip(names, (run, other), strict=True) if left_out(each)}),
+            *_of_parts({names[0]: run, names[1]: other}),
             *_cautions(first, second, rows, _comparable(run, other)),
             *_on_training(run, other, best, other_best, names),
         ),
@@ -254,14 +254,15 @@ def _on_cost(first: Side, second: Side) -> str:
     return f"{'; '.join(parts)}."
 
 
-def _of_parts(in_part: Mapping[str, RunRead]) -> Iterator[str]:
-    """That the clock left out test rows of these runs, by their names."""
-    for name, run in in_part.items():
-        tested = len(_tested(run)[1])
-        yield (
-            f"{name} was tested on {tested:,} of its {tested + left_out(run):,} test rows, a part stratified by class: "
-            "the rows that both runs were tested on are compared."
-        )
+def _of_parts(runs: Mapping[str, RunRead]) -> Iterator[str]:
+    """Of which of the runs, by their names, the clock left out test rows."""
+    for name, run in runs.items():
+        if rest := left_out(run):
+            tested = len(_tested(run)[1])
+            yield (
+                f"{name} was tested on {tested:,} of its {tested + rest:,} test rows, a part stratified by class: the "
+                "rows that both runs were tested on are compared."
+            )
 
 
 def _cautions(first: Side, second: Side, rows: int, comparable: int) -> list[str]:
