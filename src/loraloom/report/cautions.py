@@ -21,7 +21,7 @@ FEW_SEEDS = 3
 
 
 def cautions(
-    run: RunRead, board: Leaderboard, found: Answer, test: Tested | None, commands: tuple[Command, ...] = ()
+    run: RunRead, board: Leaderboard, found: Answer, test: Tested | None, commands: tuple[Command, ...]
 ) -> tuple[str, ...]:
     """The doubts, those about the winner first."""
     sentences = list(_of_winner(run, board, found, test, commands)) if found.winner else []
@@ -45,7 +45,8 @@ def _of_winner(
     yield from of_looks(run, commands)
     leaks = list(of_leaks(run))
     yield from leaks
-    if found.had_choice and winner.split == "test":
+    chosen_then_tested = found.had_choice and winner.split == "test"
+    if chosen_then_tested:
         yield from of_shared(run)
     yield from of_few(winner.interval, winner.score.examples, winner.split)
     yield from of_repeats(run, winner.split)
@@ -58,8 +59,8 @@ def _of_winner(
         yield f"Its record says: {mark}."
     if row is not None:
         yield from _of_margin(run, board, row, winner)
-    chosen = found.had_choice and winner.split == "test" and board.metric == "accuracy"
-    if chosen and winner.interval and winner.validation.accuracy > winner.interval[1]:
+    by_accuracy = chosen_then_tested and board.metric == "accuracy"
+    if by_accuracy and winner.interval and winner.validation.accuracy > winner.interval[1]:
         by = "its trials were chosen by theirs" if winner.record.is_soup else "it was chosen by it"
         yield (
             f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole interval of its test "
@@ -84,10 +85,11 @@ def _commonest(run: RunRead, test: Tested | None, split: str) -> tuple[str, floa
 
 def _of_rows(run: RunRead) -> Iterator[str]:
     """Whether the winner has seen all rows."""
-    record = run.best.record if run.best else None
-    seen = record.rows_seen if record else None
-    rows = rows_of(run.recipe).get("train")
-    if record is not None and seen is not None and rows is not None and seen < rows:
+    if run.best is None:
+        return
+    record, rows = run.best.record, rows_of(run.recipe).get("train")
+    seen = record.rows_seen
+    if seen is not None and rows is not None and seen < rows:
         part = "a part stratified by class" if seen == record.train_rows else "in less than a pass over them"
         yield (
             f"It was trained on {seen:,} of {plural(rows, 'row')}, {part}: on all of them it would probably be better."
