@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from loraloom.terminal.hang_up import let_go
 
@@ -39,6 +40,11 @@ class _Console(Console):
 def say(console: Console, line: str, *, markup: bool = False) -> None:
     """Prints a line as it stands, however long: nothing in it is coloured, but what rich's `markup` asks for."""
     console.print(line, highlight=False, markup=markup, soft_wrap=True)
+
+
+def make_table(*columns: str, **options: Any) -> Table:
+    """A table without lines, as all are; the `columns` stand to the left, and rich takes the `options`."""
+    return Table(*columns, box=None, pad_edge=False, header_style="bold", **options)
 
 
 def is_drawn_on(console: Console) -> bool:

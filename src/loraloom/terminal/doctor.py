@@ -9,31 +9,24 @@ from rich.markup import escape
 from rich.table import Table
 
 from loraloom.execute.doctor import Diagnosis
-from loraloom.terminal.console import say
+from loraloom.terminal.console import make_table, say
 
 
 def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
     """The machine, its rates, and what will be used; then what could be better."""
-    facts = _table("machine", "")
+    facts = make_table("machine", "")
     for name, value in _facts(diagnosis):
         facts.add_row(name, escape(value))
     console.print(facts)
     console.print()
     console.print(_rates(diagnosis))
     console.print()
-    choices = _table("used here" if diagnosis.model is None else f"used for {escape(diagnosis.model)}", "", "why")
+    choices = make_table("used here" if diagnosis.model is None else f"used for {escape(diagnosis.model)}", "", "why")
     for name, value, reason in _choices(diagnosis):
         choices.add_row(name, f"[bold]{escape(value)}[/bold]", escape(reason))
     console.print(choices)
     for note in diagnosis.notes:
         say(console, f"note: {note}")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column)
-    return table
 
 
 def _facts(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
@@ -54,7 +47,7 @@ def _facts(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
 
 
 def _rates(diagnosis: Diagnosis) -> Table:
-    table, has_fp16 = _table("products, GFLOP/s"), any(rates.fp16 for _, rates in diagnosis.rates)
+    table, has_fp16 = make_table("products, GFLOP/s"), any(rates.fp16 for _, rates in diagnosis.rates)
     for name in ("fp32", "best", "bf16", "best", "bf16 / fp32", *(("fp16", "best") if has_fp16 else ())):
         table.add_column(name, justify="right")
     for size, rates in diagnosis.rates:

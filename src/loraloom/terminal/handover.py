@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from loraloom.data import printable
 from loraloom.report.wording import share
-from loraloom.terminal.console import say
+from loraloom.terminal.console import make_table, say
 from loraloom.use.export import Exported
 from loraloom.use.export.card import size
 from loraloom.use.submit import Submitted
@@ -17,7 +16,7 @@ from loraloom.wording import percent, plural
 
 def print_export(console: Console, exported: Exported) -> None:
     """Each form of an export beside the adapter, and where it is."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = make_table()
     for name in ("form", "size", "accuracy", "95 % interval", "same labels", "logits off", "texts/s"):
         table.add_column(name, justify="left" if name == "form" else "right", overflow="fold")
     for one in exported.measured:
@@ -37,7 +36,7 @@ def print_submission(console: Console, result: Submitted, *, checked: bool) -> N
     """What a submission holds, by class, and what was taken for what."""
     for note in result.notes:
         say(console, note)
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = make_table()
     named = any(one.name not in (None, one.label) for one in result.classes)
     for name in ("label", *(["class"] if named else []), "rows", "share", "in training"):
         table.add_column(name, justify="left" if name in ("label", "class") else "right", overflow="fold")

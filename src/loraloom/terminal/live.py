@@ -36,7 +36,7 @@ from loraloom.study.leaderboard import Standing, metric_name, validation
 from loraloom.study.provenance import rows_of
 from loraloom.study.record import Evaluation, Timings, TrialRecord, trained_point
 from loraloom.study.run import BEST
-from loraloom.terminal.console import is_drawn_on, make_console, say
+from loraloom.terminal.console import is_drawn_on, make_console, make_table, say
 from loraloom.terminal.outlook import in_words, no_more, plan_lines
 from loraloom.terminal.wording import (
     finding_lines,
@@ -157,7 +157,7 @@ class Terminal(Watcher):
 
     def _table(self, finished: int, under_way: int) -> Table:
         """The newest finished trials, and the first of those under way; how each is stands below its configuration."""
-        table = Table(box=None, header_style="bold", pad_edge=False)
+        table = make_table()
         for name in ("trial", "configuration", "parameters", "accuracy", "macro-F1", "time"):
             words = name == "configuration"
             table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)

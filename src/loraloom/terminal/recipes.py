@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+
+from loraloom.terminal.console import make_table
 
 
 def print_recipes(console: Console, recipes: Mapping[str, str]) -> None:
     """A row for each: its name, and what it is."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = make_table()
     table.add_column("recipe", no_wrap=True)
     table.add_column("what it is")
     for name, about in recipes.items():

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from loraloom.data import in_column
 from loraloom.report.wording import share
-from loraloom.terminal.console import say
+from loraloom.terminal.console import make_table, say
 from loraloom.use.evaluate import Evaluated
 from loraloom.wording import plural
 
@@ -78,7 +78,7 @@ def _of_classes(result: Evaluated, line: int, widths: Sequence[int] = ()) -> Tab
 
     Figures stay whole.
     """
-    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
+    table = make_table(collapse_padding=True)
     table.add_column("true label", overflow="fold", max_width=max(LABEL_WIDTH, line // 4))
     for name in ("rows", "precision", "recall", "F1"):
         table.add_column(name, justify="right", no_wrap=True)

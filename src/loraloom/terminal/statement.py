@@ -10,7 +10,7 @@ from rich.table import Table
 from loraloom.execute.demands import NO_REMEDY
 from loraloom.execute.statement import Statement
 from loraloom.report.wording import roughly
-from loraloom.terminal.console import say
+from loraloom.terminal.console import make_table, say
 from loraloom.wording import percent
 
 SHOWN_POINTS = 3
@@ -18,9 +18,7 @@ SHOWN_POINTS = 3
 
 def print_statement(console: Console, statement: Statement) -> None:
     """The budget for people."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("part")
-    table.add_column("how")
+    table = make_table("part", "how")
     table.add_column("parameters", justify="right")
     for part in statement.count.parts:
         table.add_row(escape(part.name), escape(part.formula), f"{part.parameters:,}")
