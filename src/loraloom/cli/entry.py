@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import re
-import select
 import signal
 import sys
 import threading
@@ -22,7 +21,7 @@ from loraloom.cli.running import TerminatedError
 from loraloom.collecting import expect_libraries
 from loraloom.errors import LoraloomError, StoppedError, closed_pipe, first_line
 from loraloom.study.durable import disk_is_full
-from loraloom.terminal.hang_up import let_go
+from loraloom.terminal.hang_up import is_unread, let_go
 from loraloom.wording import OBEYED
 
 _AGAIN_SECONDS = 0.1
@@ -92,7 +91,7 @@ def _exit_code() -> int:
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C", 130)
     except SystemExit as ended:  # what typer and rich make of a closed pipe, as `| head` leaves it
-        if not closed_pipe(ended) or _unread(2):  # what is said on standard error is not all that a command does
+        if not closed_pipe(ended) or is_unread(2):  # what is said on standard error is not all that a command does
             raise
         return 0
     except OSError as error:
@@ -135,13 +134,6 @@ def _wait_politely() -> None:
     """
     if machine.is_busy(machine.load_average()):
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
-def _unread(descriptor: int) -> bool:
-    """Whether it is a pipe that nobody reads any more."""
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _terminate(number: int, _: Any) -> None:

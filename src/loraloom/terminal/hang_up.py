@@ -1,4 +1,7 @@
-"""A terminal that goes away (a window that is closed, a connection that is lost) ends no search."""
+"""A terminal that goes away (a window that is closed, a connection that is lost) ends no search.
+
+Of a pipe it is told whether anybody reads it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,15 @@ def let_go(*descriptors: int) -> bool:
 
 def _has_hung_up(descriptor: int) -> bool:
     """Whether every write to it fails (EIO); it answers no question of a terminal's any more, as isatty asks."""
+    return _has_had(select.POLLHUP, descriptor) and stat.S_ISCHR(os.fstat(descriptor).st_mode)
+
+
+def is_unread(descriptor: int) -> bool:
+    """Whether it is a pipe that nobody reads any more."""
+    return _has_had(select.POLLERR, descriptor)
+
+
+def _has_had(event: int, descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, 0)
-    hung_up = any(event & select.POLLHUP for _, event in poll.poll(0))
-    return hung_up and stat.S_ISCHR(os.fstat(descriptor).st_mode)
+    return any(events & event for _, events in poll.poll(0))
