@@ -58,9 +58,9 @@ class Gate:
 
     def __init__(self, app: App, settings: Settings, batcher: Batcher) -> None:
         self._app, self._settings, self._batcher = app, settings, batcher
-        self._keys = tuple(_digest(key) for key in settings.access.keys)
+        self._keys = tuple(_digest(key.encode()) for key in settings.access.keys)
         token = settings.access.admin_token
-        self._admin = None if token is None else _digest(token)
+        self._admin = None if token is None else _digest(token.encode())
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -259,15 +259,15 @@ def _keeps_its_connection(scope: Scope) -> bool:
     return not ends and not unknown and _announced(scope) <= KEPT_BYTES
 
 
-def _digest(secret: str) -> bytes:
+def _digest(secret: bytes) -> bytes:
     """Of equal length for all secrets, so that comparing tells nothing of theirs."""
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret).digest()
 
 
 def _bearer(headers: list[tuple[bytes, bytes]]) -> bytes:
     given = _all(headers, b"authorization")
     kind, _, value = (given[0] if len(given) == 1 else b"").partition(b" ")
-    return hashlib.sha256(value.strip() if kind.lower() == b"bearer" else b"").digest()
+    return _digest(value.strip() if kind.lower() == b"bearer" else b"")
 
 
 def _host(headers: list[tuple[bytes, bytes]]) -> str:
