@@ -35,7 +35,8 @@ from transformers import DebertaV2Config
 from bench.random_adapters import save_random_adapter
 from loraloom import cli
 from loraloom.calibration import Temperature
-from loraloom.cli.running import TerminatedError, run_prediction
+from loraloom.cli.adapters import run_prediction
+from loraloom.cli.running import TerminatedError
 from loraloom.data import Encoded
 from loraloom.data.rows import Record
 from loraloom.errors import AdapterError, DataError, LoraloomError, OptionError, RunError

@@ -5,17 +5,23 @@ Imports of the library are inside the commands, so that `--help` answers at once
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loraloom.cli.completion import complete_adapter
 from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, ClassShares, LabelColumn, TextColumns
-from loraloom.cli.running import print_json, run_prediction, say_doing, say_loading
-from loraloom.errors import OptionError
+from loraloom.cli.running import TerminatedError, print_json, say_doing, say_loading
+from loraloom.collecting import settle
+from loraloom.errors import OptionError, PredictionStoppedError
+
+if TYPE_CHECKING:
+    from loraloom.use.ensemble import Ensemble
+    from loraloom.use.predict import Choices
 
 FILES = "CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst (extra 'zstd')"
 LABELLED = f"{FILES}, or a folder that a recipe could name"
@@ -155,6 +161,40 @@ def predict(
     else:
         choices = Choices(tuple(text_column) or None, on_error.value, min_confidence)
         run_prediction(ensemble, file, out, choices)
+
+
+def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: Choices) -> None:
+    """Predicts a file in the sight of a terminal; what it says goes to standard error.
+
+    Raises:
+        PredictionStoppedError: Ctrl-C or SIGTERM, and the same command goes on, or what it was to write is given up.
+    """
+    from loraloom.terminal.prediction import summary_lines
+    from loraloom.terminal.progress import RowsProgress
+    from loraloom.use.input import is_read_once
+    from loraloom.use.parts import kept_rows
+    from loraloom.use.predict import predict_file
+
+    settle()
+    watcher = RowsProgress("predicting", alone=out is not None or not sys.stdout.isatty())
+    try:
+        summary = predict_file(ensemble, source, out, sys.stdout, choices, watcher)
+    except (KeyboardInterrupt, TerminatedError) as stopped:
+        if out is None:
+            raise
+        if is_read_once(source):
+            given = "standard input" if source == "-" else f"{source}, which can be read once,"
+            left = f"{out} is not written: {given} can't be gone on with, as a file can"
+        elif rows := kept_rows(out):
+            left = f"{rows:,} rows are predicted and kept. Go on with: {shlex.join(['loraloom', *sys.argv[1:]])}"
+        else:
+            raise
+        why, code = ("Ctrl-C", 130) if isinstance(stopped, KeyboardInterrupt) else ("SIGTERM", 75)
+        raise PredictionStoppedError(f"stopped by {why}; {left}", code) from None
+    finally:
+        watcher.close()
+    for line in summary_lines(ensemble, summary, out):
+        typer.echo(line, err=True)
 
 
 def export(

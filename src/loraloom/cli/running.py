@@ -1,14 +1,12 @@
-"""A run under way on a terminal, and what Ctrl-C, SIGTERM and SIGHUP do to it; a file that is predicted."""
+"""A run under way on a terminal, and what Ctrl-C, SIGTERM and SIGHUP do to it; how commands say and print."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ import typer
 from loraloom.cli.beginning import process_start
 from loraloom.cli.watchdog import ended_in_time
 from loraloom.collecting import settle
-from loraloom.errors import OUTPUT_CLOSED, PredictionStoppedError, StoppedError, closed_pipe
+from loraloom.errors import OUTPUT_CLOSED, StoppedError, closed_pipe
 from loraloom.terminal.hang_up import let_go
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from loraloom.search.watcher import Watcher
     from loraloom.study.record import TrialRecord
     from loraloom.terminal.live import Terminal
-    from loraloom.use.ensemble import Ensemble
-    from loraloom.use.predict import Choices
 
 STOP_AGAIN_SECONDS = 3
 
@@ -201,20 +197,6 @@ def _ended(run: Path, why: str, exit_code: int = 75, go_on: str | None = None) -
     return TerminatedError(f"{why} before anything was begun")
 
 
-def embed_texts(run: Path, compare_file: Path | None) -> str | None:
-    """What the report's section on similarity needs, with progress; returns why it could not be had, if so."""
-    from loraloom.terminal.console import make_console, say
-    from loraloom.terminal.progress import progress
-    from loraloom.use.similarity import collect
-
-    console = make_console(stderr=True)
-    with progress("embedding texts", console) as shown:
-        why_not = collect(run, compare_file=compare_file, progress=shown, note=partial(say, console))
-    if why_not and compare_file:
-        typer.echo(f"loraloom: {compare_file} was not compared: {why_not}", err=True)
-    return why_not
-
-
 def say_doing(what: str) -> None:
     """What is done that takes seconds, where somebody waits before a terminal."""
     if sys.stderr.isatty():
@@ -224,40 +206,6 @@ def say_doing(what: str) -> None:
 def say_loading(what: str) -> None:
     """What is loaded, as `say_doing` says it."""
     say_doing(f"loading {what}")
-
-
-def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: Choices) -> None:
-    """Predicts a file in the sight of a terminal; what it says goes to standard error.
-
-    Raises:
-        PredictionStoppedError: Ctrl-C or SIGTERM, and the same command goes on, or what it was to write is given up.
-    """
-    from loraloom.terminal.prediction import summary_lines
-    from loraloom.terminal.progress import RowsProgress
-    from loraloom.use.input import is_read_once
-    from loraloom.use.parts import kept_rows
-    from loraloom.use.predict import predict_file
-
-    settle()
-    watcher = RowsProgress("predicting", alone=out is not None or not sys.stdout.isatty())
-    try:
-        summary = predict_file(ensemble, source, out, sys.stdout, choices, watcher)
-    except (KeyboardInterrupt, TerminatedError) as stopped:
-        if out is None:
-            raise
-        if is_read_once(source):
-            given = "standard input" if source == "-" else f"{source}, which can be read once,"
-            left = f"{out} is not written: {given} can't be gone on with, as a file can"
-        elif rows := kept_rows(out):
-            left = f"{rows:,} rows are predicted and kept. Go on with: {shlex.join(['loraloom', *sys.argv[1:]])}"
-        else:
-            raise
-        why, code = ("Ctrl-C", 130) if isinstance(stopped, KeyboardInterrupt) else ("SIGTERM", 75)
-        raise PredictionStoppedError(f"stopped by {why}; {left}", code) from None
-    finally:
-        watcher.close()
-    for line in summary_lines(ensemble, summary, out):
-        typer.echo(line, err=True)
 
 
 def print_json(value: Any) -> None:

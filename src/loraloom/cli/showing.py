@@ -9,13 +9,14 @@ import contextlib
 import os
 import threading
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from loraloom.cli.options import Port, RunPath
-from loraloom.cli.running import TerminatedError, embed_texts, print_or_write, say_doing
+from loraloom.cli.running import TerminatedError, print_or_write, say_doing
 from loraloom.errors import OptionError
 
 
@@ -69,7 +70,7 @@ def report(
 
     _refuse_report(run, against, compare_file, form, out, no_similarity=no_similarity, pdf=pdf)
     program = browser() if pdf else None
-    why_not = None if no_similarity else embed_texts(run, compare_file)
+    why_not = None if no_similarity else _embed_texts(run, compare_file)
     second = compare_file is not None
     say_doing("writing the report")
     if form is Form.md:
@@ -79,6 +80,20 @@ def report(
     typer.echo(page)
     if program is not None:
         typer.echo(print_page(page, program))
+
+
+def _embed_texts(run: Path, compare_file: Path | None) -> str | None:
+    """What the report's section on similarity needs, with progress; returns why it could not be had, if so."""
+    from loraloom.terminal.console import make_console, say
+    from loraloom.terminal.progress import progress
+    from loraloom.use.similarity import collect
+
+    console = make_console(stderr=True)
+    with progress("embedding texts", console) as shown:
+        why_not = collect(run, compare_file=compare_file, progress=shown, note=partial(say, console))
+    if why_not and compare_file:
+        typer.echo(f"loraloom: {compare_file} was not compared: {why_not}", err=True)
+    return why_not
 
 
 def _refuse_report(
