@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.synthetic import confusion
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
+from loraloom.study.commands import COMMANDS, Command
 from loraloom.study.durable import replacing_folder, write_text
 from loraloom.study.record import (
     METRICS,
@@ -25,6 +26,7 @@ from loraloom.study.record import (
     Timings,
     TrialRecord,
 )
+from loraloom.study.sealed import write_sealed
 
 LABELS = ("business", "entertainment", "politics", "sport", "tech")
 TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 1558, 222, 445
@@ -57,6 +59,17 @@ PROVENANCE: dict[str, Any] = {
         "r=64: it trains 1,203,845 parameters, 203,845 over the cap of 1,000,000 (budget.max_trainable_parameters)"
     ],
 }
+
+
+SEARCH = Command(
+    command=("/usr/bin/loraloom", "search", "my recipe.yaml", "--out", "r"),
+    started="2026-11-25T10:00:00+00:00",
+    allowed_seconds=120,
+    seconds=118.2,
+    ended="done",
+    finished=6,
+    tested=(3,),
+)
 
 
 def make_recipe(provenance: Mapping[str, Any] | None = None, **sections: Any) -> Recipe:
@@ -219,6 +232,10 @@ def write_trial(
             (new / TEST_PREDICTIONS).write_text("".join(json.dumps(line) + "\n" for line in predictions))
 
 
+def write_commands(run: Path, *commands: Command) -> None:
+    write_sealed(run / COMMANDS, {"commands": [command.model_dump(mode="json") for command in commands]})
+
+
 def whole_run(run: Path, **options: Any) -> Path:
     """A finished search of six configurations: one failed, one pruned, trial 3 won and was tested.
 
@@ -229,8 +246,7 @@ def whole_run(run: Path, **options: Any) -> Path:
     accuracies = (0.93, 0.94, 0.955, 0.968, 0.9, None)
     records = []
     for number, (point, accuracy) in enumerate(zip(recipe.grid(), accuracies, strict=True)):
-        state: Ended = "complete"
-        state = "pruned" if number == 4 else "failed" if accuracy is None else "complete"
+        state: Ended = "pruned" if number == 4 else "failed" if accuracy is None else "complete"
         reason = {4: "halving: 3 of 6 were ahead after epoch 1", 5: "its loss is not finite at step 12"}
         records.append(make_record(recipe, number, point, accuracy, state=state, reason=reason.get(number)))
     test = make_score(432 / 445, TEST_ROWS)

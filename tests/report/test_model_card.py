@@ -16,14 +16,15 @@ from loraloom.study.record import BLENDED, TrialRecord
 from tests.report.report_runs import (
     LABELS,
     PROVENANCE,
+    SEARCH,
     TEST_ROWS,
     VALIDATION_ROWS,
     make_recipe,
     make_record,
     make_score,
+    write_commands,
     write_run,
 )
-from tests.report.test_report_making import SEARCH, write_commands
 from tests.report.test_report_markdown import PAYLOADS, hostile_run, nodes
 
 CARDS = {"data": {}, "models": {"demo": {"name": "owner/model", "license": "apache-2.0", "card": "/home/me/README.md"}}}

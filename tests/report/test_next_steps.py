@@ -19,6 +19,7 @@ from loraloom.study.durable import replacing_folder
 from loraloom.study.record import Result, Score, TrialRecord
 from tests.report.report_runs import (
     PROVENANCE,
+    SEARCH,
     TEST_ROWS,
     VALIDATION_ROWS,
     make_predictions,
@@ -26,9 +27,9 @@ from tests.report.report_runs import (
     make_record,
     make_score,
     with_train,
+    write_commands,
     write_run,
 )
-from tests.report.test_report_making import SEARCH, write_commands
 
 WHOLE = {**PROVENANCE, "dropped_points": []}
 

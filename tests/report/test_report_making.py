@@ -17,26 +17,11 @@ from loraloom.report.reading import read_run
 from loraloom.report.writing import write_report
 from loraloom.study.commands import Command
 from loraloom.study.sealed import write_sealed
-from tests.report.report_runs import PROVENANCE, make_recipe, make_record, whole_run, write_run
-
-
-def write_commands(run: Path, *commands: Command) -> None:
-    write_sealed(run / "commands.json", {"commands": [command.model_dump(mode="json") for command in commands]})
+from tests.report.report_runs import PROVENANCE, SEARCH, make_recipe, make_record, whole_run, write_commands, write_run
 
 
 def made(run: Path) -> Making:
     return findings(read_run(run)).making
-
-
-SEARCH = Command(
-    command=("/usr/bin/loraloom", "search", "my recipe.yaml", "--out", "r"),
-    started="2026-11-25T10:00:00+00:00",
-    allowed_seconds=120,
-    seconds=118.2,
-    ended="done",
-    finished=6,
-    tested=(3,),
-)
 
 
 def test_a_run_without_a_log_has_the_command_of_its_provenance(tmp_path: Path) -> None:

@@ -15,15 +15,16 @@ from loraloom.study.commands import Command
 from loraloom.study.record import LEAKED
 from tests.report.report_runs import (
     PROVENANCE,
+    SEARCH,
     TEST_ROWS,
     VALIDATION_ROWS,
     make_recipe,
     make_record,
     make_score,
     whole_run,
+    write_commands,
     write_run,
 )
-from tests.report.test_report_making import SEARCH, write_commands
 
 
 def doubts(run: Path) -> str:

@@ -31,8 +31,7 @@ from loraloom.study.commands import Command
 from loraloom.study.durable import MANIFEST, write_manifest
 from loraloom.study.run import LOCK, Run
 from tests.commands import Commands, wait_for
-from tests.report.report_runs import make_recipe, make_record, whole_run, write_run
-from tests.report.test_report_making import SEARCH, write_commands
+from tests.report.report_runs import SEARCH, make_recipe, make_record, whole_run, write_commands, write_run
 
 
 @pytest.fixture(autouse=True)
