@@ -9,19 +9,9 @@ import pytest
 
 from loraloom.study.run import Run
 from tests.commands import Commands
-from tests.report.live.test_live_server import finish, served
-from tests.report.report_runs import make_recipe, make_record, write_run
+from tests.report.live.watched import finish, served
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture
-def growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("loraloom.report.writing.pictures", lambda found, may_draw: "There are none.")
-    monkeypatch.setattr("loraloom.report.live.rendering.LEAST_SECONDS", 0.0)
-    monkeypatch.setattr("loraloom.report.live.rendering.PAUSES", 0)
-    recipe = make_recipe()
-    return write_run(tmp_path / "run", recipe, [make_record(recipe, 0, next(iter(recipe.grid())), 0.9)])
 
 
 def report_in(page: Any) -> Any:

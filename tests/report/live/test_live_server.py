@@ -11,8 +11,6 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -28,30 +26,11 @@ from loraloom.report.live.shell import SCRIPT, STYLE, WAITING_POLICY, shell, wai
 from loraloom.report.live.state import State, state_of
 from loraloom.report.reading import RunRead, read_run
 from loraloom.study.commands import Command
-from loraloom.study.durable import MANIFEST, write_manifest
+from loraloom.study.durable import MANIFEST
 from loraloom.study.run import LOCK, Run
 from tests.commands import Commands, wait_for
-from tests.report.report_runs import SEARCH, make_recipe, make_record, whole_run, write_commands, write_run
-
-
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which take most of a render's time, and are drawn the same for a report on disk."""
-    monkeypatch.setattr("loraloom.report.writing.pictures", lambda found, may_draw: "There are none.")
-    monkeypatch.setattr("loraloom.report.live.rendering.LEAST_SECONDS", 0.0)
-    monkeypatch.setattr("loraloom.report.live.rendering.PAUSES", 0)
-
-
-@contextmanager
-def served(run: Path) -> Iterator[WatchServer]:
-    with make_server(run, 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+from tests.report.live.watched import finish, served
+from tests.report.report_runs import SEARCH, whole_run, write_commands
 
 
 def ask(
@@ -93,22 +72,6 @@ def bytes_of(run: Path) -> dict[str, str]:
         for path in sorted(run.rglob("*"))
         if path.is_file()
     }
-
-
-def finish(run: Path, number: int, accuracy: float = 0.97) -> None:
-    """A trial that ends in a run made by `growing`."""
-    recipe = make_recipe()
-    folder = run / "trials" / f"{number:04d}"
-    folder.mkdir()
-    record = make_record(recipe, number, list(recipe.grid())[number], accuracy)
-    (folder / "trial.json").write_text(record.model_dump_json())
-    write_manifest(folder)
-
-
-@pytest.fixture
-def growing(tmp_path: Path) -> Path:
-    recipe = make_recipe()
-    return write_run(tmp_path / "run", recipe, [make_record(recipe, 0, next(iter(recipe.grid())), 0.9)])
 
 
 def test_it_shows_trials_as_they_end_and_writes_nothing(growing: Path) -> None:
