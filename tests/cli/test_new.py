@@ -192,13 +192,11 @@ def test_a_guessed_text_that_leaves_longer_ones_out_is_said(here: Path, tiny_mod
         (["no/such/folder.yaml", "--train_file", "absent.csv"], "there is no such folder to write into"),
     ],
 )
-def test_a_mistake_is_refused_and_nothing_written(
-    here: Path, tiny_model: Path, arguments: list[str], said: str
-) -> None:
+def test_a_mistake_is_refused_and_nothing_written(here: Path, arguments: list[str], said: str) -> None:
     (here / "taken.yaml").write_text("mine")
     (here / "three.csv").write_text("a,b,c\n1,2,3\n")
     before = sorted(here.rglob("*"))
-    done = new(*(str(tiny_model) if word == "{tiny}" else word for word in arguments))
+    done = new(*arguments)
     assert isinstance(done.exception, LoraloomError)
     assert said in str(done.exception)
     assert (sorted(here.rglob("*")), (here / "taken.yaml").read_text()) == (before, "mine")
