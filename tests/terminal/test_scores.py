@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,17 +17,21 @@ from loraloom.terminal.console import make_console
 from loraloom.terminal.scores import print_evaluation
 from loraloom.use.evaluate import Divided, Evaluated
 
+TWO_RIGHT = metrics.score(np.arange(2), np.eye(2))
+
+
+def _printed(names: Sequence[str], scores: metrics.Scores, **known: Any) -> str:
+    out = io.StringIO()
+    print_evaluation(Console(file=out, width=80), Evaluated("best", "rows.csv", tuple(names), scores, **known))
+    return out.getvalue()
+
 
 @pytest.mark.parametrize(("classes", "has_confusion"), [(4, True), (77, False)])
 def test_what_stands_of_each_class_can_be_read(classes: int, has_confusion: bool) -> None:
     labels = np.arange(classes)
-    scores = metrics.score(labels, np.eye(classes))
-    out = io.StringIO()
-    names = tuple(f"c{number}" for number in range(classes))
-    print_evaluation(Console(file=out, width=80), Evaluated("best", "rows.csv", names, scores))
-    lines = out.getvalue().splitlines()
-    assert any(line.split()[:5] == ["c3", "1", "1.000", "1.000", "1.000"] for line in lines)
-    assert ("→ c3" in out.getvalue()) == has_confusion
+    said = _printed([f"c{number}" for number in range(classes)], metrics.score(labels, np.eye(classes)))
+    assert any(line.split()[:5] == ["c3", "1", "1.000", "1.000", "1.000"] for line in said.splitlines())
+    assert ("→ c3" in said) == has_confusion
 
 
 @pytest.mark.parametrize(
@@ -41,11 +47,7 @@ def test_what_stands_of_each_class_can_be_read(classes: int, has_confusion: bool
 )
 def test_figures_are_whole_however_long_names_are(classes: int, name: str, has_confusion: bool) -> None:
     labels = np.repeat(np.arange(classes), 123)
-    scores = metrics.score(labels, np.eye(classes)[labels])
-    out = io.StringIO()
-    names = tuple(f"{name} {number}" for number in range(classes))
-    print_evaluation(Console(file=out, width=80), Evaluated("best", "rows.csv", names, scores))
-    said = out.getvalue()
+    said = _printed([f"{name} {number}" for number in range(classes)], metrics.score(labels, np.eye(classes)[labels]))
     assert "…" not in said
     assert max(map(len, said[said.index("true label") :].splitlines())) <= 80  # a sentence is one line
     assert said.count("1.000 1.000") == classes
@@ -54,11 +56,8 @@ def test_figures_are_whole_however_long_names_are(classes: int, name: str, has_c
 
 
 def test_labels_from_right_to_left_do_not_turn_the_figures_and_labels_beside_them() -> None:
-    names = ("ספורט", "اقتصاد", "体育新闻", "1")
-    out = io.StringIO()
-    found = Evaluated("best", "rows.csv", names, metrics.score(np.arange(4), np.eye(4)))
-    print_evaluation(Console(file=out, width=80), found)
-    head, *rows = out.getvalue().splitlines()[-5:]
+    said = _printed(("ספורט", "اقتصاد", "体育新闻", "1"), metrics.score(np.arange(4), np.eye(4)))
+    head, *rows = said.splitlines()[-5:]
     assert "→ ספורט\u200e → اقتصاد\u200e → 体育新闻 → 1" in head
     assert [row.split()[:2] for row in rows] == [
         ["ספורט\u200e", "1"],
@@ -74,10 +73,7 @@ def test_of_very_many_classes_the_worst_are_listed_and_long_names_are_cut() -> N
     names[7] = "long" * 100
     labels = np.arange(1_500)
     predicted = np.where(labels % 20 == 7, labels - 1, labels)  # of each of these both have a lower F1: 150 classes
-    out = io.StringIO()
-    found = Evaluated("best", "rows.csv", tuple(names), metrics.score(labels, np.eye(1_500)[predicted]))
-    print_evaluation(Console(file=out, width=80), found)
-    said = out.getvalue()
+    said = _printed(names, metrics.score(labels, np.eye(1_500)[predicted]))
     assert said.count("0.000 0.000") == 75
     assert "c8 " not in said
     assert "".join(line[:24].strip() for line in said.splitlines() if "long" in line).startswith("long" * 20)
@@ -88,7 +84,7 @@ def test_of_very_many_classes_the_worst_are_listed_and_long_names_are_cut() -> N
 def test_names_are_whole_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     names = ("markets, companies and the economy", "a_name_without_any_blanks_in_it_" * 2)
-    found = Evaluated("best", "rows.csv", names, metrics.score(np.arange(2), np.eye(2)))
+    found = Evaluated("best", "rows.csv", names, TWO_RIGHT)
     print_evaluation(make_console(folds=False, file=(out := io.StringIO())), found)
     head, *rows = out.getvalue().splitlines()[-3:]
     assert all(f"→ {name}" in head for name in names)
@@ -105,11 +101,7 @@ def test_names_are_whole_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_that_rows_were_trained_on_stands_above_the_scores(trained_on: int | None, said: str | None) -> None:
-    out = io.StringIO()
-    scores = metrics.score(np.arange(2), np.eye(2))
-    found = Evaluated("best", "rows.csv", ("1", "2"), scores, trained_on=trained_on)
-    print_evaluation(Console(file=out, width=80), found)
-    words = " ".join(out.getvalue().split())
+    words = " ".join(_printed("12", TWO_RIGHT, trained_on=trained_on).split())
     assert "for training" not in words if said is None else said in words
 
 
@@ -123,30 +115,17 @@ def test_that_rows_were_trained_on_stands_above_the_scores(trained_on: int | Non
     ],
 )
 def test_that_rows_were_chosen_or_tested_by_is_said(rows: dict[str, int], said: str) -> None:
-    out = io.StringIO()
-    scores = metrics.score(np.arange(2), np.eye(2))
-    found = Evaluated(
-        "best", "rows.csv", ("1", "2"), scores, chosen_on=rows.get("chosen_on"), tested_on=rows.get("tested_on")
-    )
-    print_evaluation(Console(file=out, width=80), found)
-    assert said in " ".join(out.getvalue().split())
+    assert said in " ".join(_printed("12", TWO_RIGHT, **rows).split())
 
 
 def test_how_good_the_confidences_of_predict_are_stands_beside_the_models_own() -> None:
-    scores = metrics.score(np.arange(2), np.eye(2))
+    line = "as predict gives confidences, at the temperature 2.35: log loss 0.5000, calibration error 0.0321"
     for predicted, said in ((None, False), (Divided(2.345, 0.5, 0.0321), True)):
-        out = io.StringIO()
-        found = Evaluated("best", "rows.csv", ("1", "2"), scores, predicted=predicted)
-        print_evaluation(Console(file=out, width=80), found)
-        line = "as predict gives confidences, at the temperature 2.35: log loss 0.5000, calibration error 0.0321"
-        assert (line in out.getvalue().splitlines()) == said
+        assert (line in _printed("12", TWO_RIGHT, predicted=predicted).splitlines()) == said
 
 
 def test_how_labels_were_read_stands_above_the_scores() -> None:
-    out = io.StringIO()
-    scores = metrics.score(np.arange(2), np.eye(2))
-    print_evaluation(Console(file=out, width=80), Evaluated("best", "rows.csv", ("1", "2"), scores, "labels 0 to 1 …"))
-    assert out.getvalue().splitlines()[1:2] == ["labels 0 to 1 …"]
+    assert _printed("12", TWO_RIGHT, note="labels 0 to 1 …").splitlines()[1:2] == ["labels 0 to 1 …"]
 
 
 def test_a_text_commands_no_terminal() -> None:
