@@ -17,7 +17,7 @@ from loraloom.recipe import Recipe, read_recipe
 from loraloom.search.next_search import search_command
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.proposals import Proposal
-from loraloom.search.watcher import SearchPlan, Watchers
+from loraloom.search.watcher import Watchers
 from loraloom.study.commands import COMMANDS
 from loraloom.study.leaderboard import standings
 from loraloom.study.record import Evaluation, Result, Score, Timings, TrialRecord
@@ -27,15 +27,13 @@ from loraloom.terminal import live
 from loraloom.terminal.live import SHOWN_TRIALS, Terminal, closing_lines
 from loraloom.terminal.wording import trial_in_words
 from tests.study.study_records import record, score
+from tests.terminal.plans import make_plan
 
 
 def _following(finished: int = 0, metric: str = "accuracy") -> Terminal:
     terminal = Terminal(Console(file=io.StringIO(), width=120), quiet=False)
     recipe = read_recipe({"search": {"metric": metric}})
-    plan = SearchPlan(
-        recipe, Path("run"), "rows", ("a", "b"), (1, 1, 1), 1000, finished, (), "loom", "it is known", _outlook(1000)
-    )
-    terminal.planned(plan)
+    terminal.planned(make_plan(_outlook(1000), recipe=recipe, configurations=1000, finished=finished))
     return terminal
 
 
@@ -45,6 +43,10 @@ def _outlook(trials: int) -> Outlook:
 
 def _end(terminal: Terminal, one: TrialRecord) -> None:
     terminal.trial_ended(one, standings([one], "accuracy"), _outlook(900))
+
+
+def _tested(trial: TrialRecord, test: Score | None = None) -> TrialRecord:
+    return trial.model_copy(update={"result": Result(validation=score(0.9), test=test or score(0.9))})
 
 
 def _drawn(terminal: Terminal, width: int = 120) -> str:
@@ -120,11 +122,7 @@ def test_where_nothing_is_to_come_nothing_is_said_of_it(seconds_left: float | No
 def test_points_that_are_counted_but_not_named_are_said() -> None:
     said = io.StringIO()
     dropped = tuple(f"lora.r={r}: is too large" for r in range(90, 97))
-    plan = SearchPlan(
-        *(read_recipe({}), Path("run"), "rows", ("a", "b"), (1, 1, 1), 1000, 0, dropped, "loom", "known"),
-        outlook=_outlook(1000),
-        more_dropped=4_320,
-    )
+    plan = make_plan(_outlook(1000), configurations=1000, dropped=dropped, more_dropped=4_320)
     Terminal(Console(file=said, width=120), quiet=False).planned(plan)
     assert said.getvalue().count("is too large") == 5
     assert "dropped 4,322 more points over the budget" in said.getvalue()
@@ -261,19 +259,19 @@ def test_a_result_that_a_constant_answer_may_reach_is_told_so(
     confusion: tuple[tuple[int, ...], ...], said: str | None
 ) -> None:
     one = Score(examples=100, accuracy=0.9, macro_f1=0.5, loss=0.25, confusion=confusion)
-    winner = record(0).model_copy(update={"result": Result(validation=score(0.9), test=one)})
+    winner = _tested(record(0), one)
     lines = closing_lines(winner, Path("runs/x"), _recipe(), [winner])
     assert [line for line in lines if line.startswith("constant")] == ([said] if said else [])
 
 
 def test_a_single_test_row_is_one_row() -> None:
     one = score(0.9).model_copy(update={"correct": 1, "examples": 1})
-    winner = record(0).model_copy(update={"result": Result(validation=score(0.9), test=one)})
+    winner = _tested(record(0), one)
     assert any(line.endswith(" on 1 test row") for line in closing_lines(winner, Path("x"), _recipe(), [winner]))
 
 
 def test_a_report_is_named_once_it_is_there(tmp_path: Path) -> None:
-    winner = record(0).model_copy(update={"result": Result(validation=score(0.9), test=score(0.9))})
+    winner = _tested(record(0))
     page = tmp_path / "report" / "index.html"
     without = closing_lines(winner, tmp_path, _recipe(), [winner])
     page.parent.mkdir()
@@ -284,20 +282,16 @@ def test_a_report_is_named_once_it_is_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("cap", "said"), [(1_000_400, ">99.9 %"), (1_000_000, "100 %")])
 def test_all_of_the_cap_is_used_only_where_nothing_is_left_of_it(cap: int, said: str) -> None:
-    tested = Result(validation=score(0.9), test=score(0.9))
     trial = record(0, accuracy=0.9)
-    winner = trial.model_copy(
-        update={"result": tested, "counts": trial.counts.model_copy(update={"trainable": 1_000_000})}
-    )
+    winner = _tested(trial.model_copy(update={"counts": trial.counts.model_copy(update={"trainable": 1_000_000})}))
     recipe = _recipe(budget={"max_trainable_parameters": cap, "max_seconds": 60})
     lines = closing_lines(winner, Path("runs/x"), recipe, [winner])
     assert f"parameters  1,000,000 trainable, {said} of the cap of {cap:,}" in lines
 
 
 def test_a_winner_is_told_with_the_rows_and_the_warm_up_that_it_had() -> None:
-    tested = {"result": Result(validation=score(0.9), test=score(0.9))}
-    winner = record(0, point={"train.warmup_steps": 12}, train_rows=100).model_copy(update=tested)
-    every = record(0, train_rows=400).model_copy(update=tested)
+    winner = _tested(record(0, point={"train.warmup_steps": 12}, train_rows=100))
+    every = _tested(record(0, train_rows=400))
     lines = closing_lines(winner, Path("runs/x"), _recipe(), [winner])
     assert lines[:2] == ("winner      trial 0: warmup_steps=0", "trained on  100 of 400 training rows")
     assert not any(line.startswith("trained on") for line in closing_lines(every, Path("runs/x"), _recipe(), [every]))
@@ -321,10 +315,8 @@ def _next(
     run: Path = Path("runs/x"),
     others: Sequence[TrialRecord] = (),
 ) -> str:
-    tested = Result(validation=score(0.9), test=score(0.9))
     records = [record(number, point={"lora.r": number}, train_rows=train_rows) for number in range(tried)]
-    winner = records[0].model_copy(update={"result": tested})
-    return closing_lines(winner, run, recipe, [*records, *others])[-1].removeprefix("next        ")
+    return closing_lines(_tested(records[0]), run, recipe, [*records, *others])[-1].removeprefix("next        ")
 
 
 def test_more_time_is_advised_only_where_it_would_try_more() -> None:
@@ -349,8 +341,7 @@ def test_the_rows_of_a_program_are_given_again_by_it() -> None:
 
 
 def test_what_made_less_than_a_pass_was_not_trained_on_all_rows() -> None:
-    tested = Result(validation=score(0.9), test=score(0.9))
-    winner = record(0, point={"lora.r": 0}, train_rows=400).model_copy(update={"result": tested, "epochs": 0.15})
+    winner = _tested(record(0, point={"lora.r": 0}, train_rows=400).model_copy(update={"epochs": 0.15}))
     lines = closing_lines(winner, Path("runs/x"), _recipe(), [winner])
     assert "trained on  60 of 400 training rows" in lines
 
@@ -378,21 +369,17 @@ def test_a_search_that_has_tried_all_that_it_would_is_not_to_go_on(tmp_path: Pat
 
 def test_few_rows_seeds_of_the_winner_are_to_be_mixed() -> None:
     seeds = [record(number, point={"lora.r": 1}, train_rows=400) for number in range(3)]
-    tested = Result(validation=score(0.9), test=score(0.9))
-    winner, recipe = seeds[0].model_copy(update={"result": tested}), _recipe(search={"seeds": 3})
+    winner, recipe = _tested(seeds[0]), _recipe(search={"seeds": 3})
     said = "next        loraloom soup runs/x   (the winner's 3 seeds in one adapter: tends to be better)"
     assert said in closing_lines(winner, Path("runs/x"), recipe, seeds)
     assert not any("soup" in line for line in closing_lines(winner, Path("runs/x"), recipe, seeds[:1]))
 
 
 def test_more_seeds_are_advised_where_the_winner_has_one() -> None:
-    tested, recipe = Result(validation=score(0.9), test=score(0.9)), _recipe(lora={"r": 1})
-    seeds = [
-        record(number, point={"lora.r": 1}, train_rows=4_000) for number in range(3)
-    ]  # a clock has time for more than are asked for
-    winner = seeds[0].model_copy(update={"result": tested})
-    for trials, advised in ((seeds[:1], True), (seeds, False)):
-        lines = closing_lines(winner, Path("runs/x"), recipe, trials)
+    recipe = _recipe(lora={"r": 1})
+    seeds = [record(number, point={"lora.r": 1}, train_rows=4_000) for number in range(3)]
+    for trials, advised in ((seeds[:1], True), (seeds, False)):  # a clock has time for more than are asked for
+        lines = closing_lines(_tested(seeds[0]), Path("runs/x"), recipe, trials)
         assert any("search.seeds=3" in line for line in lines) == advised
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from loraloom.recipe import read_recipe
 from loraloom.search.outlook import Outlook, Step
-from loraloom.search.watcher import SearchPlan
 from loraloom.terminal.live import Terminal
 from loraloom.terminal.outlook import in_words, plan_lines
+from tests.terminal.plans import make_plan
 
 
 def _outlook(rungs: tuple[Step, ...], finals: Step, part: int | None = None) -> Outlook:
@@ -47,9 +46,7 @@ def test_where_no_trial_is_to_come_it_is_said_whether_the_time_is_why(
     configurations: int | None, seconds: float | None, said: str
 ) -> None:
     outlook = replace(_outlook((), Step(0, 9000)), seconds_left=seconds)
-    plan = SearchPlan(
-        read_recipe({}), Path("run"), "rows", ("a", "b"), (1, 1, 1), configurations, 1, (), "loom", "known", outlook
-    )
+    plan = make_plan(outlook, configurations=configurations, finished=1)
     assert f"plan    {said}" in plan_lines(plan)
 
 
@@ -76,17 +73,15 @@ def test_passes_are_said_where_there_are_no_finals() -> None:
 
 def test_that_fewer_rows_are_validated_is_said_with_the_rows_that_are_trained_on() -> None:
     outlook = replace(_outlook((), Step(1, 306), part=306), eval_rows=445, validated=306)
-    plan = SearchPlan(read_recipe({}), Path("run"), "rows", ("a", "b"), (1, 1, 1), 1, 0, (), "loom", "known", outlook)
     assert (
         "        trained on 306 of 9,000 rows (3.4 %, stratified by class) and validated on 306 of 445: "
         "the time does not allow for all"
-    ) in plan_lines(plan)
+    ) in plan_lines(make_plan(outlook))
 
 
 @pytest.mark.parametrize(("wanted", "said"), [(3, True), (2, False)])
 def test_seeds_that_the_time_leaves_out_are_said(wanted: int, said: bool) -> None:
-    recipe, outlook = read_recipe({"search": {"seeds": wanted}}), _outlook((), Step(6, 9000))
-    plan = SearchPlan(recipe, Path("run"), "rows", ("a", "b"), (1, 1, 1), 1, 0, (), "loom", "known", outlook)
+    plan = make_plan(_outlook((), Step(6, 9000)), recipe=read_recipe({"search": {"seeds": wanted}}))
     assert (f"        2 of {wanted} seeds: the time does not allow for all" in plan_lines(plan)) is said
 
 
@@ -104,8 +99,7 @@ def test_that_nothing_is_searched_is_said_to_who_wanted_a_search(command: str, s
     made = {"command": ["loraloom", command, "recipe.yaml", "--out", "run"]}
     recipe = read_recipe({}).model_copy(update={"provenance": made})
     outlook = replace(_outlook((), Step(1, 500)), finalists=None)
-    plan = SearchPlan(recipe, Path("run"), "rows", ("a", "b"), (1, 1, 1), 1, 0, (), "loom", "it is known", outlook)
-    assert any("nothing is searched" in line for line in plan_lines(plan)) is said
+    assert any("nothing is searched" in line for line in plan_lines(make_plan(outlook, recipe=recipe))) is said
 
 
 @pytest.mark.parametrize(
@@ -120,10 +114,7 @@ def test_a_trial_that_goes_on_is_said_and_a_run_that_has_one_may_be_broken_off_a
     broken_off: int, to_come: int, said: str
 ) -> None:
     outlook, out = _outlook((Step(to_come, 243),) if to_come else (), Step(0, 243)), io.StringIO()
-    plan = SearchPlan(
-        *(read_recipe({}), Path("run"), "rows", ("a", "b"), (1, 1, 1), 1, 0, (), "loom", "known", outlook),
-        broken_off=broken_off,
-    )
+    plan = make_plan(outlook, broken_off=broken_off)
     Terminal(Console(file=out, width=120), quiet=False).planned(plan)
     assert f"plan    {said}\n" in out.getvalue()
     assert ("if it is broken off: " in out.getvalue()) is bool(broken_off)
