@@ -35,7 +35,7 @@ class Advice:
     command: str | None
 
 
-def advice(run: RunRead, analysis: Analysis, each: int = 1, *, early: bool = False) -> Advice | None:
+def advice(run: RunRead, analysis: Analysis, each: int, *, early: bool) -> Advice | None:
     """None where every comparison that can be made has its verdict, or all that could be advised was run.
 
     Noise was measured on means of `each` seeds, and so many are advised of each configuration, or a multiple of them.
