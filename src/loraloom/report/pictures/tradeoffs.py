@@ -47,46 +47,33 @@ class Place:
         return self.up > self.point.metric
 
 
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """A kind of cost: `name` is its picture's, `title` and `label` are its words in that picture's title and axis."""
+
+    name: str
+    title: str
+    label: str
+    of: Callable[[Point], float]
+    on_front: Callable[[Point], bool]
+    written: Callable[[float], str]
+
+
 def draw_tradeoffs(found: Tradeoffs) -> Iterator[Picture]:
-    yield _picture(
-        found,
-        "tradeoffs_parameters",
-        f"Validation {found.metric_name} against trainable parameters",
-        found.on_size,
-        found.points,
-        lambda point: point.trainable,
-        lambda point: point.on_size_front,
-    )
+    yield _picture(found, found.points, PARAMETERS, found.on_size, found.cap)
     if len(found.timed) > 1:
-        yield _picture(
-            found,
-            "tradeoffs_time",
-            f"Validation {found.metric_name} against training time",
-            found.on_time,
-            found.timed,
-            lambda point: point.seconds or 0.0,
-            lambda point: point.on_time_front,
-        )
+        yield _picture(found, found.timed, TIME, found.on_time, None)
 
 
-def _picture(
-    found: Tradeoffs,
-    name: str,
-    title: str,
-    sentence: str,
-    points: Sequence[Point],
-    cost: Callable[[Point], float],
-    on_front: Callable[[Point], bool],
-) -> Picture:
-    cap = found.cap if name == "tradeoffs_parameters" else None
-    costs = [cost(point) for point in points]
+def _picture(found: Tradeoffs, points: Sequence[Point], cost: _Cost, sentence: str, cap: int | None) -> Picture:
+    costs = [cost.of(point) for point in points]
     ends = min(costs), max([*costs, cap or 0.0])
     log = ends[0] > 0 and ends[1] / ends[0] > LOG_FROM
     floor = lowest_drawn([point.metric for point in points])
     across = side_by_side([math.log10(each) for each in costs] if log else costs, _width(ends, log))
     places = thinned(
         [
-            Place(point, 10**x if log else x, max(floor, point.metric), on_front(point))
+            Place(point, 10**x if log else x, max(floor, point.metric), cost.on_front(point))
             for point, x in zip(points, across, strict=True)
         ],
         log,
@@ -104,7 +91,7 @@ def _picture(
     }
 
     def draw(axes: Axes) -> None:
-        _draw_front(axes, sorted((cost(p), p.metric) for p in points if on_front(p)), floor)
+        _draw_front(axes, sorted((cost.of(p), p.metric) for p in points if cost.on_front(p)), floor)
         for place in places if len(points) <= MOST_BARS else [p for p in places if p.on_front or p.point.winner]:
             _draw_interval(axes, place)
         for gid, group in groups.items():
@@ -115,11 +102,12 @@ def _picture(
         else:
             axes.set_xlim(0, max(ends[1] * 1.06, max(across) + 0.02 * ends[1]) or 1)
         _draw_cap(axes, cap)
-        _label(axes, ends, log, of_parameters=name == "tradeoffs_parameters")
+        _label(axes, cost, ends, log)
         _end_below(axes, floor)
         axes.set_ylabel(f"validation {found.metric_name}")
 
-    return picture(name, title, sentence, draw, size=(4.9, 3.3), marks=marks)
+    title = f"Validation {found.metric_name} against {cost.title}"
+    return picture(cost.name, title, sentence, draw, size=(4.9, 3.3), marks=marks)
 
 
 def told(point: Point, metric_name: str) -> str:
@@ -228,7 +216,7 @@ def _draw_cap(axes: Axes, cap: int | None) -> None:
     )
 
 
-def _label(axes: Axes, ends: tuple[float, float], log: bool, *, of_parameters: bool) -> None:
+def _label(axes: Axes, cost: _Cost, ends: tuple[float, float], log: bool) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
     if log:
@@ -236,12 +224,8 @@ def _label(axes: Axes, ends: tuple[float, float], log: bool, *, of_parameters: b
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
-    if of_parameters:
-        axes.xaxis.set_major_formatter(lambda number, _: _thousands(number))
-        axes.set_xlabel("trainable parameters" + (", logarithmic" if log else ""))
-    else:
-        axes.xaxis.set_major_formatter(lambda number, _: _time(number))
-        axes.set_xlabel("time of a trial" + (", logarithmic" if log else ""))
+    axes.xaxis.set_major_formatter(lambda number, _: cost.written(number))
+    axes.set_xlabel(cost.label + (", logarithmic" if log else ""))
 
 
 def _thousands(number: float) -> str:
@@ -254,3 +238,21 @@ def _time(seconds: float) -> str:
     if seconds >= 7200:
         return f"{seconds / 3600:g} h" if seconds % 1800 == 0 else f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.3g} min" if seconds >= 120 else f"{seconds:g} s"
+
+
+PARAMETERS = _Cost(
+    "tradeoffs_parameters",
+    "trainable parameters",
+    "trainable parameters",
+    lambda point: point.trainable,
+    lambda point: point.on_size_front,
+    _thousands,
+)
+TIME = _Cost(
+    "tradeoffs_time",
+    "training time",
+    "time of a trial",
+    lambda point: point.seconds or 0.0,
+    lambda point: point.on_time_front,
+    _time,
+)
