@@ -195,7 +195,7 @@ def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
     config: dict[str, Any] = json.loads((target / CONFIG).read_text(encoding="utf-8"))
     if Path(str(config.get("base_model_name_or_path"))).is_absolute():
         config["base_model_name_or_path"] = record.configuration.backbone.model
-    (target / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(target / CONFIG, config)
     write_manifest(target)
 
 
@@ -208,7 +208,7 @@ def _name_one_model(path: Path, model: str) -> None:
     recipe = parameters.get("recipe")
     if isinstance(recipe, dict) and isinstance(recipe.get("backbone"), dict) and "model" in recipe["backbone"]:
         recipe["backbone"]["model"] = model
-    path.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(path, about)
 
 
 @contextmanager
