@@ -86,8 +86,8 @@ def ask(batcher: Batcher, texts: Sequence[str], began: float | None = None) -> a
     return asyncio.create_task(batcher.logits(served, texts, 60, began))
 
 
-async def begun(backbones: Gated) -> None:
-    assert await asyncio.to_thread(backbones.begun.acquire, timeout=60)
+async def begun(held: Gated | Slow) -> None:
+    assert await asyncio.to_thread(held.begun.acquire, timeout=60)
 
 
 async def in_line(batcher: Batcher, count: int) -> None:
@@ -264,15 +264,19 @@ def ask_of(batcher: Batcher, classifier: Slow, texts: Sequence[str]) -> asyncio.
     return asyncio.create_task(batcher.logits(Served("one", cast(Any, classifier)), texts, 60))
 
 
+async def without_tokens(batcher: Batcher, count: int) -> None:
+    while batcher._raw.qsize() < count:
+        await asyncio.sleep(0)
+
+
 def test_what_waits_for_tokens_is_tokenised_in_one_call() -> None:
     async def work(batcher: Batcher, backbones: Gated) -> None:
         backbones.go.release(9)
         slow = Slow()
         asked = [ask_of(batcher, slow, ["a"])]
-        assert await asyncio.to_thread(slow.begun.acquire, timeout=60)
+        await begun(slow)
         asked += [ask_of(batcher, slow, texts) for texts in (["bb", "c"], ["ddd"])]
-        while batcher._raw.qsize() < 2:
-            await asyncio.sleep(0)
+        await without_tokens(batcher, 2)
         slow.go.release(2)
         found = await asyncio.gather(*asked)
         assert slow.calls == [["a"], ["bb", "c", "ddd"]]
@@ -292,10 +296,9 @@ def test_texts_beyond_so_many_characters_wait_for_the_next_call(monkeypatch: pyt
         backbones.go.release(9)
         slow = Slow()
         asked = [ask_of(batcher, slow, ["aaa"])]
-        assert await asyncio.to_thread(slow.begun.acquire, timeout=60)
+        await begun(slow)
         asked += [ask_of(batcher, slow, texts) for texts in (["b"], ["cc", "d"], ["e"])]
-        while batcher._raw.qsize() < 3:
-            await asyncio.sleep(0)
+        await without_tokens(batcher, 3)
         slow.go.release(9)
         await asyncio.gather(*asked)
         assert slow.calls == [["aaa"], ["b", "cc", "d"], ["e"]]
@@ -308,10 +311,9 @@ def test_each_classifier_tokenises_its_own_texts() -> None:
         backbones.go.release(9)
         first, second = Slow(), Slow()
         asked = [ask_of(batcher, first, ["a"])]
-        assert await asyncio.to_thread(first.begun.acquire, timeout=60)
+        await begun(first)
         asked += [ask_of(batcher, *own) for own in ((second, ["bb"]), (first, ["c"]), (second, ["d"]))]
-        while batcher._raw.qsize() < 3:
-            await asyncio.sleep(0)
+        await without_tokens(batcher, 3)
         for slow in (first, second):
             slow.go.release(9)
         found = await asyncio.gather(*asked)
@@ -326,10 +328,9 @@ def test_a_text_that_breaks_the_tokenizer_breaks_no_neighbour() -> None:
         backbones.go.release(9)
         slow = Slow()
         asked = [ask_of(batcher, slow, ["a"])]
-        assert await asyncio.to_thread(slow.begun.acquire, timeout=60)
+        await begun(slow)
         asked += [ask_of(batcher, slow, [text]) for text in ("b", "%", "c")]
-        while batcher._raw.qsize() < 3:
-            await asyncio.sleep(0)
+        await without_tokens(batcher, 3)
         slow.go.release(9)
         found = await asyncio.gather(*asked, return_exceptions=True)
         assert [isinstance(each, NotComputedError) for each in found] == [False, False, True, False]
