@@ -10,9 +10,8 @@ from tests.report.report_runs import make_recipe, make_record, write_run
 
 
 @pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which take most of a render's time, and are drawn the same for a report on disk."""
-    monkeypatch.setattr("loraloom.report.writing.pictures", lambda found, may_draw: "There are none.")
+def _rendered_at_once(no_pictures: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pictures, which take most of a render's time, and are drawn the same for a report on disk."""
     monkeypatch.setattr("loraloom.report.live.rendering.LEAST_SECONDS", 0.0)
     monkeypatch.setattr("loraloom.report.live.rendering.PAUSES", 0)
 
