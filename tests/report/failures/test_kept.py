@@ -18,9 +18,9 @@ from loraloom.report.leaderboard import leaderboard
 from loraloom.report.page import page
 from loraloom.report.reading import read_run
 from loraloom.study.durable import write_manifest
-from loraloom.study.evidence import ROWS_FILE, VALIDATION, Predicted, read_predicted, write_predicted, write_rows
+from loraloom.study.evidence import ROWS_FILE, VALIDATION, Predicted, read_predicted, write_predicted
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord, read_record
-from tests.report.kept_runs import FACTS, keep, kept_predictions, make_predicted, make_rows
+from tests.report.kept_runs import FACTS, keep, kept_predictions, make_predicted
 from tests.report.report_runs import LABELS, make_recipe, make_record, whole_run, write_run
 from tests.study.study_records import record as plain_record
 
@@ -38,6 +38,13 @@ def run(tmp_path: Path) -> Path:
 
 def found(run: Path) -> Findings:
     return findings(read_run(run))
+
+
+def kept_of(run: Path) -> Kept:
+    opened = read_run(run)
+    kept = read_kept(opened, leaderboard(opened), [])
+    assert kept is not None
+    return kept
 
 
 def test_a_whole_run_is_judged_on_its_test_rows(run: Path) -> None:
@@ -128,12 +135,8 @@ def test_rows_that_all_trials_miss_are_told_beside_how_many_chance_would_make_of
 def test_a_run_under_way_is_judged_on_validation_by_its_best_trial(tmp_path: Path) -> None:
     recipe = make_recipe()
     records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
-    run = write_run(tmp_path / "r", recipe, records)
+    run = keep(write_run(tmp_path / "r", recipe, records))
     (run / "best").mkdir()
-    for record in records:
-        write_predicted(run / "trials" / f"{record.number:04d}", make_predicted(record))
-        write_manifest(run / "trials" / f"{record.number:04d}")
-    write_rows(run, make_rows())
     failed = found(run).failures
     assert failed is not None
     assert (failed.split, failed.rows) == ("validation", 222)
@@ -272,11 +275,7 @@ def test_rows_that_only_some_lengths_are_known_of_are_not_compared(tmp_path: Pat
 def test_of_a_long_search_the_best_two_dozen_trials_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = make_recipe(lora={"r": list(range(1, 61))}, train={})
     records = [make_record(recipe, n, point, 0.5 + n / 200) for n, point in enumerate(recipe.grid())]
-    run = write_run(tmp_path / "long", recipe, records)
-    for record in records:
-        folder = run / "trials" / f"{record.number:04d}"
-        write_predicted(folder, make_predicted(record))
-        write_manifest(folder)
+    run = keep(write_run(tmp_path / "long", recipe, records))
     read: list[str] = []
 
     def counted(folder: Path, *rest: Any) -> Any:
@@ -284,9 +283,7 @@ def test_of_a_long_search_the_best_two_dozen_trials_are_read(tmp_path: Path, mon
         return read_predicted(folder, *rest)
 
     monkeypatch.setattr("loraloom.report.failures.kept.read_predicted", counted)
-    opened = read_run(run)
-    kept = read_kept(opened, leaderboard(opened), [])
-    assert kept is not None
+    kept = kept_of(run)
     assert len(read) == len(kept.panel) == MOST_TRIALS
     assert list(kept.panel) == list(range(59, 59 - MOST_TRIALS, -1))
     assert kept.of == 60
@@ -297,9 +294,7 @@ def test_trials_on_fewer_rows_are_no_match_for_the_winner(run: Path) -> None:
     values = json.loads(path.read_text())
     path.write_text(json.dumps(values | {"train_rows": 100}))
     write_manifest(run / "trials" / "0002")
-    opened = read_run(run)
-    kept = read_kept(opened, leaderboard(opened), [])
-    assert kept is not None
+    kept = kept_of(run)
     assert kept.winner.number == 3
     assert list(kept.panel) == [3, 1, 0]
     assert missed_by(kept).endswith("None of these trials mends those; other labels or another model may.")
@@ -310,14 +305,7 @@ def test_that_no_other_configuration_mends_a_row_is_said_where_all_were_read(tmp
     records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
 
     def said(*records: TrialRecord) -> str:
-        run = write_run(tmp_path / str(len(records)), recipe, records)
-        for record in records:
-            write_predicted(run / "trials" / f"{record.number:04d}", make_predicted(record))
-            write_manifest(run / "trials" / f"{record.number:04d}")
-        opened = read_run(run)
-        kept = read_kept(opened, leaderboard(opened), [])
-        assert kept is not None
-        return missed_by(kept)
+        return missed_by(kept_of(keep(write_run(tmp_path / str(len(records)), recipe, records))))
 
     assert "Another configuration of this search does not mend those" in said(*records)
     ended = make_record(recipe, 3, {"lora.r": 16}, 0.5, state="pruned")
