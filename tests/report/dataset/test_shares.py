@@ -52,8 +52,6 @@ def test_unequal_shares_are_told_with_their_effect() -> None:
     expected = stats.chisquare([700, 200, 100])
     assert found.p == pytest.approx(expected.pvalue)
     assert found.evenness == pytest.approx(stats.entropy([0.7, 0.2, 0.1]) / math.log(3))
-    assert "7.0 times as often" in found.verdict
-    assert (found.rarest, found.commonest) == ("c2", "c0")
 
 
 def test_few_rows_that_differ_by_chance_are_not_called_unequal() -> None:

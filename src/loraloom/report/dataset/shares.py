@@ -41,8 +41,6 @@ class Balance:
     the commonest class's rows by the rarest's, infinite where that has none.
     """
 
-    rarest: str
-    commonest: str
     ratio: float
     evenness: float
     p: float
@@ -102,7 +100,7 @@ def balance(rows: Mapping[str, int]) -> Balance | None:
     else:
         times = "infinitely often" if math.isinf(ratio) else f"{ratio:.1f} times as often"
         verdict = f"The classes are not equally common ({p_value(p)}): {spread}, {times}; evenness {evenness:.3f} of 1."
-    return Balance(names[least], names[most], ratio, evenness, p, verdict)
+    return Balance(ratio, evenness, p, verdict)
 
 
 def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Drift | None:
