@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -37,8 +37,6 @@ from loraloom import cli
 from loraloom.calibration import Temperature
 from loraloom.cli.adapters import run_prediction
 from loraloom.cli.running import TerminatedError
-from loraloom.data import Encoded
-from loraloom.data.rows import Record
 from loraloom.errors import AdapterError, DataError, LoraloomError, OptionError, RunError
 from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
@@ -745,37 +743,6 @@ def test_a_row_that_is_bad_twice_is_written_too(one: Ensemble, tmp_path: Path) -
     assert [json.loads(line)["prediction"] is None for line in printed.splitlines()] == [False, True]
 
 
-class Read:
-    """Reads texts, but for those that are said to be unreadable, of which `calls` tells after the first."""
-
-    def __init__(self, **unreadable: str) -> None:
-        self._unreadable = unreadable
-        self.calls: list[list[str]] = []
-
-    def encoded(self, texts: Sequence[str]) -> list[Encoded]:
-        self.calls.append(list(texts))
-        return []
-
-    def unreadable(self, encoded: Sequence[Encoded]) -> dict[int, str]:
-        return {row: why for row, text in enumerate(self.calls[-1]) if (why := self._unreadable.get(text))}
-
-
-@pytest.mark.parametrize("on_error", ["skip", "null"])
-def test_a_text_that_the_model_can_not_read_is_a_bad_row(on_error: windowing.OnError) -> None:
-    records = iter([Record(number, {"text": text}) for number, text in enumerate(["a", "b", "c"], start=1)])
-    text, reader = windowing.Text("in.csv", ("text",), on_error), Read(b="no token")
-    (window,) = windowing.windows(records, text, reader, lambda _: None)
-    assert window.places == [0, 2]
-    assert [record.problem for record in window.bad] == ["row 2 has a text of which the tokenizer makes no token"]
-    assert reader.calls == [["a", "b", "c"], ["a", "c"]]
-
-
-def test_a_text_that_the_model_can_not_read_ends_a_run_that_stops_at_bad_rows() -> None:
-    text = windowing.Text("in.csv", ("text",), "stop")
-    with pytest.raises(DataError, match=r"in\.csv: row 7 has a text of which the tokenizer makes no token; --on_error"):
-        list(windowing.windows(iter([Record(7, {"text": "b"})]), text, Read(b="no token"), lambda _: None))
-
-
 @pytest.mark.parametrize("by_loom", [True, False])
 def test_a_token_that_the_model_has_no_embedding_of_is_told(tmp_path: Path, *, by_loom: bool) -> None:
     """As where tokens were added to the tokenizer alone, and the training rows have none of them."""
@@ -794,14 +761,6 @@ def test_a_token_that_the_model_has_no_embedding_of_is_told(tmp_path: Path, *, b
     assert [json.loads(line)["prediction"] is None for line in printed.splitlines()] == [False, True, False, False]
     has = "row 2 has a text of which the tokenizer makes the token 'w30', which its model has no embedding of"
     assert heard.notes == [f"{tmp_path / 'in.csv'}: {has}"]
-
-
-@pytest.mark.parametrize("more", [[{"image": b"x" * 90}], [("image", b"x" * 90)]])
-def test_windows_end_also_by_what_is_no_text(monkeypatch: pytest.MonkeyPatch, more: Any) -> None:
-    monkeypatch.setattr(windowing, "CHARACTERS", 100)
-    records = iter([Record(number, {"text": "a", "more": more}) for number in range(1, 5)])
-    found = list(windowing.windows(records, windowing.Text("-", ("text",), "stop"), Read(), lambda _: None))
-    assert [len(window.records) for window in found] == [2, 2]
 
 
 BAD = b'id,text\n1,the cat\n2,\n3,a,b\n4,caf\xe9\n5,soup\n6,"x"y\n7,a saw\n'
@@ -873,38 +832,6 @@ def test_a_first_row_without_a_text_is_a_bad_row_as_any_other_is(one: Ensemble, 
     ]
     table: Any = cast(Any, pq).read_table(tmp_path / "out.parquet")
     assert table.column("text").to_pylist() == [None, "soup"]
-
-
-def test_rows_that_come_steadily_are_answered_before_the_window_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windowing, "WINDOW_SECONDS", 0.1)
-
-    def steadily() -> Iterator[Record]:
-        for number in range(1, 21):
-            yield Record(number, {"text": "soup"})
-            time.sleep(0.02)  # shorter than the patience between two rows
-
-    text = windowing.Text("-", ("text",), "stop")
-    found = list(windowing.windows(steadily(), text, Read(), lambda _: None, patient=False))
-    assert sum(len(window.records) for window in found) == 20
-    assert len(found) > 1
-
-
-def test_standard_input_is_read_ahead_no_more_where_nobody_asks_for_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windowing, "ROWS", 1)
-    over = threading.Event()
-
-    def endless() -> Iterator[Record]:
-        try:
-            for number in itertools.count(1):
-                yield Record(number, {"text": "soup"})
-        finally:
-            over.set()
-
-    text = windowing.Text("-", ("text",), "stop")
-    coming = cast(Any, windowing.windows(endless(), text, Read(), lambda _: None, patient=False))
-    next(coming)
-    coming.close()
-    assert over.wait(60)
 
 
 @pytest.mark.usefixtures("small_windows")
@@ -1198,25 +1125,3 @@ def test_windows_end_also_by_characters(monkeypatch: pytest.MonkeyPatch, one: En
     heard = Heard()
     run(one, source, None, heard)
     assert heard.windows == 5
-
-
-def rows_forever() -> Iterator[int]:
-    yield from itertools.count()
-
-
-def test_what_is_done_ahead_is_bounded_and_raises_in_its_place() -> None:
-    from loraloom.use.ahead import Ahead
-
-    def items() -> Iterator[int]:
-        yield 1
-        yield 2
-        raise ValueError("three")
-
-    coming = Ahead(items(), 1)
-    assert [next(coming), next(coming)] == [1, 2]
-    with pytest.raises(ValueError, match="three"):
-        next(coming)
-    assert list(coming) == []
-    endless = Ahead(rows_forever(), 3)
-    assert list(itertools.islice(endless, 5)) == [0, 1, 2, 3, 4]
-    endless.close()
