@@ -334,7 +334,7 @@ def test_a_recipe_is_copied(browser: Browser, demo: Path) -> None:
 
 
 def test_a_row_beyond_the_first_draws_what_they_draw(
-    browser: Browser, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the script of what is packed, as the template draws the same row: but for what rounding takes."""
     run = tmp_path / "packed"

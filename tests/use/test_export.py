@@ -402,7 +402,7 @@ def test_what_onnxruntime_can_not_write_is_a_sentence(tmp_path: Path, monkeypatc
         _simplify(tmp_path / "traced.onnx", tmp_path / FP32, beside=False)
 
 
-def test_labels_of_a_trial_that_was_not_chosen_are_said_to_be_so(best: Path, tmp_path: Path) -> None:
+def test_labels_of_a_trial_that_was_not_chosen_are_said_to_be_so(best: Path) -> None:
     from loraloom.report.model_card import model_card
     from loraloom.study.record import read_record
 

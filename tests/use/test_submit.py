@@ -383,7 +383,7 @@ def test_the_column_beside_the_labels_is_that_of_the_ids(tmp_path: Path, columns
     assert read_submission(write(tmp_path / "t.csv", columns, [[1, 2]])).id_column == ids
 
 
-def test_who_is_to_give_a_label_for_each_class_sees_all_classes(tmp_path: Path) -> None:
+def test_who_is_to_give_a_label_for_each_class_sees_all_classes() -> None:
     names = tuple(f"class {number}" for number in range(9))
     with pytest.raises(DataError, match=r"in the order of .*'class 7', 'class 8': --labels"):
         written_labels(names, names, None, template_of(["other", "class 1"]))
