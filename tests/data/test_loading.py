@@ -417,6 +417,34 @@ def test_texts_that_validation_shares_with_test_are_said(tmp_path: Path) -> None
     assert _finding(data, "leak").sentence == "9 validation rows are also in test: kept."
 
 
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (("01", "1", "2"), "1 label read in another form than written: '01' as '1'."),
+        (("1.0", "2.0"), "2 labels read in another form than written: '1.0' as '1', '2.0' as '2'."),
+        (("Café", "Cafe\u0301", "Tea"), r"1 label read in another form than written: 'Cafe\u0301' as 'Café'."),
+        (
+            (" a", "b ", " c ", "d", "d\t"),
+            r"4 labels read in another form than written: ' a' as 'a', 'b ' as 'b', ' c ' as 'c' and 1 more.",
+        ),
+    ],
+)
+def test_labels_that_are_read_in_another_form_than_they_are_written_in_are_said(
+    tmp_path: Path, cells: tuple[str, ...], read: str
+) -> None:
+    train = write_csv(tmp_path / "rows.csv", rows(60, cells))
+    found = _finding(load(train_file=train), "rewritten_labels")
+    assert (found.severity, found.sentence) == ("note", f"{train}: {read}")
+
+
+def test_labels_of_a_test_file_that_are_training_s_in_another_form_are_said(tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", rows(60, ("01", "02")))
+    test = write_csv(tmp_path / "test.csv", rows(20, ("1", "02"), start=100))
+    data = load(train_file=train, test_file=test)
+    said = "1 label read in another form than written: '1' as '01'."
+    assert (data.labels, _finding(data, "rewritten_labels").sentence) == (("01", "02"), f"{test}: {said}")
+
+
 @pytest.mark.parametrize("other", ["sports", "Sports\u200b", "SPORTS", "Spo rts", "S\xa0ports", "Ｓports", "ˢports"])
 def test_classes_whose_names_are_nearly_the_same_are_kept_and_said(tmp_path: Path, other: str) -> None:
     data = load(train_file=write_csv(tmp_path / "rows.csv", rows(60, ("Sports", other, "World"))))

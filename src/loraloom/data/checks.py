@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from loraloom.data.labels import FORMS, form_of
 from loraloom.data.overlap import Keys, near_copies
 from loraloom.data.text_data import Finding, Split, TextData
-from loraloom.data.wording import MAX_EXAMPLES, beside_figure, examples_of, listed, shorten
+from loraloom.data.wording import MAX_EXAMPLES, beside_figure, examples_of, listed, quoted, shorten
 from loraloom.errors import DataError
 from loraloom.wording import percent, plural
 
@@ -131,6 +133,17 @@ def find_alike(labels: Sequence[str]) -> tuple[Finding, ...]:
     count = sum(map(len, alike))
     sentence = f"{count:,} classes differ from another in {FORMS} alone: kept apart."
     return (Finding("alike_classes", "warning", count, sentence, tuple(map(listed, alike[:MAX_EXAMPLES]))),)
+
+
+def find_rewritten(cells: Sequence[Any], labels: Sequence[str], source: str) -> tuple[Finding, ...]:
+    """Labels that are not as they stand in `cells`: ' a' is read as 'a', and '01', where '1' is too, as '1'."""
+    read = {cell: label for cell, label in zip(cells, labels, strict=True) if isinstance(cell, str) and cell != label}
+    if not read:
+        return ()
+    shown = ", ".join(f"{quoted(cell)} as {quoted(label)}" for cell, label in islice(read.items(), MAX_EXAMPLES))
+    more = f" and {len(read) - MAX_EXAMPLES:,} more" if len(read) > MAX_EXAMPLES else ""
+    sentence = f"{source}: {plural(len(read), 'label')} read in another form than written: {shown}{more}."
+    return (Finding("rewritten_labels", "note", len(read), sentence),)
 
 
 def find_joined(labels: Sequence[str]) -> tuple[Finding, ...]:

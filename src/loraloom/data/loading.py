@@ -22,6 +22,7 @@ from loraloom.data.checks import (
     find_joined,
     find_missing_classes,
     find_repeats,
+    find_rewritten,
     find_shared,
     find_shares,
 )
@@ -183,6 +184,7 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
     """Training defines the mapping of labels."""
     texts = texts_of(table, columns.text)
     codes = codes_of(table, columns.label)
+    rewritten = find_rewritten(table.cells(columns.label), codes, table.source)
     class_names = table.class_names.get(columns.label)
     labels = labels_of(codes, class_names)
     if 2 * len(labels.names) > len(table):
@@ -190,7 +192,7 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
     refuse_long(labels, table.source, _other_column(table, columns))
     if not table.coded:
         labels = Labels(labels.names, labels.names)
-    findings = []
+    findings = [*rewritten]
     if class_names and (unused := [name for name in class_names if name not in labels.names]):
         sentence = f"{plural(len(unused), 'class')} declared without a training row: left out."
         findings.append(Finding("missing_class", "note", len(unused), sentence, tuple(unused[:3])))
@@ -259,7 +261,8 @@ def _given_rows(where: str, table: Table, data: Data, of_training: Columns, labe
         raise DataError(f"{error}{'' if labelled or headerless(table) else _NEED_LABELS[where]}") from None
     values = names_of(table, columns.label, labels)
     texts, ids = texts_of(table, columns.text), ids_of(values, labels, table.source)
-    return _split(table, columns, texts, ids), guessed
+    rewritten = find_rewritten(table.cells(columns.label), values, table.source)
+    return _split(table, columns, texts, ids), (*guessed, *rewritten)
 
 
 def _held_out(

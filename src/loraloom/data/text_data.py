@@ -41,9 +41,9 @@ class Split:
 class Finding:
     """What a check found, or a guess that was made, and what was done about it.
 
-    `kind` is a stable slug: guessed_column, label_codes, class_shares, alike_classes, joined_classes, missing_class,
-    empty_text, duplicate, conflict, leak, near_copy, split_made, split_guessed, split_unused, not_utf8, not_read,
-    truncated, unknown_tokens.
+    `kind` is a stable slug: guessed_column, rewritten_labels, label_codes, class_shares, alike_classes, joined_classes,
+    missing_class, empty_text, duplicate, conflict, leak, near_copy, split_made, split_guessed, split_unused, not_utf8,
+    not_read, truncated, unknown_tokens.
     `splits` are those that it is about, where `count` is of rows of the first.
     """
 

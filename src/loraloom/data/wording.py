@@ -43,8 +43,12 @@ def printable(text: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """A name with all its blanks, of which none may be invisible: two that differ must not look alike."""
-    return repr(name if len(name) <= EXAMPLE_CHARACTERS else name[: EXAMPLE_CHARACTERS - 1] + "…")
+    """A name with all its blanks, of which none may be invisible: two that differ must not look alike.
+
+    An accent of its own (NFD) is seen by its number.
+    """
+    written = repr if unicodedata.is_normalized("NFC", name) else ascii
+    return written(name if len(name) <= EXAMPLE_CHARACTERS else name[: EXAMPLE_CHARACTERS - 1] + "…")
 
 
 def listed(items: Sequence[str], most: int = 5) -> str:

@@ -11,6 +11,7 @@ from loraloom.study.provenance import as_list, as_mapping, data_stated
 
 _TITLES = {
     "guessed_column": "A column was guessed",
+    "rewritten_labels": "Labels that are read in another form",
     "label_codes": "Labels as classes",
     "class_shares": "Class shares",
     "alike_classes": "Classes of nearly the same name",
