@@ -534,6 +534,12 @@ def test_of_many_classes_the_largest_and_the_smallest_are_said_in_rows(tmp_path:
     assert _finding(data, "class_shares").sentence == said
 
 
+def test_of_many_classes_that_have_as_many_rows_none_is_the_largest(tmp_path: Path) -> None:
+    held = write_csv(tmp_path / "held.csv", rows(7, "abcdefg", start=100))
+    data = load(train_file=write_csv(tmp_path / "train.csv", rows(70, "abcdefg")), validation_file=held, test_file=held)
+    assert _finding(data, "class_shares").sentence == "Training has 70 rows of 7 classes: 10 rows of each."
+
+
 def test_an_example_of_leaked_rows_stands_once(tmp_path: Path) -> None:
     held = rows(12, ("a", "b"), start=100)
     train = write_csv(tmp_path / "train.csv", [*rows(40, ("a", "b")), held[0], held[0], held[1]])

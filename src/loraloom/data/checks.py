@@ -106,7 +106,8 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
         sentence += f": {', '.join(map(share, range(len(labels))))}."
     else:
         most, least = plural(int(counts[largest]), "row"), f"{counts[smallest]:,}"
-        sentence += f": from {most} ({shorten(labels[largest])}) to {least} ({shorten(labels[smallest])})."
+        named = f"from {most} ({shorten(labels[largest])}) to {least} ({shorten(labels[smallest])})"
+        sentence += f": {f'{most} of each' if largest == smallest else named}."
     unbalanced = counts[largest] > UNBALANCED * counts[smallest]
     if unbalanced:
         sentence += (
