@@ -34,6 +34,15 @@ def test_no_label_of_a_submission_is_cut() -> None:
     assert label in "".join(line.split()[0] for line in said.getvalue().splitlines())
 
 
+def test_a_label_of_a_submission_is_in_one_line_and_ends_before_its_figures() -> None:
+    """One of a text's length, of several lines, or from right to left, as `evaluate` has it."""
+    said, labels = io.StringIO(), ("A" * 500, "of\ntwo lines", "اقتصاد")
+    shares = tuple(ClassShare(label, None, 10, 1 / 3, None) for label in labels)
+    print_submission(make_console(file=said, width=200), Submitted("out.csv", 30, shares, "it fits", ()), checked=True)
+    lines = said.getvalue().splitlines()[1:4]
+    assert [line.split("  ")[0] for line in lines] == [f"{'A' * 119}…", "of two lines", "اقتصاد\u200e"]
+
+
 def test_shares_of_a_submission_are_said_to_be_none_or_all_only_where_they_are() -> None:
     said = io.StringIO()
     shares = [ClassShare("rare", None, 3, 3 / 7_600, 0.9999), ClassShare("common", None, 7_597, 7_597 / 7_600, 0.0001)]

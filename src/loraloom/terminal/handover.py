@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
-from loraloom.data import printable
+from loraloom.data import in_column
 from loraloom.report.wording import share
 from loraloom.terminal.console import make_table, say
 from loraloom.use.export import Exported
@@ -42,7 +42,7 @@ def print_submission(console: Console, result: Submitted, *, checked: bool) -> N
         table.add_column(name, justify="left" if name in ("label", "class") else "right", overflow="fold")
     for one in result.classes:
         before = "–" if one.training_share is None else percent(one.training_share)
-        cells = [escape(printable(one.label)), *([escape(printable(one.name or ""))] if named else [])]
+        cells = [escape(in_column(one.label)), *([escape(in_column(one.name or ""))] if named else [])]
         table.add_row(*cells, f"{one.rows:,}", percent(one.share), before)
     console.print(table)
     say(console, result.verdict)
