@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Set
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,12 @@ def labels_of(y: Any) -> NDArray[Any]:
     labels: NDArray[Any] = check_array(given, ensure_2d=False, dtype=None, input_name="y")
     if labels.dtype.kind == "O" and any(label is None for label in labels):
         raise ValueError("Input y contains NaN: a label is None")
+    if (
+        labels.dtype.kind == "U"
+        and isinstance(y, list | tuple)
+        and any(isinstance(one, Number | np.bool_) for one in y)
+    ):
+        raise ValueError("y mixes texts with numbers or truth values; its labels must all be of one kind")  # 1 and '1'
     check_classification_targets(labels)
     return labels
 
