@@ -20,7 +20,7 @@ from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import Watchers
 from loraloom.study.commands import COMMANDS
 from loraloom.study.leaderboard import standings
-from loraloom.study.record import Evaluation, Result, Score, Timings, TrialRecord
+from loraloom.study.record import CONFUSED_CLASSES, Evaluation, Result, Score, Timings, TrialRecord
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import write_sealed
 from loraloom.terminal import live
@@ -262,6 +262,20 @@ def test_a_result_that_a_constant_answer_may_reach_is_told_so(
     winner = _tested(record(0), one)
     lines = closing_lines(winner, Path("runs/x"), _recipe(), [winner])
     assert [line for line in lines if line.startswith("constant")] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(("common", "told"), [(88, True), (52, False)])
+def test_of_many_classes_a_constant_answer_is_told_by_how_often_the_test_rows_have_each(
+    common: int, told: bool
+) -> None:
+    names = tuple(f"class {number:02}" for number in range(CONFUSED_CLASSES + 1))
+    tested = Result(validation=score(0.9), test=Score(examples=100, accuracy=0.9, macro_f1=0.5, loss=0.25))
+    winner = record(0).model_copy(update={"labels": names, "label_codes": names, "result": tested})
+    rows = dict.fromkeys(names, (100 - common) // CONFUSED_CLASSES) | {names[3]: common}
+    recipe = _recipe(provenance={"data": {"class_rows": {"test": rows}}})
+    said = "constant    “class 03” for every test row would reach 0.880: it is not shown to beat that"
+    lines = closing_lines(winner, Path("runs/x"), recipe, [winner])
+    assert [line for line in lines if line.startswith("constant")] == ([said] if told else [])
 
 
 def test_a_single_test_row_is_one_row() -> None:

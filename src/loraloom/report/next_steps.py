@@ -24,7 +24,7 @@ from loraloom.search.next_search import AllRows, MoreConfigurations, is_to_be_mi
 from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
 from loraloom.study.durable import is_whole
-from loraloom.study.provenance import rows_of
+from loraloom.study.provenance import rows_of, unbeaten
 from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import BLEND
 from loraloom.wording import percent, plural
@@ -63,9 +63,8 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
 
 def _each_class(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
     """Where one class is nearly all, and the winner is not shown to beat answering it always."""
-    test = winner.result and winner.result.test
-    unbeaten = test and test.unbeaten
-    if unbeaten and unbeaten[1] > NEARLY_ALL and run.recipe.search.metric == "accuracy" and run.recipe.axes:
+    constant = unbeaten(winner, run.recipe)
+    if constant and constant[1] > NEARLY_ALL and run.recipe.search.metric == "accuracy" and run.recipe.axes:
         yield Step(
             "Each class alike: the winner is not shown to beat a constant answer, by accuracy, in which rare classes "
             "hardly count. Macro-F1 counts them as much as others.",

@@ -17,6 +17,7 @@ from typing import Any
 
 from loraloom.machine import read_machine
 from loraloom.recipe import Recipe
+from loraloom.study.record import TrialRecord
 
 PACKAGES = (
     "torch",
@@ -123,6 +124,24 @@ def class_rows(recipe: Recipe) -> dict[str, dict[str, int]]:
     """Rows of each class, by split."""
     given = as_mapping(data_stated(recipe).get("class_rows"))
     return {str(split): _counts(of_split) for split, of_split in given.items()}
+
+
+def unbeaten(winner: TrialRecord, recipe: Recipe) -> tuple[str, float] | None:
+    """The commonest class of the test rows, and the accuracy of always answering it, where `winner` may not beat that.
+
+    It is told by the rows that were tested, or, where classes are too many for a confusion, by all. None where it is
+    shown to beat it, was not tested, or classes were not counted.
+    """
+    score = winner.result.test if winner.result else None
+    if score is None or not score.examples:
+        return None
+    tested = dict(zip(winner.labels, map(sum, score.confusion or ()), strict=False))
+    rows = tested or class_rows(recipe).get("test")
+    if not rows:
+        return None
+    label = max(rows, key=rows.__getitem__)
+    constant = rows[label] / sum(rows.values())
+    return None if score.is_above(constant) else (label, constant)
 
 
 def dropped_points(recipe: Recipe) -> tuple[tuple[Any, ...], int]:

@@ -106,18 +106,6 @@ class Score(_Frozen):
         interval = self.interval
         return interval is not None and accuracy < interval[0]
 
-    @property
-    def unbeaten(self) -> tuple[int, float] | None:
-        """The commonest class, and the accuracy of always answering it, where this one is not shown to beat that.
-
-        None where it is, or no confusion was kept.
-        """
-        if not self.confusion or not self.examples:
-            return None
-        rows = [sum(line) for line in self.confusion]
-        constant = max(rows) / self.examples
-        return None if self.is_above(constant) else (rows.index(max(rows)), constant)
-
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if self.confusion is None:

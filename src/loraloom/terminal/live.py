@@ -33,7 +33,7 @@ from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import Choice, chosen, is_better_mixed
 from loraloom.study.commands import command_on, go_on_command
 from loraloom.study.leaderboard import Standing, metric_name, validation
-from loraloom.study.provenance import rows_of
+from loraloom.study.provenance import rows_of, unbeaten
 from loraloom.study.record import Evaluation, Timings, TrialRecord, trained_point
 from loraloom.study.run import BEST
 from loraloom.terminal.console import is_drawn_on, make_console, make_table, say
@@ -253,7 +253,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
         *([f"trained on  {seen:,} of {every:,} training rows"] if on_part else []),
         *_why(chosen(records, metric)),
         f"accuracy    {with_interval(winner.test, metric)} on {_of_all(tested, rows.get('test'))}{marked}",
-        *_constant(winner),
+        *_constant(winner, recipe),
         f"parameters  {winner.counts.trainable:,} trainable{against}",
         f"report      {page if page.is_file() else f'loraloom report {shell_path(run)}   (there is none yet)'}",
         f"use         loraloom predict {shell_path(run / BEST)} --text …",
@@ -268,12 +268,11 @@ def _of_all(tested: int, every: int | None) -> str:
     )
 
 
-def _constant(winner: TrialRecord) -> Iterator[str]:
+def _constant(winner: TrialRecord, recipe: Recipe) -> Iterator[str]:
     """Where one class for all may be as good: of skewed classes a high accuracy alone would look like a good one."""
-    if unbeaten := winner.test.unbeaten:
-        label, reached = unbeaten
-        answer = shorten(winner.labels[label])
-        yield f"constant    “{answer}” for every test row would reach {share(reached)}: it is not shown to beat that"
+    if constant := unbeaten(winner, recipe):
+        answer, reached = shorten(constant[0]), share(constant[1])
+        yield f"constant    “{answer}” for every test row would reach {reached}: it is not shown to beat that"
 
 
 def _soup(winner: TrialRecord, metric: Metric) -> str:
