@@ -33,6 +33,7 @@ from loraloom.data.overlap import Keys, near_copies, text_key, words_of
         ("it´s Windows™", "its windows"),
         ("𝐇𝐞𝐥𝐥𝐨 ℕ", "hello n"),
         ("½ ⑴ Ŀ", "1/2 (1) L·"),
+        ("コーヒー・カップ", "コーヒーカップ"),
     ],
 )
 def test_texts_of_the_same_letters_and_digits_are_equal(one: str, other: str) -> None:
@@ -129,12 +130,31 @@ def test_near_copies_of_repetitive_texts_are_those_of_the_oracle(texts: list[str
 def test_a_similarity_of_nine_tenths_exactly_is_no_near_copy() -> None:
     words = [f"w{number}" for number in range(23)]  # 19 5-grams, of which 18 are shared by a text of 22 words
     assert near_copies([" ".join(words[:22])], [" ".join(words)]) == {0: (0,)}
-    nine_of_ten = words[:14], words[:13]  # 10 and 9 5-grams
-    assert near_copies([" ".join(nine_of_ten[0])], [" ".join(nine_of_ten[1])]) == {}
+    ten, nine = " ".join(words[:14]), " ".join(words[:13])  # 5-grams
+    assert near_copies([ten], [nine]) == near_copies([nine], [ten]) == {}
+
+
+def test_a_5_gram_that_a_row_repeats_is_counted_once() -> None:
+    held_out = [f"{word} " * 40 + f"{end} {end}" for end in "xyz" for word in "ab"]  # of 3 distinct ones each
+    assert near_copies(["a a a a a", "b b b b b"], held_out) == {}
+
+
+def test_no_5_gram_reaches_from_one_row_into_the_next() -> None:
+    whole, parts = " ".join(BASE[:20]), [" ".join(BASE[:14]), " ".join(BASE[14:20])]
+    assert near_copies(parts, [whole]) == near_copies([whole], parts) == {}
 
 
 def test_texts_of_fewer_than_five_words_have_no_near_copies() -> None:
     assert near_copies(["one two three four"], ["one two three four"]) == {}
+
+
+@pytest.mark.parametrize("at_once", [0, 150])
+def test_near_copies_are_the_same_however_many_words_are_looked_at_at_once(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [" ".join(BASE[start : start + 100]) for start in range(6)]
+    monkeypatch.setattr(overlap, "_BATCH_WORDS", at_once)
+    assert near_copies(texts, texts[:3]) == _oracle(texts, texts[:3])
 
 
 def test_hashes_are_drawn_anew_until_no_two_5_grams_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
