@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import log_loss as sklearn_log_loss
 
 from loraloom import calibration
 from loraloom.calibration import (
@@ -89,12 +88,15 @@ def test_the_calibration_test_finds_a_model_that_is_too_sure() -> None:
     assert np.mean([p <= 0.05 for p, _ in found]) > 0.9
 
 
-def test_what_no_draw_comes_to_has_the_least_p_value_that_the_draws_allow() -> None:
-    wrong, sure = np.zeros(20, dtype=np.bool_), np.full(20, 0.99)
-    assert calibration_test(wrong, sure, np.random.default_rng(0), draws=199)[0] == 1 / 200
+@pytest.mark.parametrize(("right", "rows", "sure", "p"), [(False, 20, 0.99, 1 / 200), (True, 1, 0.8, 1.0)])
+def test_what_no_draw_comes_to_has_the_least_p_value_and_what_each_comes_to_has_one(
+    right: bool, rows: int, sure: float, p: float
+) -> None:
+    found = calibration_test(np.full(rows, right), np.full(rows, sure), np.random.default_rng(0), draws=199)
+    assert found[0] == p
 
 
-@pytest.mark.parametrize(("draws", "rows"), [(500, 20_000), (1000, 7), (3, 3_000_000), (101, 0)])
+@pytest.mark.parametrize(("draws", "rows"), [(550, 20_000), (1000, 7), (3, 3_000_000), (101, 0)])
 def test_portions_are_all_draws_and_none_is_of_more_rows_than_are_drawn_at_once(draws: int, rows: int) -> None:
     assert sum(portions(draws, rows)) == draws
     assert max(portions(draws, rows)) <= max(1, calibration.MOST_DRAWN // max(1, rows))
@@ -136,14 +138,18 @@ def test_a_temperature_is_the_same_to_the_bit_however_many_probabilities_are_loo
 
 
 @pytest.mark.parametrize("spread", [0.1, SPREAD, math.inf])
-def test_the_fitted_temperature_is_the_one_with_the_least_log_loss_and_loss_of_its_prior(spread: float) -> None:
+def test_the_fitted_temperature_has_the_least_log_loss_and_loss_of_its_prior_and_its_interval_hardly_more(
+    spread: float,
+) -> None:
     labels, shares = drawn(3, rows=60, temperature=1.7)
     fitted = fit_temperature(labels, shares, spread)
     grid = np.linspace(0.5, 4, 1000)
-    of_rows = [sklearn_log_loss(labels, at_temperature(shares, float(each)), labels=range(4)) for each in grid]
+    of_rows = [log_loss(labels, at_temperature(shares, float(each))) for each in grid]
     losses = 60 * np.array(of_rows) - norm.logpdf(np.log(grid) / spread)
     assert fitted.value == pytest.approx(float(grid[int(np.argmin(losses))]), abs=0.005)
-    assert fitted.interval[0] < fitted.value < fitted.interval[1]
+    assert fitted.interval == pytest.approx(
+        tuple(grid[losses <= losses.min() + chi2.isf(0.05, 1) / 2][[0, -1]]), abs=0.005
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
