@@ -11,9 +11,11 @@ import pytest
 
 from loraloom.errors import BudgetError, RecipeError
 from loraloom.recipe import fields, read_recipe
+from loraloom.search import clock as clocks
 from loraloom.search.clock import (
     BEGIN_SHARE,
     END_SHARE,
+    JUDGED_ROW_SECONDS,
     LOADING_SECONDS,
     MOST_SECONDS,
     ROUND_CAUTION,
@@ -80,6 +82,15 @@ def test_what_a_called_function_loaded_does_not_show_that_a_machine_is_quick(cal
 def test_a_process_that_was_stopped_while_it_loaded_is_not_on_a_slow_machine() -> None:
     assert Clock(60, _Hand(), started=960, core_seconds=3).loading_seconds == 3
     assert Clock(60, _Hand(), started=960, core_seconds=50).loading_seconds == 40  # what came before its clock began
+
+
+@pytest.mark.parametrize(("called", "loading"), [(False, 3), (True, 40)])
+def test_what_a_process_computed_before_it_called_is_not_what_it_loaded(
+    called: bool, loading: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clocks, "core_seconds", lambda: 3.0)
+    clock = make_clock(60, None, time.monotonic() - 40, called=called)
+    assert clock.loading_seconds == pytest.approx(loading, abs=5)
 
 
 def test_what_was_measured_while_the_process_stood_still_is_measured_again() -> None:
@@ -235,6 +246,8 @@ def test_a_page_that_was_rehearsed_is_kept_its_own_time_however_long_libraries_t
     assert clock.page_seconds == 12
     clock.rehearsed_page = 0.5
     assert clock.page_seconds == 1
+    clock.test_rows = 100_000
+    assert clock.page_seconds == 1 + 100_000 * JUDGED_ROW_SECONDS
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(None, True), (600, True), (10, False)])
