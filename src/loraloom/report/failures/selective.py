@@ -148,7 +148,7 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         more = (
             "no threshold adds to that"
             if whole == 1
-            else f"more than each accuracy that thresholds are sought for ({100 * TARGETS[-1]:g} % at most)"
+            else f"no less than each accuracy that thresholds are sought for ({100 * TARGETS[-1]:g} % at most)"
         )
         return f"Answering every row, it is right in {percent(whole)} of the validation rows: {more}."
     best = next((each for each in targets if each.wanted == 0.99), targets[-1])
