@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from loraloom.errors import RunError
+from loraloom.errors import DamagedError, RunError
 from loraloom.study.ledger import Entry, Ledger
 from tests.commands import Commands
 
@@ -119,6 +121,19 @@ def test_a_trial_asked_for_by_a_killed_process_is_still_under_way(commands: Comm
     assert _open(tmp_path).entries() == (Entry(0, "running", {"lora.r": 4}, 0, None, None),)
 
 
+def test_a_trial_whose_rejection_a_kill_broke_off_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ledger = _open(tmp_path)
+    _ask(ledger, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.storages.RDBStorage, "set_trial_state_values", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.reject(0, "over the cap")
+    assert _open(tmp_path).trials()[0].state == optuna.trial.TrialState.FAIL
+
+
 @pytest.mark.parametrize("name", ["with space", "per%cent", "a?b#c", "ünï", "a'b\"c", "-dash", "file:x", "%2F"])
 def test_a_ledger_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
@@ -131,6 +146,15 @@ def test_a_ledger_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> 
 def test_a_damaged_ledger_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "study.db").write_bytes(content)
     with pytest.raises(RunError, match=r"study\.db: the ledger can't be used"):
+        _open(tmp_path)
+
+
+def test_a_ledger_that_can_be_read_and_does_not_agree_with_itself_is_damaged(tmp_path: Path) -> None:
+    _ask(_open(tmp_path), 4)
+    with closing(sqlite3.connect(tmp_path / "study.db")) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_master WHERE type = 'index' AND name LIKE 'ix_%'")
+    with pytest.raises(DamagedError, match=r"study\.db: the ledger can't be used: .*never used"):
         _open(tmp_path)
 
 

@@ -114,7 +114,7 @@ class Ledger:
         with closing(sqlite3.connect(self._path, timeout=60)) as connection:
             said = connection.execute("PRAGMA integrity_check").fetchone()[0]
         if said != "ok":
-            raise DamagedError(f"{self._path}: the ledger can't be used: {str(said).splitlines()[0]}")
+            raise DamagedError(f"{self._path}: the ledger can't be used: {str(said).splitlines()[-1]}")
 
     def _end_unasked(self) -> None:
         """Ends trials that were being rejected at a kill."""
