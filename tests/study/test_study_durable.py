@@ -109,13 +109,20 @@ def test_what_a_kill_left_of_a_file_is_replaced(tmp_path: Path) -> None:
     assert _tree(tmp_path) == {"file": "new"}
 
 
-def test_a_file_is_written_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_and_folders_are_mended_and_written_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", none)
+    _folder(tmp_path / ".best.new", "half")
+    mend_folders(tmp_path)
+    assert _tree(tmp_path) == {}
     write_text(tmp_path / "file", "new")
-    assert _tree(tmp_path) == {"file": "new"}
+    with replacing_folder(tmp_path / "best") as new:
+        (new / "adapter").write_text("new", encoding="utf-8")
+    assert _tree(tmp_path) == {"file": "new", "best/adapter": "new"}
 
 
 def test_a_file_does_not_take_the_place_of_a_device_or_a_pipe(tmp_path: Path) -> None:
@@ -123,6 +130,13 @@ def test_a_file_does_not_take_the_place_of_a_device_or_a_pipe(tmp_path: Path) ->
     with pytest.raises(RunError, match="pipe: is a device or a pipe"):
         write_text(tmp_path / "pipe", "text")
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_file_is_not_written_in_the_place_of_a_folder_or_in_none(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=f"{tmp_path.name}: is a folder$"):
+        write_text(tmp_path, "text")
+    with pytest.raises(RunError, match="file: there is no such folder to write into"):
+        write_text(tmp_path / "absent" / "file", "text")
 
 
 def test_a_file_takes_the_place_of_a_link_to_one(tmp_path: Path) -> None:
@@ -148,11 +162,12 @@ def test_a_failing_sync_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: p
     assert _tree(tmp_path) == {"file": "old"}
 
 
-def test_a_file_is_synced_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bool] = []
-    monkeypatch.setattr(os, "fsync", lambda _: seen.append((tmp_path / "file").exists()))
+def test_a_file_is_synced_whole_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, int]] = []
+    monkeypatch.setattr(os, "fsync", lambda file: seen.append(((tmp_path / "file").exists(), os.fstat(file).st_size)))
     write_text(tmp_path / "file", "new")
-    assert seen == [False, True]  # the file, then the folder that holds its entry
+    assert [there for there, _ in seen] == [False, True]  # the file, then the folder that holds its entry
+    assert seen[0] == (False, len("new"))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -170,6 +185,17 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     with replacing_folder(target) as new:
         (new / "adapter").write_text("new", encoding="utf-8")
     assert _tree(tmp_path) == {"best/adapter": "new"}
+
+
+def test_all_that_a_folder_holds_is_synced_before_it_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, synced = tmp_path / "best", set[int]()
+    monkeypatch.setattr(os, "fsync", lambda file: None if target.exists() else synced.add(os.fstat(file).st_ino))
+    with replacing_folder(target) as new:
+        (new / "inner").mkdir()
+        (new / "inner" / "weights").write_text("new", encoding="utf-8")
+    assert {path.stat().st_ino for path in target.rglob("*")} <= synced
 
 
 def test_a_link_to_a_folder_is_replaced_again_and_again_and_that_folder_stays(tmp_path: Path) -> None:
@@ -229,10 +255,12 @@ def test_what_a_kill_left_of_an_earlier_swap_is_not_in_the_way_of_the_next(tmp_p
 
 
 def test_what_a_kill_left_half_built_does_not_get_into_the_next(tmp_path: Path) -> None:
-    _folder(tmp_path / ".best.new", "stale")
+    stale = _folder(tmp_path / ".best.new", "stale")
+    _folder(stale / "inner", "stale")
+    (stale / "link").symlink_to(_folder(tmp_path / "elsewhere", "kept"))
     with replacing_folder(tmp_path / "best") as new:
         (new / "adapter").write_text("new", encoding="utf-8")
-    assert _tree(tmp_path) == {"best/adapter": "new"}
+    assert _tree(tmp_path) == {"best/adapter": "new", "elsewhere/weights": "kept"}
 
 
 @pytest.mark.parametrize("renames", [0, 1, 2])
@@ -458,6 +486,13 @@ def test_a_folder_that_is_being_written_is_left_to_its_writer(tmp_path: Path) ->
     assert (tmp_path / "report" / "a").read_text() == "x"
 
 
+def test_a_file_that_is_being_written_is_left_to_its_writer(tmp_path: Path) -> None:
+    with replacing(tmp_path / "predictions.csv") as file:
+        file.write("x")
+        mend_folders(tmp_path)
+    assert _tree(tmp_path) == {"predictions.csv": "x"}
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_a_folder_that_was_moved_aside_is_left_to_the_process_that_swaps_it(tmp_path: Path, there: bool) -> None:
     with replacing_folder(tmp_path / "report"):
@@ -497,10 +532,11 @@ def test_who_writes_in_the_same_place_waits_for_the_other(tmp_path: Path) -> Non
     ],
 )
 def test_a_full_disk_is_told_by_the_systems_number_whoever_says_it(error: Exception, full: bool) -> None:
-    wrapped = RuntimeError("a checkpoint could not be saved")
-    wrapped.__cause__ = error
     assert disk_is_full(error) is full
-    assert disk_is_full(wrapped) is full
+    for came_from in ("__cause__", "__context__"):
+        wrapped = RuntimeError("a checkpoint could not be saved")
+        setattr(wrapped, came_from, error)
+        assert disk_is_full(wrapped) is full
 
 
 @pytest.mark.parametrize("error", [LoraloomError("no"), OSError(errno.EACCES, "denied"), ValueError("no number")])

@@ -229,10 +229,10 @@ def held_folder(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _if_free(folder: Path) -> Iterator[bool]:
-    """Whether no process writes into it, which none does within the block then."""
+def _if_free(path: Path) -> Iterator[bool]:
+    """Whether no process writes to a file or into a folder, which none does within the block then."""
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:  # there is none
         yield True
         return
@@ -250,17 +250,14 @@ def _if_free(folder: Path) -> Iterator[bool]:
 
 
 def mend_folders(parent: Path) -> None:
-    """Ends what a kill left between: unfinished folders go, a folder moved aside without a successor comes back.
+    """Ends what a kill left between: what is unfinished goes, a folder moved aside without a successor comes back.
 
     What a process writes now is left to it.
     """
     for left in parent.glob(f".*{_NEW}"):
-        if not left.is_dir():
-            left.unlink(missing_ok=True)
-            continue
         with _if_free(left) as free:
             if free:
-                shutil.rmtree(left, ignore_errors=True)
+                discard(left)
     for old in parent.glob(f".*{_OLD}"):
         name = old.name.removeprefix(".").removesuffix(_OLD)
         with _if_free(old.with_name(f".{name}{_NEW}")) as free:
