@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loraloom.data import Split
@@ -46,6 +46,7 @@ def test_the_choice_does_not_depend_on_the_order_of_rows(
 
 
 @given(st.lists(st.integers(2, 200), min_size=1, max_size=4), SHARES, SEEDS)
+@example([10], 0.96, 0)
 @settings(max_examples=50)
 def test_each_class_is_held_out_in_its_share(sizes: list[int], share: float, seed: int) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes)
