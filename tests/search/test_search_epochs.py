@@ -22,6 +22,7 @@ from loraloom.search.passes import passes as passes_in_time
 from loraloom.search.plan import (
     CLOCKED_SHARE,
     FEWEST_ROWS,
+    FINALS_SHARE,
     LEADING_SHARE,
     Plan,
     as_begun,
@@ -194,6 +195,8 @@ def test_a_run_that_goes_on_with_more_time_has_rungs_above_those_it_had() -> Non
     kept, task, costs = _plan(1_000_000, 100)
     assert extended(kept, task, costs, 100, slots=1) == kept
     assert extended(kept, task, costs, 0.1, slots=1) == kept
+    assert make_plan(task, costs, 120, slots=1).rungs != kept.rungs  # for a few more rows no final is trained anew
+    assert extended(kept, task, costs, 120, slots=1).rungs == kept.rungs
     longer = extended(kept, task, costs, 50_000, slots=1)
     assert longer.rungs[: len(kept.rungs)] == kept.rungs
     sizes = [task.rows(rung) for rung in longer.rungs]
@@ -229,6 +232,8 @@ def test_a_run_that_goes_on_with_more_time_has_the_finalists_and_seeds_of_it() -
     assert (on_more_rows.top, on_more_rows.finalists, on_more_rows.seeds) == (None, 12, 3)
     assert extended(replace(hurried, rungs=(100, 800)), task, costs, None, slots=1).top is None
     assert extended(Plan(), task, costs, None, slots=1) == Plan(seeds=3)
+    seconds = 8 * costs.seconds(task.dearest(costs), 900, EVAL_ROWS) / FINALS_SHARE
+    assert extended(hurried, task, costs, seconds, slots=1) == replace(hurried, finalists=2, seeds=3)
 
 
 def test_passes_that_are_kept_have_the_finalists_and_seeds_that_more_time_allows_for_with_them() -> None:
@@ -400,15 +405,17 @@ def test_leading_presets_are_compared_on_as_many_rows_as_their_share_of_the_time
 
 
 @pytest.mark.parametrize("models", [1, 2])
-@pytest.mark.parametrize(("seconds", "compares"), [(67, False), (600, True)])
+@pytest.mark.parametrize(
+    ("rows", "rungs", "seconds", "compares"), [(4_917, 4, 67, False), (4_917, 4, 600, True), (1_639, 3, 40, False)]
+)
 def test_presets_are_not_compared_on_a_rung_of_very_few_rows_and_the_first_has_the_time(
-    models: int, seconds: float, *, compares: bool
+    models: int, rows: int, rungs: int, seconds: float, *, compares: bool
 ) -> None:
-    """Of 183 rows of 4,917 the leader was luck; which of two models leads is still asked."""
+    """Of 183 rows of 4,917 the leader was luck. Which of two models leads is still asked, as where rungs are fewer."""
     given = [SMALL, LARGE][:models]
     recipe = default_space(read_recipe({"backbone": {"model": given}, "search": {"sampler": "auto"}}), deadline=True)
     leading = tuple(map(recipe.configuration, preset_points(recipe, lambda _: None)[: 2 * models]))
-    task = Task(recipe, 4_917, EVAL_ROWS, 8, None, leading)
+    task = Task(recipe, rows, EVAL_ROWS, 8, None, leading)
     cost: dict[str, Any] = {
         "train_row_seconds": 0.01,
         "eval_row_seconds": 0.003,
@@ -417,12 +424,12 @@ def test_presets_are_not_compared_on_a_rung_of_very_few_rows_and_the_first_has_t
     }
     costs = Costs([Measured(**cost_key(kind)._asdict(), **cost) for kind in task.kinds])
     plan = make_plan(task, costs, seconds, slots=1)
-    if models == 1 and not compares:
+    if models == 1 and rungs == 4 and not compares:
         assert (len(plan.rungs), plan.finalists, plan.seeds) == (1, 1, 1)
         assert plan.epochs is not None
         assert 0.9 * seconds < 1.1 * task.rows(plan.top) * 0.01 * min(plan.epochs.values()) + 2 < seconds
     else:
-        assert len(plan.rungs) == 4
+        assert len(plan.rungs) == rungs
         assert (plan.leading_rung > 0) >= compares
 
 

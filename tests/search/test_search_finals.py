@@ -213,10 +213,11 @@ def test_where_nothing_has_a_result_there_is_no_final() -> None:
     assert Finals(pace, _tried(pace, InMemoryLedger(), {1_000: [0]}, "failed"), _same).next(pace.plan) is None
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["behind", "leading"])
 @pytest.mark.parametrize(("state", "is_cut"), [("running", False), ("complete", False), ("failed", True)])
-def test_no_final_is_cut_short_beside_one_on_all_rows(state: str, *, is_cut: bool) -> None:
+def test_no_final_is_cut_short_beside_one_on_all_rows(state: str, number: int, *, is_cut: bool) -> None:
     pace, ledger = _pace(50), InMemoryLedger()
     _tried(pace, ledger, {3_000: [0, 1]})
-    wanted = Finals(pace, _tried(pace, ledger, {None: [1]}, state), _same).next(pace.plan)
+    wanted = Finals(pace, _tried(pace, ledger, {None: [number]}, state), _same).next(pace.plan)
     assert (wanted is not None) == is_cut
-    assert wanted is None or wanted.key == _key(0)
+    assert wanted is None or wanted.key == _key(1 - number)
