@@ -472,6 +472,7 @@ def _of_layers(rows: int, given: dict[str, Any], *, every_layer_first: bool, sta
         ({"lora": {"r": 16}, "train": {"optim": "adamw"}}, True, 600, 1, True),
         ({"train": {"lr_scheduler_type": "linear"}}, True, 600, 1, True),
         ({"lora": {"layers_to_transform": None}}, True, 600, 1, False),
+        ({"lora": {"layers_to_transform": [None, "top-half"]}}, True, 600, 1, False),
         ({"backbone": {"model": [SMALL, LARGE]}}, True, 600, 1, False),
     ],
 )
