@@ -184,7 +184,6 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
     """Training defines the mapping of labels."""
     texts = texts_of(table, columns.text)
     codes = codes_of(table, columns.label)
-    rewritten = find_rewritten(table.cells(columns.label), codes, table.source)
     class_names = table.class_names.get(columns.label)
     labels = labels_of(codes, class_names)
     if 2 * len(labels.names) > len(table):
@@ -192,7 +191,7 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
     refuse_long(labels, table.source, _other_column(table, columns))
     if not table.coded:
         labels = Labels(labels.names, labels.names)
-    findings = [*rewritten]
+    findings = [*find_rewritten(table.cells(columns.label), codes, table.source)]
     if class_names and (unused := [name for name in class_names if name not in labels.names]):
         sentence = f"{plural(len(unused), 'class')} declared without a training row: left out."
         findings.append(Finding("missing_class", "note", len(unused), sentence, tuple(unused[:3])))

@@ -13,7 +13,7 @@ from loraloom.report.testset import Tested
 from loraloom.report.wording import listed, share, shortened
 from loraloom.study.choice import chosen
 from loraloom.study.commands import Command
-from loraloom.study.provenance import class_rows, rows_of
+from loraloom.study.provenance import class_rows, commonest, rows_of
 from loraloom.study.record import LEAKED
 from loraloom.wording import plural
 
@@ -66,21 +66,19 @@ def _of_winner(
             f"Its validation accuracy, {share(winner.validation.accuracy)}, lies above the whole interval of its test "
             f"accuracy: {by}, which flatters; chance, or splits that differ, may add to that."
         )
-    commonest = _commonest(run, test, winner.split)
-    if commonest and winner.interval and commonest[1] >= winner.interval[0]:
+    constant = _constant(run, test, winner.split)
+    if constant and winner.interval and constant[1] >= winner.interval[0]:
         yield (
-            f"It is not shown to beat a constant answer: “{shortened(commonest[0], 60)}” for every {winner.split} row "
-            f"would reach {share(commonest[1])}."
+            f"It is not shown to beat a constant answer: “{shortened(constant[0], 60)}” for every {winner.split} row "
+            f"would reach {share(constant[1])}."
         )
 
 
-def _commonest(run: RunRead, test: Tested | None, split: str) -> tuple[str, float] | None:
+def _constant(run: RunRead, test: Tested | None, split: str) -> tuple[str, float] | None:
     """The commonest class of a split and its share, by predictions of its rows or by what is stated of the data."""
     if test is not None:
         return test.majority_label, test.majority_share
-    rows = class_rows(run.recipe).get(split, {})
-    label = max(rows, key=rows.__getitem__, default="")
-    return (label, rows[label] / sum(rows.values())) if rows.get(label) else None
+    return commonest(class_rows(run.recipe).get(split, {}))
 
 
 def _of_rows(run: RunRead) -> Iterator[str]:

@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loraloom.machine import read_machine
 from loraloom.recipe import Recipe
-from loraloom.study.record import TrialRecord
+
+if TYPE_CHECKING:
+    from loraloom.study.record import TrialRecord
 
 PACKAGES = (
     "torch",
@@ -126,6 +128,12 @@ def class_rows(recipe: Recipe) -> dict[str, dict[str, int]]:
     return {str(split): _counts(of_split) for split, of_split in given.items()}
 
 
+def commonest(rows: Mapping[str, int]) -> tuple[str, float] | None:
+    """The class that most of the `rows` are of, and its share of them; None where there are none."""
+    label = max(rows, key=rows.__getitem__, default="")
+    return (label, rows[label] / sum(rows.values())) if rows.get(label) else None
+
+
 def unbeaten(winner: TrialRecord, recipe: Recipe) -> tuple[str, float] | None:
     """The commonest class of the test rows, and the accuracy of always answering it, where `winner` may not beat that.
 
@@ -136,12 +144,8 @@ def unbeaten(winner: TrialRecord, recipe: Recipe) -> tuple[str, float] | None:
     if score is None or not score.examples:
         return None
     tested = dict(zip(winner.labels, map(sum, score.confusion or ()), strict=False))
-    rows = tested or class_rows(recipe).get("test")
-    if not rows:
-        return None
-    label = max(rows, key=rows.__getitem__)
-    constant = rows[label] / sum(rows.values())
-    return None if score.is_above(constant) else (label, constant)
+    constant = commonest(tested or class_rows(recipe).get("test", {}))
+    return None if constant is None or score.is_above(constant[1]) else constant
 
 
 def dropped_points(recipe: Recipe) -> tuple[tuple[Any, ...], int]:
