@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import sqlite3
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from loraloom.study.run import Run
 from loraloom.tracking import dashboard
 from loraloom.tracking.dashboard import address, make_dashboard
 from tests.commands import Commands
+from tests.serving import answering
 
 needs_dashboard = pytest.mark.skipif(not is_installed("optuna_dashboard"), reason="optuna-dashboard is not installed")
 
@@ -47,14 +47,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_fil
 @contextmanager
 def served(run: Path, host: str = "127.0.0.1") -> Iterator[str]:
     """The root of a dashboard's addresses, while it is served on a port that is free."""
-    with make_dashboard(run, host, 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield address(server).removesuffix("/dashboard")
-        finally:
-            server.shutdown()
-            thread.join()
+    with make_dashboard(run, host, 0) as server, answering(server):
+        yield address(server).removesuffix("/dashboard")
 
 
 def get(

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import constants
 from transformers.utils import hub as hub_of_transformers
+
+from tests.serving import answering
 
 TOKEN = "hf_of_the_stand_in"  # noqa: S105
 
@@ -67,18 +68,12 @@ class Hub:
 @contextmanager
 def hub_server() -> Iterator[Hub]:
     """A stand-in that listens on this machine until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    hub = Hub(f"http://127.0.0.1:{server.server_address[1]}")
-    server.hub = hub  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        server.daemon_threads = True
+        hub = Hub(f"http://127.0.0.1:{server.server_address[1]}")
+        server.hub = hub  # type: ignore[attr-defined]
+        with answering(server):
+            yield hub
 
 
 def speak_to(hub: Hub, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

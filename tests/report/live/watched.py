@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,18 +10,13 @@ from loraloom.report.live import make_server
 from loraloom.report.live.server import WatchServer
 from loraloom.study.durable import write_manifest
 from tests.report.report_runs import make_recipe, make_record
+from tests.serving import answering
 
 
 @contextmanager
 def served(run: Path) -> Iterator[WatchServer]:
-    with make_server(run, 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with make_server(run, 0) as server, answering(server):
+        yield server
 
 
 def finish(run: Path, number: int, accuracy: float = 0.97) -> None:
