@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import gc
 import json
 import os
@@ -50,16 +51,20 @@ _HEAVY = (
 def _import_all() -> None:
     """Imports, the report's templates, how weights' names of old checkpoints are read, and how fast this machine is.
 
-    And what a process finds once: which revision of the code this is, and what a ledger begins with.
+    And what a process finds once: which revision of the code this is, what a ledger begins with, Optuna's version of
+    its tables, and the command line as typer makes it of functions.
 
     What else a child computes it computes itself.
     """
     gc.disable()  # nothing of it is garbage
     for name in _HEAVY:
         import_module(name)
+    import typer.main
+    from optuna.storages._rdb.storage import _VersionManager
     from torch import cuda
     from transformers import conversion_mapping
 
+    from loraloom.cli import app
     from loraloom.engine import gemm_rates
     from loraloom.engine.loom import kernels
     from loraloom.report.page import _environment
@@ -68,6 +73,14 @@ def _import_all() -> None:
 
     describe_machine()
     _without_trials()
+    commands: Any = typer.main
+    commands.get_command = functools.cache(typer.main.get_command)
+    commands.get_command(app)
+    versions: Any = _VersionManager
+    nowhere = object.__new__(versions)
+    nowhere.url = "sqlite://"
+    head = nowhere.get_head_version()
+    versions.get_head_version = lambda _: head
     environment = _environment()
     for name in environment.list_templates(["jinja"]):
         environment.get_template(name)
