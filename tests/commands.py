@@ -63,7 +63,17 @@ class Child:
 
     def wait_until_halted(self) -> None:
         """Waits until it has stopped itself by SIGSTOP; SIGCONT has it go on, and hear what came meanwhile."""
-        wait_for(lambda: Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        wait_for(lambda: self._state() == "T")
+
+    def run_for(self, seconds: float) -> None:
+        """Lets it run for so long, or to its end where that is sooner."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and self._state() != "Z":
+            time.sleep(min(left, POLL_SECONDS))
+
+    def _state(self) -> str:
+        """Its letter in `man proc_pid_stat`; one that has ended is a zombie (Z) until it is waited for."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     def line(self, seconds: float = 120) -> str:
         """The first line on its standard output, once it is there.

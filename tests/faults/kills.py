@@ -115,7 +115,7 @@ def _killed_within(
         start = time.time()
         child = commands.start(*begin_or_resume(run, whole.search, *options), before=before)
         if found.kills < most:
-            time.sleep(generator.uniform(0, within))
+            child.run_for(generator.uniform(0, within))
             child.send(signal.SIGKILL)
         killed_at = time.time()
         ended = child.wait()

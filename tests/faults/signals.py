@@ -92,7 +92,7 @@ def _signalled_within(
         sent, trains = time.monotonic(), False
         if turn < MOST_SIGNALS:
             wait_for(heard.exists)  # Python's own start-up comes before ours
-            time.sleep(generator.uniform(0, within))
+            child.run_for(generator.uniform(0, within))
             sent = time.monotonic()
             child.send(number)
             trains = _is_begun(run, mark) and _trains(run)  # now: before, it may have been the last moment of a trial
