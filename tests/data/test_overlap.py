@@ -63,6 +63,11 @@ def test_keys_that_are_kept_are_those_of_each_text() -> None:
     assert Keys().of(texts) == [text_key(text) for text in texts]
 
 
+def test_words_of_ascii_are_those_of_the_same_text_beside_what_is_not_ascii() -> None:
+    text = "".join(f" X{chr(code)}y{chr(code)} " for code in range(128))
+    assert [*words_of(text), "é"] == words_of(f"{text} é")
+
+
 def test_words_of_another_form_are_the_same_words() -> None:
     assert words_of("ﾃﾞｰﾀ") == words_of("データ") == ["デ", "ー", "タ"]
     assert words_of("𝐀½") == words_of("a1⁄2") == ["a1", "2"]

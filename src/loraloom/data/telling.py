@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,11 +24,19 @@ class Telling:
             self._last = now
             self._note(f"{what}: {done:,}{'' if of is None else f' of {of:,}'} {unit} so far")
 
-    def through(self, what: str, trials: Sequence[T]) -> Iterator[T]:
-        """One trial after another, with how many are done."""
-        for done, trial in enumerate(trials):
-            self.far(what, done, len(trials), unit="trials")
-            yield trial
+    def rows(self, what: str, rows: Collection[T]) -> Iterator[T]:
+        """One row after another; the clock, which takes as long as a row, is looked at once for a thousand."""
+        return self._through(what, rows, "rows", 1_000)
+
+    def trials(self, what: str, trials: Collection[T]) -> Iterator[T]:
+        """One trial after another."""
+        return self._through(what, trials, "trials", 1)
+
+    def _through(self, what: str, items: Collection[T], unit: str, at_once: int) -> Iterator[T]:
+        for done, item in enumerate(items):
+            if done % at_once == 0:
+                self.far(what, done, len(items), unit=unit)
+            yield item
 
 
 SILENT = Telling()

@@ -47,9 +47,9 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
         RunError: the disk is full, or a file can't be read.
     """
     folders, telling = trial_folders(run.path), Telling(say)
-    put_aside_damage(run.path, telling.through("checking the trial folders", folders), run.path / BEST, say)
+    put_aside_damage(run.path, telling.trials("checking the trial folders", folders), run.path / BEST, say)
     whole = [folder for folder in folders if is_whole(folder)]
-    reading = telling.through("reading the trial folders", whole)
+    reading = telling.trials("reading the trial folders", whole)
     found = {int(folder.name): (read_trial(folder), read_metrics(folder)) for folder in reading}
     path = run.path / LEDGER
     existed = path.exists()
@@ -67,7 +67,7 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
     if existed:  # it stays in its place until the new one takes it: rejected entries are nowhere else
         shutil.copyfile(path, path.with_name(f"{LEDGER}.damaged"))
         path.with_name(f"{LEDGER}-journal").unlink(missing_ok=True)
-    write_trials(path, telling.through("writing the ledger", _trials(run.recipe, found, old)))
+    write_trials(path, telling.trials("writing the ledger", _trials(run.recipe, found, old)))
     return _open(run)
 
 
