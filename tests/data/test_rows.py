@@ -399,7 +399,7 @@ def test_bad_rows_of_csv_are_told_between_the_good_ones(tmp_path: Path) -> None:
     assert [record.problem for record in records] == [
         "",
         "row 2 (line 3) has 3 cells where the header has 2",
-        "row 3 (line 4) has 1 cells where the header has 2",
+        "row 3 (line 4) has 1 cell where the header has 2",
         "row 4, column 'text' has a byte 0xe9, which is not UTF-8",
         "row 5, line 6 is not valid CSV (',' expected after '\"'): is a quote not closed?",
         "row 6, column 'text' has U+0000 at character 1, which is no character of a text",

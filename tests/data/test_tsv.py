@@ -129,7 +129,7 @@ def test_quotes_that_contradict_a_quoted_row_are_refused(tmp_path: Path) -> None
 def test_a_row_of_plain_cells_that_does_not_fit_says_how_quotes_are_read(tmp_path: Path) -> None:
     (tmp_path / "rows.tsv").write_text(HEADER + '"c" d\tneg\n"a\nb"\tpos\n')
     assert _refusal(tmp_path / "rows.tsv").endswith(
-        "row 2 (line 3) has 1 cells where the header has 2; quotes are read as part of its cells, since not all quotes "
+        "row 2 (line 3) has 1 cell where the header has 2; quotes are read as part of its cells, since not all quotes "
         "in the file are closed"
     )
 

@@ -51,6 +51,7 @@ from tests.commands import Commands
 from tests.conftest import FILLER, WORDS
 from tests.numerics.architectures import CONFIGS, save_model
 from tests.use.tested_adapters import add_test_result
+from website.executed import fenced
 
 LABELS = ("animals", "food", "tools")
 
@@ -112,6 +113,19 @@ def run(
 ) -> tuple[Summary, str]:
     printed = io.StringIO()
     return predict_file(ensemble, str(source), out, printed, Choices(**choices), watcher), printed.getvalue()
+
+
+def test_the_example_of_the_page_runs(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parent.parent.parent / "docs" / "predict.md"
+    (example,) = fenced(page.read_text(encoding="utf-8"), "python")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folders[0], "runs/demo/best")
+    write_rows(Path("articles.csv"))
+    exec(compile(example, str(page), "exec"), {})  # noqa: S102
+    assert len(read_csv(Path("predicted.csv"))) == 30
+    assert capsys.readouterr().out.startswith("30 0 ")
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

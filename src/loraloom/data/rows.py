@@ -25,6 +25,7 @@ from loraloom.data.opening import LONGEST_MAGIC, Format, compression_of, format_
 from loraloom.data.text_folder import folder_rows
 from loraloom.data.tsv import is_quoted, quoted, quoted_as_it_comes
 from loraloom.errors import DataError, first_line
+from loraloom.wording import plural
 
 Row = dict[str, Any]
 
@@ -195,7 +196,7 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
         if record == header:
             problem += "repeats the first line, which is to name the columns"
         else:
-            problem += f"has {len(record)} cells where the header has {len(header)}"
+            problem += f"has {plural(len(record), 'cell')} where the header has {len(header)}"
         problem += other_separator(header)
         if delimiter == "\t" and any(cell.startswith('"') for cell in record):
             problem += "; quotes are read as part of its cells, since not all quotes in the file are closed"

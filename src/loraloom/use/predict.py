@@ -7,6 +7,7 @@ after a kill, to the same bytes.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -97,14 +98,14 @@ def predict_file(
     ensemble: Ensemble,
     source: str,
     out: Path | None,
-    stdout: IO[str],
+    stdout: IO[str] | None = None,
     choices: Choices = _DEFAULT,
     watcher: Watcher | None = None,
 ) -> Summary:
     """Adds predictions to the rows of `source` ('-' is standard input).
 
-    They go to `out` (CSV, TSV, JSONL or Parquet by its name; whole or not at all), or where that is None to `stdout`
-    as JSONL.
+    They go to `out` (CSV, TSV, JSONL or Parquet by its name; whole or not at all), or where that is None as JSONL
+    to `stdout`, by default the process's.
 
     Raises:
         DataError: the file can't be read to its end, has no text column, a column that would be written over, no row
@@ -114,7 +115,7 @@ def predict_file(
     check_places(source, out)
     pass_ = _Pass(ensemble, source, choices, watcher or _Silent())
     if out is None:
-        return pass_.to_stream(stdout)
+        return pass_.to_stream(stdout or sys.stdout)
     output = output_of(out, pass_.added, pass_.name)
     with locked(out):
         return pass_.to_parts(out, output)
