@@ -93,13 +93,17 @@ def test_a_resume_keeps_it_and_one_that_lost_it_makes_the_same(souped: Path) -> 
     assert files_of(souped / "best") == before
 
 
+@pytest.mark.parametrize("lost", [False, True])
 def test_seeds_that_do_not_mix_leave_the_best_one(
-    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lost: bool, tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whether or not one of the three has collapsed."""
+
     def refuse(*_: object) -> None:
         raise UnmixableError("they know nothing together")
 
     monkeypatch.setattr(souping, "_refuse_less", refuse)
+    monkeypatch.setattr(choice, "_has_collapsed", lambda one, best: lost and one.number == (best.number + 1) % 3)
     ear = Ear()
     search(read_recipe(tiny_recipe | OF_SEEDS), tmp_path / "run", watcher=ear, report=False)
     winner = Run(tmp_path / "run").winner()

@@ -18,7 +18,7 @@ from loraloom.search.proposals import MOST_DRAWN
 from loraloom.search.space import may_be_clocked
 from loraloom.search.watcher import Watcher
 from loraloom.souping import is_soup_of, is_soup_of_some, mix_seeds
-from loraloom.study.choice import chosen, is_better_mixed
+from loraloom.study.choice import chosen, is_better_mixed, to_mix
 from loraloom.study.commands import CommandLog, go_on_command
 from loraloom.study.durable import write_text
 from loraloom.study.leaderboard import LEADERBOARD, Standing, leaderboard_csv
@@ -161,7 +161,7 @@ def _adapter(
                 return run.path / SOUP, mix_seeds(run, place, winner, watcher).record
             except UnmixableError as error:
                 watcher.note(f"the winner's seeds are not mixed: {first_line(error)}")
-                log.does_not_mix([trial.number for trial in winner.trials])
+                log.does_not_mix([trial.number for trial in to_mix(winner)])
     return run.trial_folder(winner.leader.number), winner.leader
 
 

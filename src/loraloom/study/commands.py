@@ -44,7 +44,7 @@ class Command(BaseModel):
     has used, None while that is not known. `ended` is None while it is under way, and for ever where it was killed.
     `finished` counts the run's finished trials at its end, `tested` are the trials that it looked at the test rows
     with. `took_up` are the trials that were broken off and that it began again, with the step that each went on from.
-    `unmixed` are the winner's seeds, where their mean was made and is not kept.
+    `unmixed` are the winner's seeds but those that have collapsed, where their mean was made and is not kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
