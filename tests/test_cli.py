@@ -456,9 +456,10 @@ def test_no_output_takes_the_place_of_a_file_of_a_run(
     out_was = out.read_bytes()
     evaluate = ["evaluate", str(trained / "best"), "--test_file", str(rows_file), "--out", str(out)]
     report = ["report", str(trained), "--format", "md", "--no_similarity", "--out", str(out)]
-    for arguments in (evaluate, report):
+    new = ["new", str(out), "--force", "--train_file", str(rows_file)]
+    for arguments in (evaluate, report, ["schema", "--out", str(out)], *([new] if out.suffix == ".yaml" else [])):
         code, _, said = call(capsys, monkeypatch, *arguments)
-        assert (code, "which would be lost; choose another --out" in said.replace("\n", "")) == (2, True)
+        assert (code, "which would be lost; give another name" in said.replace("\n", "")) == (2, True)
     assert out.read_bytes() == out_was
 
 

@@ -96,8 +96,12 @@ def _check_place(out: Path, force: bool) -> None:
     if out.suffix not in (".yaml", ".yml"):
         rows = f"; labelled rows are named by --train_file {out}" if out.exists() else ""
         raise OptionError(f"{out}: a recipe's name ends in .yaml{rows}")
-    if out.exists() and not force:
-        raise OptionError(f"{out}: is there already; give another name, or --force to replace it")
+    if out.exists():
+        if not force:
+            raise OptionError(f"{out}: is there already; give another name, or --force to replace it")
+        from loraloom.study.outputs import refuse_over
+
+        refuse_over(out)
     refuse_place(out)
 
 

@@ -27,6 +27,6 @@ def refuse_over(path: Path, *read: Path) -> None:
         raise DataError(f"{path}: is a file that is read; choose another --out")
     folder = path.absolute().parent
     if is_run(folder) and path.name in _OF_A_RUN:
-        raise DataError(f"{path}: is a file of a run, which would be lost; choose another --out")
+        raise DataError(f"{path}: is a file of a run, which would be lost; give another name")
     if is_whole(folder) and path.name not in files_beside(folder):
-        raise DataError(f"{path}: is a file of an adapter or an export, which would be lost; choose another --out")
+        raise DataError(f"{path}: is a file of an adapter or an export, which would be lost; give another name")
