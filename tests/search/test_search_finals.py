@@ -170,6 +170,16 @@ def test_time_left_over_goes_to_all_seeds_of_a_single_finalist_before_any_other(
     assert got == [(5, 1), (5, 2), (5, 3), (4, 0), (4, 1), (4, 2), (4, 3)]
 
 
+def test_a_final_that_a_damaged_ledger_lost_is_trained_and_no_other_seed_twice() -> None:
+    pace, ledger = _pace(10_000), InMemoryLedger()
+    pace.plan = Plan(RUNGS, 1, 3)
+    for seed_index in (0, 2):
+        ledger.tell(ledger.ask({}, {"number": 1}, seed_index=seed_index).number, "complete", 0.9)
+    wanted = Finals(pace, _tried(pace, ledger, {1_000: [0]}), _same).next(pace.plan)
+    assert wanted is not None
+    assert (wanted.key, wanted.seed_index) == (_key(1), 1)
+
+
 def test_time_left_over_is_not_for_a_worse_one_that_merely_takes_less() -> None:
     recipe = read_recipe({"train": {"num_train_epochs": [2, 1]}})
     pace = _pace(150, recipe=recipe)

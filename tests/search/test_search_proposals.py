@@ -170,6 +170,17 @@ def test_seeds_are_trained_at_once_where_no_new_configuration_is_left(tmp_path: 
     assert found == [(2, 42), (4, 42), (2, 43), (2, 44), (4, 43), (4, 44)]
 
 
+def test_a_seed_of_which_a_damaged_ledger_lost_the_trial_is_trained_and_no_other_twice(tmp_path: Path) -> None:
+    recipe = read_recipe({"search": {"seeds": 3}})
+    proposals, ledger = _open(tmp_path, recipe)
+    for _ in range(3):
+        assert proposals.next() is not None
+    ledger.reject(1, "its entry was lost with a damaged ledger")
+    ledger.tell(0, "complete", 0.9)
+    ledger.tell(2, "complete", 0.9)
+    assert [p.configuration.train.seed for p in _search(*_open(tmp_path, recipe))] == [43]
+
+
 @pytest.mark.parametrize("state", ["failed", "pruned"])
 def test_a_configuration_gets_no_more_seeds_once_one_of_them_came_to_nothing(tmp_path: Path, state: Any) -> None:
     proposals, ledger = _open(tmp_path, read_recipe({"search": {"seeds": 3}}))

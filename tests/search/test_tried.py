@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from hypothesis import given
@@ -23,7 +24,9 @@ class _Pages(Ledger):
         self.reads = 0
 
     def begin(self, r: int) -> None:
-        self._entries.append(Entry(self.count, "running", {"lora.r": r, "train.bf16": True}, 0, None, None))
+        params = {"lora.r": r, "train.bf16": True}
+        same = [entry for entry in self._entries if entry.params == params and entry.state != "rejected"]
+        self._entries.append(Entry(self.count, "running", params, _first_missing(same), None, None))
 
     def end(self, number: int, state: Any) -> None:
         self._entries[number] = replace(self._entries[number], state=state)
@@ -38,6 +41,10 @@ class _Pages(Ledger):
         return found
 
 
+def _first_missing(entries: list[Entry]) -> int:
+    return next(index for index in count() if all(entry.seed_index != index for entry in entries))
+
+
 def _whole(ledger: Ledger, seeds: int, states: tuple[str, ...]) -> tuple[set[int], tuple[int, int] | None]:
     """The ranks that are tried, and the configuration that lacks a seed, all its trials in such states, by a walk."""
     tried: dict[int, list[Entry]] = {}
@@ -46,7 +53,7 @@ def _whole(ledger: Ledger, seeds: int, states: tuple[str, ...]) -> tuple[set[int
             tried.setdefault(entry.params["lora.r"], []).append(entry)
     for r, entries in tried.items():
         if len(entries) < seeds and all(entry.state in states for entry in entries):
-            return set(tried), (r, len(entries))
+            return set(tried), (r, _first_missing(entries))
     return set(tried), None
 
 

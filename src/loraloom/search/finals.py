@@ -113,7 +113,7 @@ class Finals:
         plan, keys = self._pace.plan, self._first(finalists)
         for index in range(seeds):
             for key in keys:
-                if sum(plan.is_last(entry.rows) for entry in self._tried[key]) <= index:
+                if not any(plan.is_last(one.rows) and one.seed_index == index for one in self._tried[key]):
                     yield key, index
 
     def _first(self, count: int) -> list[str]:

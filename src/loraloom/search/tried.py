@@ -59,7 +59,7 @@ class Tried:
         for key in sorted(self._lacking, key=self._lacking.__getitem__):
             trials = self.by_key[key]
             if under_way or all(one.state == "complete" for one in trials):
-                yield key, len(trials)
+                yield key, min(set(range(self._seeds)) - {one.seed_index for one in trials})
 
     def _note(self, entry: Entry) -> None:
         key = point_key(entry.params)
