@@ -140,6 +140,16 @@ def test_a_grid_that_time_does_not_allow_for_is_tried_all_over() -> None:
     assert {c.train.learning_rate for c in tried} == set(RATES)
 
 
+@pytest.mark.parametrize("pruner", ["none", "halving"])
+def test_what_is_trained_on_all_rows_has_as_many_as_the_recipe_asks_for(pruner: str) -> None:
+    data = {"max_train_samples": 9_000, "max_eval_samples": 4_000}
+    recipe = read_recipe({"data": data, "train": {"learning_rate": list(RATES)}, "search": {"pruner": pruner}})
+    search = _Simulated(recipe, 9_000, None)
+    search.run()
+    last = search.trained[-1].configuration.data
+    assert (last.max_train_samples, last.max_eval_samples) == (9_000, 4_000)
+
+
 def test_finals_warm_up_as_the_recipe_says_on_a_part_of_the_rows_too_and_rungs_for_their_share_of_it() -> None:
     recipe = read_recipe({"train": {"warmup_steps": 60, "lr_scheduler_type": "linear", "learning_rate": list(RATES)}})
     search = _Simulated(recipe, 120_000, 600)
