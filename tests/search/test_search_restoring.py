@@ -17,7 +17,7 @@ from loraloom.search.points import distribution, ledger_params
 from loraloom.search.proposals import Proposals
 from loraloom.search.restoring import open_ledger
 from loraloom.study.durable import write_manifest
-from loraloom.study.ledger import Ledger
+from loraloom.study.ledger import REASON, Ledger
 from loraloom.study.record import METRICS, RECORD, Evaluation
 from loraloom.study.run import LEDGER, Run
 from tests.study.study_records import record
@@ -73,6 +73,14 @@ def test_another_value_in_the_ledger_is_found_and_put_right(run: Run) -> None:
     assert (run.path / "study.db.damaged").exists()
 
 
+def test_a_point_that_the_ledger_has_lost_is_put_right(run: Run) -> None:
+    with closing(sqlite3.connect(run.path / LEDGER)) as connection, connection:
+        connection.execute("DELETE FROM trial_params WHERE trial_id = 1")
+    said: list[str] = []
+    assert open_ledger(run, said.append).entry(0).params == {"lora.r": 2}
+    assert "the values of trial 0 are not those in its folder" in said[0]
+
+
 def test_how_far_the_checking_of_a_run_and_the_writing_of_its_ledger_are_is_said(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +118,21 @@ def test_a_ledger_that_cant_be_read_is_written_from_the_folders(run: Run, conten
 def test_a_ledger_that_is_gone_is_written_from_the_folders(run: Run) -> None:
     (run.path / "study.db").unlink()
     assert _states(open_ledger(run, _silent)) == ["complete"]
+
+
+def test_a_failed_trial_is_written_with_its_reason_and_what_lay_between_as_lost(run: Run) -> None:
+    why = "the loss became nan"
+    failed = record(2, None, point={"lora.r": 8}, state="failed", reason=why)
+    folder = run.trial_folder_to_begin(2)
+    (folder / RECORD).write_text(failed.model_dump_json(), encoding="utf-8")
+    write_manifest(folder)
+    (run.path / LEDGER).unlink()
+    ledger = open_ledger(run, _silent)
+    assert _states(ledger) == ["complete", "rejected", "failed"]
+    assert ledger.trials()[2].user_attrs[REASON] == why
+    said: list[str] = []
+    open_ledger(run, said.append)
+    assert said == []
 
 
 def test_an_ended_trial_without_a_finished_folder_is_under_way_again(run: Run) -> None:

@@ -98,7 +98,7 @@ def _disagreement(recipe: Recipe, found: Found, old: Mapping[int, FrozenTrial]) 
                 ("value", trial.value, expected.value),
             ]
         for name, held, wanted in pairs:
-            if held != wanted and not (name == "values" and not held):
+            if held != wanted:
                 return f"study.db: the {name} of trial {number} are not those in its folder"
     for number, trial in sorted(old.items()):
         if trial.state != TrialState.RUNNING and number not in found and not was_rejected(trial):
