@@ -81,6 +81,38 @@ def test_a_point_that_the_ledger_has_lost_is_put_right(run: Run) -> None:
     assert "the values of trial 0 are not those in its folder" in said[0]
 
 
+@pytest.fixture
+def climbed(run: Run) -> Run:
+    """A run of which a trial of the third seed is finished on a part of the rows."""
+    ledger, axes = open_ledger(run, _silent), {name: distribution(axis) for name, axis in RECIPE.axes.items()}
+    number = ledger.ask(axes, ledger_params(RECIPE.axes, {"lora.r": 8}), seed_index=2, rows=128).number
+    configuration = RECIPE.configuration({"lora.r": 8}).with_fields(data={"max_train_samples": 128})
+    made = record(number, point={"lora.r": 8}, seed=RECIPE.train.seed + 2)
+    folder = run.trial_folder_to_begin(number)
+    content = made.model_copy(update={"configuration": configuration}).model_dump_json()
+    (folder / RECORD).write_text(content, encoding="utf-8")
+    write_manifest(folder)
+    ledger.tell(number, "complete", 0.9)
+    return run
+
+
+def test_a_trials_seed_and_rows_are_written_anew_too(climbed: Run) -> None:
+    last = open_ledger(climbed, _silent).entries()[-1]
+    assert (last.seed_index, last.rows) == (2, 128)
+    (climbed.path / LEDGER).unlink()
+    assert open_ledger(climbed, _silent).entries()[-1] == last
+
+
+@pytest.mark.parametrize(("key", "name"), [("seed_index", "seed"), ("rows", "rows")])
+def test_another_seed_or_other_rows_in_the_ledger_are_found_and_put_right(climbed: Run, key: str, name: str) -> None:
+    whole = open_ledger(climbed, _silent).entries()
+    with closing(sqlite3.connect(climbed.path / LEDGER)) as connection, connection:
+        connection.execute("UPDATE trial_user_attributes SET value_json = '1' WHERE key = ?", (key,))
+    said: list[str] = []
+    assert open_ledger(climbed, said.append).entries() == whole
+    assert f"the {name} of trial 3 are not those in its folder" in said[0]
+
+
 def test_how_far_the_checking_of_a_run_and_the_writing_of_its_ledger_are_is_said(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +147,23 @@ def test_a_ledger_that_cant_be_read_is_written_from_the_folders(run: Run, conten
     assert len(said) == 1
 
 
+def test_a_run_without_a_finished_trial_has_an_empty_ledger_where_its_own_cant_be_read(run: Run) -> None:
+    shutil.rmtree(run.trial_folder(0))
+    (run.path / LEDGER).write_bytes(b"")
+    assert open_ledger(run, _silent).entries() == ()
+
+
+def test_no_journal_of_the_old_ledger_lies_beside_the_new_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = run.path / f"{LEDGER}-journal"
+    (run.path / LEDGER).write_bytes(b"no database" * 400)
+    journal.write_bytes(b"its pages before a transaction")
+    written: list[bool] = []
+    monkeypatch.setattr(restoring, "write_trials", lambda *_: written.append(journal.exists()))
+    with pytest.raises(RunError):  # the old one is still there
+        open_ledger(run, _silent)
+    assert written == [False]
+
+
 def test_a_ledger_that_is_gone_is_written_from_the_folders(run: Run) -> None:
     (run.path / "study.db").unlink()
     assert _states(open_ledger(run, _silent)) == ["complete"]
@@ -140,6 +189,14 @@ def test_an_ended_trial_without_a_finished_folder_is_under_way_again(run: Run) -
     said: list[str] = []
     assert _states(open_ledger(run, said.append)) == ["running", "rejected", "running"]
     assert "trial 0 is trained again" in said[0]
+
+
+def test_a_failed_trial_that_is_trained_again_has_no_reason_any_more(run: Run) -> None:
+    ledger = open_ledger(run, _silent)
+    ledger.tell(2, "failed", None, "the loss became nan")
+    again = open_ledger(run, _silent)
+    assert _states(again) == ["complete", "rejected", "running"]
+    assert REASON not in again.trials()[2].user_attrs
 
 
 def test_a_folder_of_another_trial_is_refused_before_the_ledger_is_touched(run: Run) -> None:
