@@ -207,12 +207,12 @@ def test_a_folder_of_another_trial_is_refused_before_the_ledger_is_touched(run: 
     assert (run.path / LEDGER).read_bytes() == before
 
 
-def _train(run: Run, ledger: Ledger, number: int) -> None:
-    """Trains a trial that is worse than those before it."""
+def _train(run: Run, ledger: Ledger, number: int, gain: float = -0.05) -> None:
+    """Trains a trial that is better than the one before it by as much: worse, where that is negative."""
     folder, values, state = run.trial_folder_to_begin(number), {}, "complete"
     (folder / METRICS).unlink(missing_ok=True)
     for step in range(1, 5):
-        values[step] = round(0.5 + 0.01 * step - 0.05 * number, 4)
+        values[step] = round(0.5 + 0.01 * step + gain * number, 4)
         with (folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(_evaluation(step, values[step]).model_dump_json() + "\n")
         if not ledger.report(number, values):
@@ -251,20 +251,26 @@ def _all_of(ledger: Ledger) -> list[tuple[object, ...]]:
 @pytest.fixture(scope="module", params=["halving", "hyperband"])
 def pruned_once(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Run:
     """A run of six trials under a pruner that ended some of them; not to be changed."""
+    made = _searched(tmp_path_factory.mktemp("pruned") / "run", request.param)
+    assert {"complete", "pruned"} <= set(_states(open_ledger(made, _silent)))
+    return made
+
+
+def _searched(folder: Path, pruner: str, gain: float = -0.05) -> Run:
+    """A run of six trials; `gain` is as for `_train`."""
     recipe = read_recipe(
         {
             "data": {"dataset": "demo"},
             "lora": {"r": [1, 2, 4, 8, 16, 32]},
             "train": {"num_train_epochs": 4},
-            "search": {"pruner": request.param, "resource": "epochs"},
+            "search": {"pruner": pruner, "resource": "epochs"},
         }
     )
-    made = Run.create(tmp_path_factory.mktemp("pruned") / "run", recipe)
+    made = Run.create(folder, recipe)
     ledger = open_ledger(made, _silent)
     proposals = Proposals(recipe, ledger, lambda _: None, Pace(), rows=(None, None))
     while proposal := proposals.next():
-        _train(made, ledger, proposal.number)
-    assert {"complete", "pruned"} <= set(_states(ledger))
+        _train(made, ledger, proposal.number, gain)
     return made
 
 
@@ -301,6 +307,14 @@ def test_a_damaged_trial_of_a_pruned_search_ends_as_it_did(pruned: Run, number: 
     _train(pruned, ledger := open_ledger(pruned, _silent), number)
     assert _all_of(ledger) == whole
     assert _all_of(open_ledger(pruned, _silent)) == whole
+
+
+def test_a_damaged_trial_that_went_on_does_so_again_beside_better_ones_that_came_later(tmp_path: Path) -> None:
+    run = _searched(tmp_path / "run", "halving", gain=0.05)
+    assert set(_states(open_ledger(run, _silent))) == {"complete"}
+    (run.trial_folder(0) / "adapter_model.safetensors").write_bytes(b"weighty")
+    _train(run, ledger := open_ledger(run, _silent), 0)
+    assert _states(ledger)[0] == "complete"
 
 
 def test_a_ledger_that_can_not_be_read_now_is_left_as_it_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
