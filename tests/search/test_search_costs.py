@@ -60,6 +60,12 @@ def test_what_was_timed_of_the_same_layers_and_modules_comes_first() -> None:
     assert costs.train_row_seconds(top.configuration({})) == 0.9
 
 
+def test_what_muon_trains_is_timed_by_itself() -> None:
+    costs = Costs([_one(0.01, adapted="None"), _one(0.5, adapted="None muon")])
+    muon = CONFIGURATION.with_fields(train={"optim": "muon"})
+    assert (costs.train_row_seconds(CONFIGURATION), costs.train_row_seconds(muon)) == (0.01, 0.5)
+
+
 def test_what_was_timed_of_texts_of_the_same_length_comes_before_the_same_layers() -> None:
     costs = Costs([_one(0.5, adapted="None [11]"), _one(0.1, max_length=32, adapted="None")])
     assert costs.train_row_seconds(CONFIGURATION) == 0.5
