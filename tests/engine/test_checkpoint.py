@@ -515,6 +515,18 @@ def test_what_it_holds_is_read_as_it_was_written(model: Path, tmp_path: Path) ->
     assert sorted(path.name for path in kept.folder.iterdir()) == ["10", "100"]
 
 
+def test_metrics_that_a_checkpoint_counts_on_have_their_name_on_the_disk_before_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, synced = job_of(model, tmp_path), list[tuple[Path, bool]]()
+    monkeypatch.setattr(checkpoint, "sync_folder", lambda folder: synced.append((folder, (folder / METRICS).exists())))
+    kept = Checkpoints(job, "loom", "fp32")
+    kept.save(State(1, {}, {}))
+    (job.folder / METRICS).write_text("{}\n")
+    kept.save(State(2, {}, {}))
+    assert synced == [(job.folder, False), (job.folder, True)]
+
+
 def test_generators_draw_on_as_they_would_have(tmp_path: Path) -> None:
     import random
 

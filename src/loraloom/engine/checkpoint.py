@@ -6,7 +6,7 @@ A generation is named for the optimizer steps done. It appears whole under its n
 kept: damage is found on load, and the generation before is used. A state is that between two steps, before the
 evaluation that the last one may have asked for, with empty gradients: what accumulates is never saved.
 
-Cost: one file of parameters and optimizer state, six fsyncs; `Rhythm` keeps all but the first under 1 % of the time,
+Cost: one file of parameters and optimizer state, seven fsyncs; `Rhythm` keeps all but the first under 1 % of the time,
 and `bench/checkpoint.py` measures it. Rejected: torch.save and HF Trainer's own checkpoints, which are pickles; every n
 steps, which is nothing for one model and all of the time for another; a copy of metrics.jsonl, which grows.
 """
@@ -114,8 +114,7 @@ class Checkpoints:
     def save(self, state: State) -> None:
         """Adds a generation, and removes all but the newest two."""
         self.folder.mkdir(exist_ok=True)
-        if not checkpoints(self._job.folder):
-            sync_folder(self._job.folder)
+        sync_folder(self._job.folder)  # metrics.jsonl may be new since the last one, and this one counts on it
         values = {
             "format": FORMAT,
             "of": self._of,
