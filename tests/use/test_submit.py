@@ -435,6 +435,15 @@ def test_a_template_s_labels_are_whole_numbers_as_those_of_data_are(tmp_path: Pa
     assert ("labels that are no whole numbers" in said) == whole
 
 
+@pytest.mark.parametrize(
+    ("asked", "label", "said"), [("0", "1.0", True), ("0.0", "1.0", False), ("0", "v1.0", False), ("a", "1.0", False)]
+)
+def test_whole_numbers_with_a_point_are_others_where_the_template_has_none(asked: str, label: str, said: bool) -> None:
+    given, template = template_of(["0", label]), template_of([asked, asked])
+    assert any("with a point" in one for one in problems_of(given, template, None)) == said
+    assert not any("with a point" in one for one in problems_of(given, template, ["0", label]))
+
+
 def test_a_template_with_more_columns_or_doubled_ids_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 3 columns"):
         read_submission(write(tmp_path / "three.csv", ["ID", "a", "b"], [[1, 2, 3]]))

@@ -136,8 +136,12 @@ def problems_of(
     if allowed is not None and (outside := [kind for kind in kinds if kind not in allowed]):
         rows = [number for number, label in enumerate(given.labels, start=1) if label and label not in allowed]
         yield f"{given.path}: has the {labels_listed(outside)} in {_rows(rows)}; it may have {listed(allowed)}{others}"
-    if template.kinds and all(map(is_whole, template.kinds)) and not all(map(is_whole, kinds)):
-        yield f"{given.path}: has labels that are no whole numbers, which the template's are"
+    if template.kinds and all(map(is_whole, template.kinds)):
+        pointed = [kind for kind in kinds if "." in kind]  # as pandas writes them where a column had gaps
+        if not all(map(is_whole, kinds)):
+            yield f"{given.path}: has labels that are no whole numbers, which the template's are"
+        elif allowed is None and pointed and not any("." in kind for kind in template.kinds):
+            yield f"{given.path}: has the {labels_listed(pointed)}, with a point that the template's have not"
     yield from constant_labels([label for label in given.labels if label is not None], given.path)
 
 
