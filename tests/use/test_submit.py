@@ -403,6 +403,12 @@ def test_of_many_rows_the_first_are_named_and_the_others_counted() -> None:
     assert "T: has no label in rows 1, 2, 3, 4, 5 and 2 more" in list(problems_of(blank, blank, None))
 
 
+def test_of_labels_that_are_outside_the_rows_that_have_them_are_named() -> None:
+    given = template_of(["a", "x", None, "b", "y"])
+    said = list(problems_of(given, template_of(["a", "b", "a", "b", "a"]), ("a", "b")))
+    assert "T: has the labels 'x', 'y' in rows 2, 5; it may have 'a', 'b'" in said
+
+
 def test_where_the_template_alone_says_which_labels_there_are_the_refusal_says_how_to_name_others(
     tmp_path: Path,
 ) -> None:

@@ -262,6 +262,16 @@ def test_a_source_of_its_own_for_each_row_is_not_tested() -> None:
     assert "too many different values" in found.verdict
 
 
+def test_one_source_of_all_rows_is_not_tested_nor_counted_among_the_tests() -> None:
+    asked = questions(judged_rows(flags(80, 100), sources=("a",) * 100))
+    found, of_class = asked["source"], asked["class"]
+    assert found is not None
+    assert of_class is not None
+    assert found.p is None
+    assert found.verdict == "All rows are alike in this, so there is nothing to compare."
+    assert of_class.adjusted == of_class.p
+
+
 def test_nothing_is_found_only_where_no_half_point_has_room() -> None:
     """5 points less for the longer half of 400 rows leave room for an effect, equal halves of 400,000 don't."""
     few = np.concatenate([np.tile(flags(19, 20), 10), np.tile(flags(18, 20), 10)])
