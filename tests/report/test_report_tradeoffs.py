@@ -90,6 +90,15 @@ def test_a_last_step_that_is_more_than_noise_is_said_to_be_so(tmp_path: Path) ->
     assert "The last step up is more than the noise of the upper end" in found.on_size
 
 
+def test_no_interval_of_the_accuracy_is_taken_for_one_of_macro_f1(tmp_path: Path) -> None:
+    found = of(tmp_path, {1: 0.955, 8: 0.964}, search={"metric": "macro_f1"})
+    assert found is not None
+    assert [point.interval for point in found.points] == [None, None]
+    assert "from 0.953 with 157,216 parameters to 0.962 with 221,728." in found.on_size
+    assert "noise" not in found.on_size + found.on_time
+    assert found.on_time.startswith("2 of 2 configurations are on the front, from 0.953 in 1 min 02 s to 0.962 in ")
+
+
 def test_a_smallest_one_that_is_the_best_leaves_no_tradeoff(tmp_path: Path) -> None:
     found = of(tmp_path, {1: 0.95, 8: 0.9})
     assert found is not None
