@@ -55,6 +55,17 @@ def test_brackets_that_begin_on_more_rows_are_a_block_of_their_own(tmp_path: Pat
     assert not found.selected
 
 
+@pytest.mark.parametrize(("on_few", "on_more", "rows"), [(3, 2, (300,)), (3, 3, (300, 900)), (2, 0, (300,))])
+def test_beside_another_block_two_say_too_little_and_are_left_out(
+    tmp_path: Path, on_few: int, on_more: int, rows: tuple[int, ...]
+) -> None:
+    recipe = make_recipe(lora={"r": [1, 2, 3, 4, 5, 6]}, train={"num_train_epochs": 4})
+    records = [trial(recipe, n, n + 1, 0.9, train_rows=300 if n < on_few else 900) for n in range(on_few + on_more)]
+    found = seen(read(tmp_path, recipe, records))
+    assert found.rows == rows
+    assert found.table.size == on_few + (on_more if len(rows) > 1 else 0)
+
+
 def test_seeds_that_all_were_given_are_averaged(tmp_path: Path) -> None:
     recipe = ranks()
     records = [
@@ -115,6 +126,12 @@ def test_trials_that_were_ended_early_count_with_their_first_evaluation(tmp_path
     assert found.selected
 
 
+def test_trials_that_were_ended_early_and_left_no_evaluation_are_nothing_to_compare(tmp_path: Path) -> None:
+    recipe = ranks()
+    records = [trial(recipe, n, rank, 0.97, state="pruned") for n, rank in enumerate((2, 4, 8))]
+    assert observe(read(tmp_path, recipe, records, []), []) is None
+
+
 def test_of_many_trials_that_were_ended_early_some_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = ranks()
     records = [
@@ -165,14 +182,26 @@ def test_an_inactive_axis_takes_what_was_trained_with(tmp_path: Path) -> None:
     assert seen(read(tmp_path, recipe, records)).table.axes["lora.r"] == (2, 4)
 
 
+def test_when_trials_were_evaluated_is_no_axis(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={"eval_strategy": ["end", "auto"]})
+    records = [make_record(recipe, number, point, 0.9) for number, point in enumerate(recipe.grid())]
+    found = seen(read(tmp_path, recipe, records))
+    assert found.table.size == 4
+    assert set(found.table.axes) == {"lora.r"}
+
+
 def test_survivors_are_those_on_the_most_rows(tmp_path: Path) -> None:
     recipe = ranks()
     records = [trial(recipe, n, r, 0.8, train_rows=300) for n, r in enumerate((2, 4, 8))]
-    records += [trial(recipe, 3, 8, 0.95), trial(recipe, 4, 4, 0.94)]
+    records += [trial(recipe, 3, 8, 0.95), trial(recipe, 4, 4, 0.94), trial(recipe, 5, 2, 0.97, epochs=2.5)]
     late = survivors(read(tmp_path, recipe, records))
     assert late is not None
     table, rows = late
     assert (rows, table.size) == (900, 2)
+    unknown = [record.model_copy(update={"train_rows": None}) for record in records[:3]]
+    of_old = survivors(read(tmp_path / "old", recipe, unknown))
+    assert of_old is not None
+    assert (of_old[0].size, of_old[1]) == (3, 0)
 
 
 def test_one_result_is_nothing_to_compare(tmp_path: Path) -> None:
