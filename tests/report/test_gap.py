@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from loraloom.intervals import mean_interval
+from loraloom.report.effects.observations import Table
 from loraloom.report.findings import findings
-from loraloom.report.gap import Claim, Gap, _Curve, _of_epochs, _series, _too_few, gaps
+from loraloom.report.gap import Claim, Gap, _Curve, _of_epochs, _of_rank, _series, _too_few, gaps
 from loraloom.report.pictures.gap import draw_gap
 from loraloom.report.reading import read_run
 from loraloom.study.record import Evaluation
@@ -94,7 +97,10 @@ def test_ranks_are_compared_at_their_last_evaluation_alone(tmp_path: Path) -> No
     for jumps in ((2,), (2, 4)):
         rank, epochs = claims(found(tmp_path / f"{len(jumps)}", [2, 4], epochs=5, jumps=jumps))
         assert (rank.verdict, epochs.verdict) == ("few", "none")
-        assert "The gap at the last evaluation is known of fewer than two ranks" in rank.sentence
+        assert (
+            "The gap at the last evaluation is known of fewer than two ranks, since validation accuracy still moved by "
+            "more than 2 points before it."
+        ) in rank.sentence
 
 
 def test_one_rank_and_one_epoch_say_what_to_run(tmp_path: Path) -> None:
@@ -134,6 +140,27 @@ def test_where_trials_were_ended_by_their_results_the_gap_is_not_judged(tmp_path
     assert not gap.by_rank
     assert not list(draw_gap(gap))
     assert "search.pruner=none" in epochs.sentence
+
+
+def test_each_claim_has_half_of_the_5_percent_that_both_have() -> None:
+    """Of two ranks, tried alike, the model is Student's, and the slope half of the difference: 8 is 2 doubled twice."""
+    generator = np.random.default_rng(0)
+    ends = np.concatenate([generator.normal(0.02, 0.01, 8), generator.normal(0.05, 0.03, 8)])
+    ranks = (2.0,) * 8 + (8.0,) * 8
+    curves = [_Curve(row, rank, ((1.0, 0.01), (2.0, ends[row])), 2.0) for row, rank in enumerate(ranks)]
+    table = Table({"lora.r": ranks}, ends, (1,) * 16, np.zeros(16, dtype=np.int64))
+    seen: Any = SimpleNamespace(epochs=None, at_end=False, table=table)
+    student = stats.ttest_ind(ends[8:], ends[:8]).confidence_interval(0.975)
+    of_rank, of_epochs = _of_rank(seen, curves), _of_epochs(seen, curves)
+    assert of_rank.interval == pytest.approx((student.low / 2, student.high / 2))
+    assert of_epochs.interval == pytest.approx(mean_interval((ends - 0.01).tolist(), 0.975))
+    assert of_rank.configurations == of_epochs.configurations == 16
+
+
+def test_where_validation_moved_by_over_two_points_no_gap_is_known() -> None:
+    lines = [(1.0, 0.9, 0.9), (2.0, 0.95, 0.919), (3.0, 0.95, 0.94), (4.0, 0.95, 0.9185)]
+    (known,) = gaps(lines)
+    assert known == pytest.approx((2.0, 0.95 - 0.9095))
 
 
 def test_slopes_that_differ_by_rounding_alone_are_no_finding() -> None:
