@@ -340,6 +340,7 @@ def test_a_validation_accuracy_above_the_tests_interval_is_named_where_there_was
     [
         ({4: 0.95, 8: 0.9}, "No smaller configuration was tried."),
         ({2: 0.5, 4: 0.95}, "No smaller configuration that was trained on as many rows comes within"),
+        ({2: 0.5, 4: 0.95, 8: 0.94}, "No smaller configuration that was trained on as many rows comes within"),
         ({2: 0.94, 4: 0.95}, "within the noise of the best is r 2, with 90.0 % of its parameters"),
     ],
 )
