@@ -76,5 +76,15 @@ def test_configurations_whose_values_are_written_alike_are_two(tmp_path: Path) -
     records = [make_record(recipe, number, {"train.learning_rate": rate}) for number, rate in enumerate(points)]
     found = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0])))
     assert found.board.configurations == 2
+    assert (found.board.same, found.board.varied) == ((), (0,))
     assert found.tradeoffs is not None
     assert found.tradeoffs.on_time.startswith("Of 2 configurations, ")
+
+
+def test_an_axis_that_has_one_value_in_all_rows_is_told_apart_from_those_that_vary(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [4, 8], "target_modules": [["query"], ["query", "value"]]}, train={})
+    points = [{"lora.r": rank, "lora.target_modules": ["query", "value"]} for rank in (4, 8)]
+    records = [make_record(recipe, number, point) for number, point in enumerate(points)]
+    board = findings(read_run(write_run(tmp_path / "r", recipe, records))).board
+    assert board.same == (("lora.target_modules", "query, value"),)
+    assert [board.axes[place] for place in board.varied] == ["lora.r"]

@@ -107,8 +107,9 @@ class Leaderboard:
     @property
     def same(self) -> tuple[tuple[str, str], ...]:
         """The axes that have one value in all rows, and that value; none where there is one row."""
-        columns = zip(self.axes, zip(*(row.values for row in self.rows), strict=True), strict=False)
-        return tuple((axis, each[0]) for axis, each in columns if len(set(each)) == 1 < len(each))
+        columns = zip(self.axes, zip(*(row.written for row in self.rows), strict=True), strict=False)
+        alike = ((axis, each[0]) for axis, each in columns if len(each) > 1 and all(one == each[0] for one in each))
+        return tuple((axis, wording.value(one)) for axis, one in alike)
 
     @property
     def varied(self) -> tuple[int, ...]:
