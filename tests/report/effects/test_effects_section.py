@@ -144,7 +144,31 @@ def test_too_few_trials_say_how_many_and_what_to_run(tmp_path: Path) -> None:
     assert found.advice is not None
     assert found.advice.command is not None
     assert "search.sampler=random" in found.advice.command or "search.sampler=grid" in found.advice.command
-    assert "at least" in found.on_model
+    assert found.on_model == (
+        "9 configurations for 7 unknowns leave no room to measure noise: at least 11 are needed before anything can be "
+        "said."
+    )
+
+
+def test_configurations_of_one_result_have_no_difference_to_explain(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4, 8]}, train={})
+    found = section(tmp_path, recipe, [make_record(recipe, n, point, 0.9) for n, point in enumerate(recipe.grid())])
+    assert found.where == ("The 3 configurations came to the same result: there is no difference to explain.",)
+    assert found.analysis is None
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(1, "with their one seed each:"), (2, "the mean of up to 2 seeds each:")])
+def test_of_how_many_seeds_a_result_is_the_mean_is_said(tmp_path: Path, seeds: int, said: str) -> None:
+    """The last configuration's second seed failed."""
+    recipe = make_recipe(lora={"r": [2, 4, 8]}, train={}, search={"seeds": seeds})
+    records = [
+        make_record(
+            recipe, 3 * seed + n, point, 0.9 + n / 100, seed=42 + seed, state="failed" if n + seed > 2 else "complete"
+        )
+        for seed in range(seeds)
+        for n, point in enumerate(recipe.grid())
+    ]
+    assert said in " ".join(section(tmp_path, recipe, records).where)
 
 
 def test_the_advice_is_a_command_that_the_recipe_takes(tmp_path: Path) -> None:
