@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from loraloom.recipe import Recipe, read_recipe
+from loraloom.report.effects.advice import _longest
 from loraloom.report.effects.analysis import Effect
 from loraloom.report.effects.pairs import Paired
 from loraloom.report.effects.section import Effects
@@ -184,7 +185,33 @@ def test_the_advice_is_a_command_that_the_recipe_takes(tmp_path: Path) -> None:
     assert taken.search.sampler == "grid"
     assert taken.search.seeds * 48 >= 4 * 48
     assert f"{taken.search.seeds:,} seeds each" in found.advice.sentence
-    assert re.search(r"to find a difference of [\d.]+ pp .*: 0\.5 pp is out of reach", found.advice.sentence)
+    number = max(each.needed for each in found.effects if each.needed is not None)
+    shown = size(0.005 * math.sqrt(number / (4 * 48)))
+    assert f"to find a difference of {shown} with a power of 80 %: 0.5 pp is out of reach" in found.advice.sentence
+
+
+def test_where_half_a_point_is_in_reach_the_advice_is_to_find_it(tmp_path: Path) -> None:
+    recipe, records = many()
+    noisy = [make_record(recipe, each.number, each.point, 0.9 + 0.01 * math.sin(7 * each.number)) for each in records]
+    found = section(tmp_path, recipe, noisy)
+    assert found.advice is not None
+    number = max(each.needed for each in found.effects if each.needed is not None)
+    assert 96 < number < 20 * 48
+    assert found.advice.sentence.startswith(
+        f"All 47 configurations with {math.ceil(number / 47)} seeds each would do to find a difference of 0.5 pp with "
+        "a power of 80 %, as noisy as these are."
+    )  # the grid's 48 less one that did not fit
+
+
+def test_what_a_trial_takes_is_told_by_those_on_the_most_rows_that_came_to_their_end(tmp_path: Path) -> None:
+    recipe, records = many(3)
+    rows_and_seconds = ((100, 5.0), (900, 50.0), (900, None))
+    given = [
+        record.model_copy(update={"train_rows": rows, "timings": seconds and timed_at(seconds)})
+        for record, (rows, seconds) in zip(records, rows_and_seconds, strict=True)
+    ]
+    given.append(given[1].model_copy(update={"number": 3, "state": "failed", "result": None, "timings": timed_at(1)}))
+    assert [record.number for record in _longest(read_run(write_run(tmp_path / "r", recipe, given)))] == [1]
 
 
 def test_of_first_results_on_few_rows_the_advice_says_that_all_rows_are_likely_to_scatter_less(tmp_path: Path) -> None:
