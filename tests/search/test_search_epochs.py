@@ -611,6 +611,23 @@ def test_a_final_that_fills_what_is_left_has_all_rows_though_planning_took_its_t
     assert fewest >= 0.5 * max(one.train.num_train_epochs for one, _ in begun)
 
 
+def test_where_no_final_is_begun_the_rungs_keep_their_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted_to: list[float] = []
+    fit = Pace.fit
+
+    def noted(pace: Pace) -> None:
+        fit(pace)
+        fitted_to.extend((pace.plan.epochs or {}).values())
+
+    monkeypatch.setattr(Pace, "fit", noted)
+    monkeypatch.setattr(Finals, "next", lambda *_: None)
+    monkeypatch.setattr(Finals, "more", lambda _: None)
+    begun, _ = _searched([SMALL], lambda one, _: 0.9 - one.train.learning_rate, 20_000, 300)
+    passes = {(one.lora.layers_to_transform, one.train.num_train_epochs) for one, _ in begun}
+    assert len(passes) == len({layers for layers, _ in passes})
+    assert set(fitted_to) - {epochs for _, epochs in passes}
+
+
 def test_a_final_that_fails_leaves_its_time_to_another_on_all_rows() -> None:
     begun, pace = _searched([SMALL], lambda one, _: 0.9 - one.train.learning_rate, seconds=300, failing=1)
     finals = [one for one, part in begun if part is None]

@@ -584,6 +584,10 @@ def test_texts_of_which_the_test_would_take_the_time_are_not_proposed(tmp_path: 
     recipe = read_recipe({"data": lengths, "lora": {"r": [2, 4]}, "search": {"sampler": "random", "n_trials": 2}})
     ledger, pace = _ledger(tmp_path, recipe), Pace()
     proposals = Proposals(recipe, ledger, _all_fit, pace, rows=(None, None))
+    assert proposals.next() is not None  # broken off, of 512 or 128 tokens
+    pace.longest = 64
+    assert list(proposals.interrupted()) == []
+    assert [entry.state for entry in ledger.entries()] == ["rejected"]
     pace.longest = 128
     assert [p.configuration.data.max_length for p in _search(proposals, ledger)] == [128, 128]
 
