@@ -48,6 +48,23 @@ def test_a_gain_that_is_certain_has_no_end_that_looks_like_zero(interval: Interv
     assert said in _remedy(drawn_rows(1, 800, 2.5), found.mended.temperature, mended)
 
 
+@pytest.mark.parametrize(
+    ("after", "interval", "said"),
+    [
+        (0.988, (-0.02, 0.004), "95 % interval −0.020 … +0.004): no gain is shown. Predictions stay the same."),
+        (1.012, (-0.004, 0.02), "95 % interval −0.004 … +0.020): no gain is shown. Predictions stay the same."),
+        (1.012, (0.004, 0.02), "95 % interval +0.004 … +0.020): it does harm there"),
+    ],
+)
+def test_a_change_of_the_loss_that_may_be_none_is_no_gain_and_no_harm(
+    after: float, interval: Interval, said: str
+) -> None:
+    found = calibrated(drawn_rows(1, 800, 2.5), drawn_rows(2, 800, 2.5, split="validation"))
+    assert found.mended is not None
+    mended = replace(found.mended, loss=Change(1.0, after, interval))
+    assert said in _remedy(drawn_rows(1, 800), mended.temperature, mended)
+
+
 def test_a_model_that_is_not_sure_enough_is_said_to_be() -> None:
     assert calibrated(drawn_rows(1, 800, 0.3), None).verdict.startswith("It is not sure enough: the calibration error")
 
