@@ -25,7 +25,8 @@ def test_a_model_that_is_too_sure_is_said_to_be_and_a_temperature_mends_it() -> 
     assert found.mended is not None
     assert found.mended.temperature.interval[0] < 2.5 < found.mended.temperature.interval[1]
     assert found.mended.loss.is_certain
-    assert found.mended.loss.difference < 0
+    assert found.mended.loss.interval is not None
+    assert found.mended.loss.interval[0] < found.mended.loss.difference < found.mended.loss.interval[1] < 0
     assert found.mended.error < found.error
     sure = confidence_of(at_temperature(judged.probabilities, found.mended.temperature.value))
     assert found.mended.bins == reliability(judged.right, sure)
