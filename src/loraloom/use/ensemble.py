@@ -95,7 +95,7 @@ class Ensemble:
 
 
 def load_ensemble(
-    given: Sequence[Path], *, temperature: bool = True, class_shares: ClassShares | None = None
+    given: Sequence[str | Path], *, temperature: bool = True, class_shares: ClassShares | None = None
 ) -> Ensemble:
     """Loads adapters, folders or names on the hub, each backbone once.
 
@@ -108,13 +108,14 @@ def load_ensemble(
     """
     if class_shares is not None and not temperature:
         raise OptionError("class_shares hold for probabilities at the fitted temperature; leave out no_temperature")
-    folders = [adapter_folder(path) for path in given]
+    places = [Path(place) for place in given]
+    folders = [adapter_folder(place) for place in places]
     for number, folder in enumerate(folders):
         if folder.resolve() in {other.resolve() for other in folders[:number]}:
             raise AdapterError(f"{folder}: is given twice; an ensemble is of different adapters")
     backbones = Backbones()
     members = []
-    for folder, name in zip(folders, column_names(given), strict=True):
+    for folder, name in zip(folders, column_names(places), strict=True):
         classifier = backbones.add(folder)
         if class_shares is not None:
             classifier = classifier.for_class_shares(class_shares)

@@ -96,8 +96,8 @@ _DEFAULT = Choices()
 
 def predict_file(
     ensemble: Ensemble,
-    source: str,
-    out: Path | None,
+    source: str | Path,
+    out: str | Path | None,
     stdout: IO[str] | None = None,
     choices: Choices = _DEFAULT,
     watcher: Watcher | None = None,
@@ -112,6 +112,7 @@ def predict_file(
             that can be predicted, or a bad one where `choices.on_error` is stop.
         RunError: `out` can't be written, or another process is writing it.
     """
+    source, out = str(source), None if out is None else Path(out)
     check_places(source, out)
     pass_ = _Pass(ensemble, source, choices, watcher or _Silent())
     if out is None:
