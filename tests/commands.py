@@ -19,8 +19,8 @@ from loraloom.data import default_cache
 
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE_SECONDS = 300
-POLL_SECONDS = 0.005
 """No command of a tiny search takes so long: one that does hangs, and is a failure."""
+POLL_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
