@@ -92,16 +92,14 @@ def on_terminal() -> bool:
 
 def _check_place(out: Path, force: bool) -> None:
     from loraloom.study.durable import refuse_place
+    from loraloom.study.outputs import refuse_over
 
     if out.suffix not in (".yaml", ".yml"):
         rows = f"; labelled rows are named by --train_file {out}" if out.exists() else ""
         raise OptionError(f"{out}: a recipe's name ends in .yaml{rows}")
-    if out.exists():
-        if not force:
-            raise OptionError(f"{out}: is there already; give another name, or --force to replace it")
-        from loraloom.study.outputs import refuse_over
-
-        refuse_over(out)
+    if out.exists() and not force:
+        raise OptionError(f"{out}: is there already; give another name, or --force to replace it")
+    refuse_over(out)
     refuse_place(out)
 
 

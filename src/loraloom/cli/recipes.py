@@ -55,7 +55,10 @@ def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it to t
     Example: loraloom schema --out recipe.schema.json
     """
     from loraloom.recipe import json_schema
+    from loraloom.study.outputs import refuse_over
 
+    if out is not None:
+        refuse_over(out)
     print_or_write(json.dumps(json_schema(), indent=2) + "\n", out)
 
 
