@@ -45,7 +45,7 @@ pages: setup ## the tutorial's commands and the notebooks, run again: writes the
 package: setup ## the wheel and the sdist, in dist/, built twice and compared; scripts/try_package.py tries them
 	scripts/package
 
-torture: setup ## all faults by the thousand, hours: kills, signals, failing calls, power cuts, damage; see docs/faults.md
+torture: setup ## all faults by the thousand, hours: kills, signals, failing calls, power cuts, damage, searches drawn at random; see docs/faults.md
 	$(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.torture
 

@@ -25,14 +25,16 @@ from typing import TypeVar
 from loraloom.machine import read_machine
 from tests.commands import REPOSITORY, Commands
 from tests.faults.damage import Damage, Damaged, Unhurt, cuts, damage_run, flips, interrupted
+from tests.faults.drawn import draw_search
 from tests.faults.failing import Suffered, count_calls, cut_power, fail_call
 from tests.faults.kills import Killed, Whole, kill_chain, run_whole
 from tests.faults.searches import SEARCHES, Search, write_search
 from tests.faults.shim import ERRORS, compile_shim, compiler
 from tests.faults.signals import Signalled, signal_run
 
-KILLS, DEMO_KILLS, FLIPS, SIGNALS = 3000, 200, 2000, 300
+KILLS, DEMO_KILLS, FLIPS, SIGNALS, DRAWN = 3000, 200, 2000, 300, 300
 DEMO_SPREAD_SECONDS = 30
+DRAWN_KILLS = 3
 BATCH = 24
 Row = tuple[str, str, list[str]]
 T = TypeVar("T")
@@ -137,6 +139,25 @@ def demo(torture: Torture) -> Row:
     return "kill -9, the demo", _killed(found), found.wrong
 
 
+def drawn(torture: Torture) -> Row:
+    """kill -9 of searches drawn at random, each run twice before."""
+    found = Killed()
+
+    def one(commands: Commands, seed: int) -> Killed:
+        folder = torture.folder / f"drawn-{seed}"
+        try:
+            whole = run_whole(commands, draw_search(folder, seed), folder)
+            return kill_chain(commands, whole, folder, seed, most=DRAWN_KILLS)
+        except AssertionError as error:
+            return Killed(failed=[f"seed {seed}: {error}"])
+        finally:
+            shutil.rmtree(folder)
+
+    for killed in torture.all(partial(one, seed=seed) for seed in torture.part.picked(range(DRAWN))):
+        found.add(killed)
+    return "kill -9, searches drawn at random", _killed(found), found.wrong
+
+
 def signals(torture: Torture) -> Row:
     """SIGTERM and Ctrl-C, a quarter of them twice."""
     found, wholes = Signalled(), [torture.whole(name) for name in SEARCHES]
@@ -219,6 +240,7 @@ KINDS: dict[str, Callable[[Torture], Row]] = {
     "calls": calls,
     "power": power,
     "damage": damage,
+    "drawn": drawn,
     "demo": demo,
 }
 
