@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from loraloom.data import load_again
 from loraloom.errors import RunError
+from loraloom.recipe import read_recipe
+from loraloom.study.integrity import write_recipe
+from loraloom.use import origin
 from loraloom.use.origin import rows_of
+from tests.conftest import make_rows, write_csv
 
 
 def test_a_recipe_of_another_version_is_said_and_ends_nothing_that_asks_for_the_rows(tmp_path: Path) -> None:
@@ -15,3 +20,25 @@ def test_a_recipe_of_another_version_is_said_and_ends_nothing_that_asks_for_the_
     (tmp_path / "recipe.yaml").write_text("backbone: {model: demo}\nlora: {of_another_version: 1}\n", encoding="utf-8")
     with pytest.raises(RunError, match="of_another_version"):
         rows_of(tmp_path / "best")
+
+
+@pytest.mark.parametrize("in_files", [True, False])
+def test_the_rows_of_a_run_are_read_again_unless_they_are_many_in_a_file_or_in_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_files: bool
+) -> None:
+    rows, train = make_rows(60, seed=1), tmp_path / ("train" if in_files else "train.csv")
+    if in_files:
+        for number, (text, label) in enumerate(rows):
+            (train / label).mkdir(parents=True, exist_ok=True)
+            (train / label / f"{number}.txt").write_text(text)
+    else:
+        write_csv(train, rows)
+    size = sum(len(text) for text, _ in rows) if in_files else train.stat().st_size
+    recipe = read_recipe({"data": {"train_file": str(train)}})
+    (tmp_path / "best").mkdir()
+    provenance = {"data": {"fingerprint": load_again(recipe).fingerprint}}
+    write_recipe(tmp_path / "recipe.yaml", recipe.model_copy(update={"provenance": provenance}))
+    monkeypatch.setattr(origin, "MOST_BYTES", size)
+    assert rows_of(tmp_path / "best") is not None
+    monkeypatch.setattr(origin, "MOST_BYTES", size - 1)
+    assert rows_of(tmp_path / "best") is None

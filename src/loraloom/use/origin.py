@@ -14,7 +14,7 @@ from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import BEST, BLEND, REFIT, SOUP, TRIALS, Run, is_run
 
 MOST_BYTES = 50_000_000
-"""Of a run's training file that is read again: to check more takes longer than what asks for it."""
+"""Of a run's training file or folder that is read again: to check more takes longer than what asks for it."""
 
 
 def run_of(adapter: Path) -> Path | None:
@@ -86,9 +86,15 @@ def rows_of(adapter: Path) -> TextData | None:
         raise RunError("; ".join(error.problems)) from None
     file = recipe.data.train_file
     try:
-        if recipe.data.dataset != "demo" and (file is None or Path(file).stat().st_size > MOST_BYTES):
+        if recipe.data.dataset != "demo" and (file is None or _bytes(Path(file)) > MOST_BYTES):
             return None
         data = load_again(recipe)
         return data if data.fingerprint == fingerprint_of(recipe) else None
     except (LoraloomError, OSError):
         return None
+
+
+def _bytes(path: Path) -> int:
+    """Of a file, or of a folder's files together."""
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files if file.is_file())
