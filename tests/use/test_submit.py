@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -341,7 +342,7 @@ def test_an_id_or_a_label_with_blanks_around_it_is_another_one_for_a_contest(tmp
         submitting.check(padded, template)
     assert [line.partition(" has ")[2] for line in str(error.value).splitlines()] == [
         "other blanks around the id than the template in row 1: for a contest it is another one",
-        "blanks around the label in row 2: for a contest it is another one",
+        "other blanks around the label than the template in row 2: for a contest it is another one",
     ]
     template = write(tmp_path / "t.csv", ["ID", "Label"], [["a0 ", "World"], ["a1", "World"]])
     for written, rows in (("a0 ", []), ("a0", ["row 1"]), ("  a0", ["row 1"])):
@@ -350,16 +351,35 @@ def test_an_id_or_a_label_with_blanks_around_it_is_another_one_for_a_contest(tmp
         assert [sentence.partition("than the template in ")[2].partition(":")[0] for sentence in found] == rows
 
 
+def test_labels_have_the_blanks_that_those_of_the_template_have_where_it_has_the_same_around_all() -> None:
+    def said(given: Sequence[str | None], template: Sequence[str | None]) -> list[str]:
+        found = problems_of(labelled(given), labelled(template), None)
+        return [sentence.partition("around the label than the template in ")[2].partition(":")[0] for sentence in found]
+
+    def labelled(cells: Sequence[str | None]) -> Submission:
+        texts = [cell and cell.strip() for cell in cells]
+        return replace(template_of(texts), padded={row: cell for row, cell in enumerate(cells, 1) if cell})
+
+    assert said([" a", " b", " b"], [" a", None, " a"]) == []
+    assert said(["a", " b", " b "], [" a", None, " a"]) == ["rows 1, 3"]
+    assert said(["a", " b", "b"], ["a", " a", None]) == ["row 2"]
+    assert said(["a", " b", "b"], [None, None, None]) == ["row 2"]
+
+
+@pytest.mark.parametrize("label", ["", " food", "food ", " food "])
 @pytest.mark.parametrize("columns", [("ID", "Label"), ("Label", "ID")])
-def test_ids_are_written_with_the_blanks_that_the_template_has_around_them(
-    best: Path, tmp_path: Path, columns: tuple[str, str]
+def test_ids_and_labels_are_written_with_the_blanks_that_the_template_has_around_them(
+    best: Path, tmp_path: Path, columns: tuple[str, str], label: str
 ) -> None:
     test = write(tmp_path / "test.csv", ["ID", "text"], [[f"a{n}", text] for n, text in enumerate(TEXTS)])
     asked = [f" a{n}" if n % 2 else f"a{n}" for n in reversed(range(len(TEXTS)))]
-    cells = [{"ID": one, "Label": ""} for one in asked]
+    cells = [{"ID": one, "Label": label} for one in asked]
     template = write(tmp_path / "t.csv", columns, [[cell[name] for name in columns] for cell in cells])
     submitting.submit(best, test, tmp_path / "s.csv", template=template)
-    assert [row[columns.index("ID")] for row in read(tmp_path / "s.csv")[1:]] == asked
+    written = read(tmp_path / "s.csv")[1:]
+    assert [row[columns.index("ID")] for row in written] == asked
+    labels = [label.replace("food", one) if label else one for one in loraloom.load(best).predict(TEXTS)]
+    assert [row[columns.index("Label")] for row in written] == labels[::-1]
     assert submitting.check(tmp_path / "s.csv", template).rows == len(TEXTS)
 
 

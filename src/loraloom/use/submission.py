@@ -48,6 +48,12 @@ class Submission:
         """The distinct labels."""
         return ordered(label for label in self.labels if label is not None)
 
+    @property
+    def blanks(self) -> tuple[str, str]:
+        """What stands before each label, and after it; nothing where labels differ in that."""
+        around = {_blanks(self.padded.get(row, one)) for row, one in enumerate(self.labels, start=1) if one is not None}
+        return around.pop() if len(around) == 1 else ("", "")
+
 
 def read_submission(path: Path) -> Submission:
     """A submission or a template.
@@ -80,6 +86,11 @@ def _padded(cells: Sequence[Any]) -> dict[int, str]:
     """Cells with blanks around them, by their rows."""
     texts = ((row, cell) for row, cell in enumerate(cells, start=1) if isinstance(cell, str))
     return {row: cell for row, cell in texts if cell.strip() not in ("", cell)}
+
+
+def _blanks(cell: str) -> tuple[str, str]:
+    before, _, after = cell.partition(cell.strip())
+    return before, after
 
 
 def read_template(path: Path) -> Submission:
@@ -126,12 +137,12 @@ def problems_of(
     asked = {template.ids[row - 1]: cell for row, cell in template.padded_ids.items()}
     written = ((row, one, given.padded_ids.get(row, one)) for row, one in enumerate(given.ids, start=1))
     ids = [row for row, one, cell in written if cell != asked.get(one, one)]
-    for what, rows in (
-        ("other blanks around the id than the template", ids),
-        ("blanks around the label", given.padded),
-    ):
+    labelled, blanks = ((row, one) for row, one in enumerate(given.labels, start=1) if one is not None), template.blanks
+    labels = [row for row, one in labelled if _blanks(given.padded.get(row, one)) != blanks]
+    for what, rows in (("id", ids), ("label", labels)):
         if rows:
-            yield f"{given.path}: has {what} in {_rows(list(rows))}: for a contest it is another one"
+            other = f"has other blanks around the {what} than the template in {_rows(rows)}"
+            yield f"{given.path}: {other}: for a contest it is another one"
     kinds = given.kinds
     if allowed is not None and (outside := [kind for kind in kinds if kind not in allowed]):
         rows = [number for number, label in enumerate(given.labels, start=1) if label and label not in allowed]

@@ -116,7 +116,10 @@ def submit(
     refuse(constant_labels(of_row, str(test_file)))
     id_first = asked is None or asked.columns[0] == asked.id_column
     padded = asked.padded_ids if asked else {}  # the contest has these with blanks itself
-    answered = ((padded.get(row, ids[place]), of_row[place]) for row, place in enumerate(places, start=1))
+    before, after = asked.blanks if asked else ("", "")  # likewise
+    answered = (
+        (padded.get(row, ids[place]), f"{before}{of_row[place]}{after}") for row, place in enumerate(places, start=1)
+    )
     rows = answered if id_first else ((label, one) for one, label in answered)
     write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows)
     empty = sum(not text.strip() for text in texts)
