@@ -276,6 +276,9 @@ def test_labels_are_written_as_the_template_or_the_user_says(
         (FROM_1, "codes", ["0"], "has the label '0', where there are '1', '2', '3', '4' "),
         (FROM_0, None, ["0", "7"], "has the labels '0', '7'"),
         (FROM_0, "a,b", None, "a label for each of"),
+        (FROM_0, "a,b,c,", None, "a label for each of"),
+        (FROM_0, "a,b,c,c", None, "a label for each of"),
+        (NAMES, "names", ["?"], "where the template's mean nothing, empty that column"),
         (NAMES, "codes", None, "has no codes, only names"),
     ],
 )
@@ -446,8 +449,9 @@ def test_a_submission_of_one_class_or_of_names_where_numbers_are_asked_for_is_re
         submitting.check(constant, template)
     with pytest.raises(DataError, match="has the label '0' in rows 1, 2, 3, 4; it may have '1', '2'"):
         submitting.check(constant, template, labels="1,2")
-    with pytest.raises(DataError, match="without ADAPTER"):
-        submitting.check(constant, template, labels="codes")
+    for wrong in ("codes", "0,1,", "0,1,1", '0,"1'):
+        with pytest.raises(DataError, match="without ADAPTER it must be the labels, each once"):
+            submitting.check(constant, template, labels=wrong)
     named = write(tmp_path / "n.csv", ["ID", "Label"], [[n, "ab"[n % 2]] for n in range(4)])
     with pytest.raises(DataError, match="no whole numbers"):
         submitting.check(named, template)

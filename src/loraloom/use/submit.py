@@ -158,7 +158,7 @@ def check(
     elif labels is not None:
         allowed = labels_in(labels)
         if len(allowed) < 2:
-            raise DataError(f"--labels {labels}: without ADAPTER it must be the labels themselves, {WITH_COMMAS}")
+            raise DataError(f"--labels {labels}: without ADAPTER it must be the labels, each once, {WITH_COMMAS}")
     elif len(asked.kinds) > 1:
         allowed = asked.kinds
         others = f" as {template} has it; where that shows not all labels, give ADAPTER, or all of them by --labels"

@@ -39,7 +39,7 @@ def written_labels(
             raise DataError(
                 f"{template.path}: has the {labels_listed(outside)}, where there are {listed(written.labels)} "
                 f"(--labels {wanted}); give the contest's labels in the order of {listed_to_answer(names)}: "
-                "--labels A,B,…"
+                "--labels A,B,…; where the template's mean nothing, empty that column of it"
             )
         return written
     if template is None:
@@ -63,7 +63,7 @@ def _wanted(names: Sequence[str], codes: Sequence[str], wanted: str) -> Written:
             )
         return Written(tuple(codes), "as in the training data")
     labels = labels_in(wanted)
-    if len(labels) != len(names) or len(set(labels)) != len(labels) or not all(labels):
+    if len(labels) != len(names):
         raise DataError(
             f"--labels {wanted}: must be names, codes, or a label for each of {listed_to_answer(names)}, in this "
             f"order, {WITH_COMMAS}"
@@ -75,11 +75,12 @@ WITH_COMMAS = "with commas between; one that holds a comma stands in double quot
 
 
 def labels_in(wanted: str) -> tuple[str, ...]:
-    """The labels of `--labels`, which are written as a line of CSV; none where it is no such line."""
+    """The labels of `--labels`, a line of CSV; none where it is no such line, or one is blank or stands twice."""
     try:
-        return tuple(label.strip() for label in next(csv.reader([wanted], skipinitialspace=True, strict=True)))
+        labels = tuple(label.strip() for label in next(csv.reader([wanted], skipinitialspace=True, strict=True)))
     except csv.Error:
         return ()
+    return labels if all(labels) and len(set(labels)) == len(labels) else ()
 
 
 def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submission) -> Written:
