@@ -466,11 +466,12 @@ def test_a_template_s_labels_are_whole_numbers_as_those_of_data_are(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("asked", "label", "said"), [("0", "1.0", True), ("0.0", "1.0", False), ("0", "v1.0", False), ("a", "1.0", False)]
+    ("asked", "label", "said"),
+    [("0", "1.0", True), ("0", "1", False), ("0.0", "1.0", False), ("0", "v1.0", False), ("a", "1.0", False)],
 )
 def test_whole_numbers_with_a_point_are_others_where_the_template_has_none(asked: str, label: str, said: bool) -> None:
     given, template = template_of(["0", label]), template_of([asked, asked])
-    assert any("with a point" in one for one in problems_of(given, template, None)) == said
+    assert any(f"has the label '{label}', with a point" in one for one in problems_of(given, template, None)) == said
     assert not any("with a point" in one for one in problems_of(given, template, ["0", label]))
 
 
