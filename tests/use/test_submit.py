@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 import loraloom
+from loraloom.data import telling
 from loraloom.errors import DataError
 from loraloom.use import submit as submitting
 from loraloom.use.submission import (
@@ -69,6 +70,14 @@ def test_rows_without_ids_are_numbered_from_0_and_labelled_in_order(best: Path, 
     assert sum(one.rows for one in result.classes) == len(TEXTS)
     assert all(one.training_share is not None for one in result.classes)
     assert "training's" in result.verdict
+
+
+def test_how_far_it_is_is_told_from_the_reading_on(best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test, heard = write(tmp_path / "test.csv", ["text"], [[text] for text in TEXTS]), list[str]()
+    monkeypatch.setattr(telling, "SECONDS", 0.0)
+    submitting.submit(best, test, tmp_path / "s.csv", note=heard.append)
+    for said in (f"reading {test}: 60 rows", "tokenising: 0 of 60 rows", "predicting: 60 of 60 rows"):
+        assert f"{said} so far" in heard
 
 
 def test_the_template_gives_columns_ids_and_order(best: Path, tmp_path: Path) -> None:

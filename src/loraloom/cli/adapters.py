@@ -307,6 +307,7 @@ def submit(
             text_column=columns,
             labels=labels,
             class_shares=class_shares or None,
+            note=say_doing,
         )
     if as_json:
         print_json(result.as_json())

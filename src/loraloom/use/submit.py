@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from loraloom.data.columns import choose_text, texts_of
 from loraloom.data.tables import Table, read_table
+from loraloom.data.telling import Telling
 from loraloom.data.wording import listed
 from loraloom.errors import DataError
 from loraloom.report.dataset.shares import drift
@@ -22,9 +23,8 @@ from loraloom.report.wording import LEVEL
 from loraloom.study.durable import refuse_place
 from loraloom.study.outputs import refuse_over
 from loraloom.study.record import BLENDED, TrialRecord
-from loraloom.use.adapter import adapter_folder, read_adapter_record
+from loraloom.use.adapter import adapter_folder, load, read_adapter_record
 from loraloom.use.class_shares import ClassShares
-from loraloom.use.ensemble import load_ensemble
 from loraloom.use.origin import earlier_winner, training_rows
 from loraloom.use.submission import (
     DEFAULT_COLUMNS,
@@ -87,10 +87,12 @@ def submit(
     text_column: tuple[str, ...] | None = None,
     labels: str | None = None,
     class_shares: ClassShares | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Submitted:
     """Predicts the rows of `test_file` and writes `out`: columns ID and Label, or those of `template`, in its order.
 
-    `class_shares`: where the rows have classes in other shares than training had (`asked_shares`).
+    `class_shares`: where the rows have classes in other shares than training had (`asked_shares`). `note` hears in some
+    seconds how far it is.
 
     Raises:
         OptionError: `class_shares` are none.
@@ -103,16 +105,18 @@ def submit(
     record = read_adapter_record(folder)
     asked = read_template(Path(template)) if template else None
     written = written_labels(record.labels, record.label_codes, labels, asked)
-    table = read_table(str(test_file))
+    telling = Telling(note)
+    table = read_table(str(test_file), telling)
     ids, id_note, taken = _ids(table, id_column, asked)
     columns = choose_text(table, text_column or record.configuration.data.text_column, taken)
     if taken is None:
         _refuse_numbered(table, columns, ids, asked)
     texts = texts_of(table, columns)
     places = _places(ids, asked, str(test_file))
-    ensemble = load_ensemble([folder], class_shares=class_shares)
-    predicted = ensemble.probabilities(ensemble.encoded(texts))[0].argmax(axis=1)
-    of_row = [written.labels[int(number)] for number in predicted]
+    classifier = load(folder, class_shares=class_shares)
+    encoded = classifier.encoded(texts, telling)
+    logits = classifier.logits_of(encoded, lambda done: telling.far("predicting", done, len(texts)))
+    of_row = [written.labels[int(number)] for number in classifier.probabilities_of(logits).argmax(axis=1)]
     refuse(constant_labels(of_row, str(test_file)))
     id_first = asked is None or asked.columns[0] == asked.id_column
     padded = asked.padded_ids if asked else {}  # the contest has these with blanks itself
@@ -128,8 +132,8 @@ def submit(
         notes.append(said)
     if record.is_blend:
         notes.append(BLENDED)
-    if (shift := ensemble.members[0].classifier.shift) is not None:
-        notes.append(f"class shares: {shift}")
+    if classifier.shift is not None:
+        notes.append(f"class shares: {classifier.shift}")
     if empty:
         have = "has" if empty == 1 else "have"
         notes.append(f"{plural(empty, 'row')} {have} no text, and got a label all the same")
