@@ -917,8 +917,13 @@ def test_an_ensemble_is_the_mean_of_probabilities_whatever_the_order_of_labels(
 def test_adapters_with_other_labels_have_no_mean(folders: list[Path]) -> None:
     with pytest.raises(AdapterError, match="predict by each alone"):
         load_ensemble([folders[0], folders[2]])
-    with pytest.raises(AdapterError, match="is given twice"):
-        load_ensemble([folders[0], folders[0]])
+
+
+def test_an_adapter_is_no_ensemble_with_a_copy_of_itself(folders: list[Path], tmp_path: Path) -> None:
+    copied = shutil.copytree(folders[0], tmp_path / "best")
+    for own in (copied, folders[0]):
+        with pytest.raises(AdapterError, match=f"{own}: is the same adapter as .*/a; an ensemble is of different ones"):
+            load_ensemble([*folders[:2], own])
 
 
 def test_columns_are_named_by_as_much_of_a_path_as_tells_it_apart() -> None:

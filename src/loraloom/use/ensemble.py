@@ -17,6 +17,7 @@ from loraloom.data import Encoded
 from loraloom.data.wording import listed
 from loraloom.errors import AdapterError, OptionError
 from loraloom.use.adapter import Classifier, adapter_folder, refuse_unreadable
+from loraloom.use.adapter_checks import identity
 from loraloom.use.backbones import Backbones
 from loraloom.use.class_shares import ClassShares
 from loraloom.use.temperature import fitted_temperature
@@ -103,20 +104,18 @@ def load_ensemble(
 
     Raises:
         OptionError: `class_shares` are none, or are asked for without the temperature, for which they hold.
-        AdapterError: a folder can't be used, or is given twice; labels differ.
+        AdapterError: a folder can't be used; two hold one adapter, as RUN/best and its trial do; labels differ.
         BackboneError: a backbone can't be had.
     """
     if class_shares is not None and not temperature:
         raise OptionError("class_shares hold for probabilities at the fitted temperature; leave out no_temperature")
     places = [Path(place) for place in given]
     folders = [adapter_folder(place) for place in places]
-    for number, folder in enumerate(folders):
-        if folder.resolve() in {other.resolve() for other in folders[:number]}:
-            raise AdapterError(f"{folder}: is given twice; an ensemble is of different adapters")
-    backbones = Backbones()
-    members = []
+    backbones, members, held = Backbones(), list[Member](), dict[tuple[str | None, ...], Path]()
     for folder, name in zip(folders, column_names(places), strict=True):
         classifier = backbones.add(folder)
+        if (same := held.setdefault(tuple(identity(folder)), folder)) is not folder:
+            raise AdapterError(f"{folder}: is the same adapter as {same}; an ensemble is of different ones")
         if class_shares is not None:
             classifier = classifier.for_class_shares(class_shares)
         elif temperature:
