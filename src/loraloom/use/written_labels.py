@@ -101,8 +101,9 @@ def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submi
             f"{has}, which does not tell how labels are written ({listed(codes)} in the training data); say it by "
             f"--labels codes, --labels names, or in the order of {listed_to_answer(names)}: --labels A,B,…"
         )
+    outside = min(([kind for kind in template.kinds if kind not in labels] for labels in (names, codes)), key=len)
     raise DataError(
-        f"{template.path}: has the {labels_listed(template.kinds)}, the training data {listed(codes)}"
+        f"{template.path}: has the {labels_listed(outside)}, the training data {listed(codes)}"
         + ("" if names == codes else f" for {listed(names)}")
         + ("; one counts from 0 and the other from 1" if other is not None and kinds <= set(other) else "")
         + f"; give the contest's labels in the order of {listed_to_answer(names)}: --labels A,B,…"
