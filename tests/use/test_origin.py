@@ -11,7 +11,7 @@ from loraloom.errors import RunError
 from loraloom.recipe import read_recipe
 from loraloom.study.integrity import write_recipe
 from loraloom.use import origin
-from loraloom.use.origin import rows_of
+from loraloom.use.origin import rows_of, run_of
 from tests.conftest import make_rows, write_csv
 
 
@@ -20,6 +20,22 @@ def test_a_recipe_of_another_version_is_said_and_ends_nothing_that_asks_for_the_
     (tmp_path / "recipe.yaml").write_text("backbone: {model: demo}\nlora: {of_another_version: 1}\n", encoding="utf-8")
     with pytest.raises(RunError, match="of_another_version"):
         rows_of(tmp_path / "best")
+
+
+@pytest.mark.parametrize(
+    ("place", "of_run"),
+    [
+        *(("best", True), ("refit", True), ("soup", True), ("blend", True), ("trials/0007", True)),
+        *(("0007", False), ("report", False), ("copies/0007", False), ("copies/best", False), (".", False)),
+    ],
+)
+def test_the_run_of_an_adapter_is_the_one_whose_folder_it_is_in_its_place(
+    tmp_path: Path, place: str, of_run: bool
+) -> None:
+    run = tmp_path / "best"
+    (run / place).mkdir(parents=True)
+    (run / "recipe.yaml").touch()
+    assert run_of(run / place) == (run if of_run else None)
 
 
 @pytest.mark.parametrize("in_files", [True, False])
