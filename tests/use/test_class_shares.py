@@ -398,9 +398,12 @@ def test_evaluate_scores_what_predict_gives(skewed: Path, tmp_path: Path) -> Non
     assert evaluate(skewed, file).as_json()["class_shares"] is None
 
 
-def test_shares_that_are_none_are_refused_before_rows_are_scored(skewed: Path, tmp_path: Path) -> None:
+def test_shares_that_are_none_are_refused_before_rows_are_read(skewed: Path, tmp_path: Path) -> None:
+    file = tmp_path / "not_even_read.csv"
     with pytest.raises(OptionError, match="'even' is no label's share"):
-        evaluate(skewed, tmp_path / "not_even_read.csv", class_shares="even")
+        evaluate(skewed, file, class_shares="even")
+    with pytest.raises(OptionError, match="'even' is no label's share"):
+        submit(skewed, file, tmp_path / "s.csv", labels="names", class_shares="even")
 
 
 def test_a_submission_is_of_the_shares_that_are_asked(taught: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from loraloom.study.durable import refuse_place
 from loraloom.study.outputs import refuse_over
 from loraloom.study.record import BLENDED, TrialRecord
 from loraloom.use.adapter import adapter_folder, load, read_adapter_record
-from loraloom.use.class_shares import ClassShares
+from loraloom.use.class_shares import ClassShares, asked_shares
 from loraloom.use.origin import earlier_winner, training_rows
 from loraloom.use.submission import (
     DEFAULT_COLUMNS,
@@ -105,6 +105,8 @@ def submit(
     record = read_adapter_record(folder)
     asked = read_template(Path(template)) if template else None
     written = written_labels(record.labels, record.label_codes, labels, asked)
+    if class_shares is not None:
+        asked_shares(class_shares, record.labels)  # refused before rows are read
     telling = Telling(note)
     table = read_table(str(test_file), telling)
     ids, id_note, taken = _ids(table, id_column, asked)
