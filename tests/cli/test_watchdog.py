@@ -14,7 +14,7 @@ from loraloom.cli.watchdog import _last_word, ended_in_time
 from loraloom.search.clock import MOST_SECONDS, SLURM_END, Clock
 from loraloom.study.commands import COMMANDS
 from loraloom.study.durable import MANIFEST
-from loraloom.study.run import BEST
+from loraloom.study.run import BEST, TRIALS
 from loraloom.study.sealed import write_sealed
 
 HANGS = """
@@ -24,6 +24,12 @@ from loraloom.cli.watchdog import ended_in_time
 with ended_in_time(Path(sys.argv[1]), float(sys.argv[2]), None):
     time.sleep(600)
 """
+
+
+def _begin(run: Path) -> None:
+    """A run of which a trial was begun."""
+    (run / TRIALS / "0000").mkdir(parents=True)
+    (run / "recipe.yaml").touch()
 
 
 def _hang(run: Path, seconds: float, before: str = "") -> subprocess.CompletedProcess[str]:
@@ -38,7 +44,7 @@ def _hang(run: Path, seconds: float, before: str = "") -> subprocess.CompletedPr
 
 
 def test_a_run_that_is_not_done_at_its_deadline_ends_and_says_how_to_go_on(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").touch()
+    _begin(tmp_path)
     ended = _hang(tmp_path, 1)
     assert ended.returncode == 75
     assert ended.stderr == (
@@ -48,15 +54,14 @@ def test_a_run_that_is_not_done_at_its_deadline_ends_and_says_how_to_go_on(tmp_p
 
 
 def test_a_run_whose_name_is_no_text_is_ended_too(tmp_path: Path) -> None:
-    (run := tmp_path / "run\udcfc").mkdir()
-    (run / "recipe.yaml").touch()
+    _begin(run := tmp_path / "run\udcfc")
     ended = _hang(run, 1)
     assert ended.returncode == 75
     assert str(run) in ended.stderr
 
 
 def test_a_run_that_can_t_be_read_any_more_is_ended_too(tmp_path: Path) -> None:
-    ended = _hang(tmp_path, 1, "import loraloom.study.run\nloraloom.study.run.is_run = open\n")
+    ended = _hang(tmp_path, 1, "import loraloom.study.run\nloraloom.study.run.trial_folders = open\n")
     assert ended.returncode == 75
     assert ended.stderr.startswith(f"loraloom: the time is over, and {tmp_path}: IsADirectoryError: ")
 
@@ -66,6 +71,21 @@ def test_a_search_that_could_not_begin_in_its_time_says_what_would_do(tmp_path: 
     assert ended.returncode == 2
     assert "does not suffice" in ended.stderr
     assert "give it 60 s (budget.max_seconds)" in ended.stderr
+
+
+def test_a_run_of_which_no_trial_was_begun_in_its_time_is_to_have_more_than_as_much_again(tmp_path: Path) -> None:
+    """A script that goes on at 75 would else measure what a row costs until the time is over, again and again."""
+    (tmp_path / "recipe.yaml").touch()
+    write_sealed(
+        tmp_path / COMMANDS, {"commands": [{"started": "", "again_seconds": 120, "placement": {"workers": 2}}]}
+    )
+    code, said = _last_word(tmp_path, Clock(120), time.time())
+    assert code == 2
+    assert said == (
+        "loraloom: the time does not suffice for one trial: 120 s were over before a trial was begun; give it 360 s "
+        "(budget.max_seconds), or a machine that has less to do: "
+        f"loraloom resume {tmp_path} --max_seconds 360 --workers 2"
+    )
 
 
 def test_what_is_to_be_changed_for_more_time_is_what_the_deadline_is_of(tmp_path: Path) -> None:
@@ -79,7 +99,7 @@ def test_a_job_s_end_that_has_passed_is_said_to_have(tmp_path: Path) -> None:
     clock = Clock(-100, option=SLURM_END)
     passed = "the SLURM job's end has passed (SLURM_JOB_END_TIME); unset it where the job was given more time"
     assert _last_word(tmp_path, clock, time.time()) == (2, f"loraloom: {passed}")
-    (tmp_path / "recipe.yaml").touch()
+    _begin(tmp_path)
     code, said = _last_word(tmp_path, clock, time.time())
     assert (code, said.partition("; nothing")[0]) == (75, f"loraloom: {passed}")
 
@@ -97,7 +117,7 @@ def test_a_winner_of_an_earlier_command_is_not_taken_for_this_one_s(
 ) -> None:
     began = time.time()
     assert _last_word(tmp_path, Clock(60), began)[0] == 2
-    (tmp_path / "recipe.yaml").touch()
+    _begin(tmp_path)
     (tmp_path / BEST).mkdir()
     (tmp_path / BEST / MANIFEST).touch()  # which says nothing of when it was made
     started = datetime.fromtimestamp(began - seconds_ago, UTC).isoformat(timespec="seconds")
@@ -108,7 +128,7 @@ def test_a_winner_of_an_earlier_command_is_not_taken_for_this_one_s(
 
 
 def test_a_run_that_needs_a_deadline_and_whose_recipe_has_none_is_gone_on_with_in_as_much_time(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").touch()
+    _begin(tmp_path)
     write_sealed(tmp_path / COMMANDS, {"commands": [{"started": "", "again_seconds": 60}]})
     assert _last_word(tmp_path, Clock(60, option="--deadline"), time.time())[1].endswith(" --max_seconds 60")
 

@@ -8,6 +8,7 @@ exception in the main thread was rejected: it waits for the operation under way 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -68,11 +69,11 @@ def _end(run: Path, clock: Clock, began: float) -> None:
 def _last_word(run: Path, clock: Clock, began: float) -> tuple[int, str]:
     """The exit code, and the sentence, of a command that `began` so many seconds after 1970."""
     from loraloom.study.commands import again_options
-    from loraloom.study.run import is_run
+    from loraloom.study.run import is_run, trial_folders
 
     seconds = clock.max_seconds or 0.0
     passed = f"{clock.option} has passed (SLURM_JOB_END_TIME); unset it where the job was given more time"
-    if is_run(run):
+    if trial_folders(run):
         tested = _has_winner(run, began)
         what = "the report was written" if tested else "the winner was tested and the report written"
         why = f"the {seconds:.0f} s ({clock.option}) were over before {what}" if seconds > 0 else passed
@@ -81,9 +82,13 @@ def _last_word(run: Path, clock: Clock, began: float) -> tuple[int, str]:
         return error.exit_code, f"loraloom: {error}"
     if seconds <= 0:
         return 2, f"loraloom: {passed}"
+    what, more, then = "the search could begin", math.ceil(max(60, 3 * seconds)), ""
+    if is_run(run):  # as much again, in which as much would be done, would end as this did
+        what = "a trial was begun"
+        then = f": {shell_resume_command(run, {**again_options(run), 'max_seconds': more})}"
     return 2, (
-        f"loraloom: the time does not suffice for one trial: {seconds:.0f} s were over before the search could begin; "
-        f"give it {max(60.0, 3 * seconds):.0f} s ({clock.option}), or a machine that has less to do"
+        f"loraloom: the time does not suffice for one trial: {seconds:.0f} s were over before {what}; "
+        f"give it {more} s ({clock.option}), or a machine that has less to do{then}"
     )
 
 
