@@ -17,7 +17,7 @@ from loraloom.search.costs import Costs, Measured, cost_key
 from loraloom.search.finals import WORTH, Finals
 from loraloom.search.ladder import REDUCTION_FACTOR
 from loraloom.search.pace import Pace
-from loraloom.search.passes import EPOCHS, MOST_EPOCHS, most_passes, with_epochs
+from loraloom.search.passes import EPOCHS, FITTED_EPOCHS, MOST_EPOCHS, most_passes, with_epochs
 from loraloom.search.passes import passes as passes_in_time
 from loraloom.search.plan import (
     CLOCKED_SHARE,
@@ -106,6 +106,19 @@ def test_a_kind_has_the_most_passes_that_end_in_its_time_and_the_fewest_where_no
         worth = [epochs for epochs in EPOCHS if epochs <= most_passes(rows)]
         ending = [epochs for epochs in worth if costs.seconds(with_epochs(kind, epochs), rows, EVAL_ROWS) <= seconds]
         assert found[cost_key(kind)] == max(ending, default=EPOCHS[-1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds", "slots", "seeds"), [(20_000, 120, 1, 1), (300, 600, 1, 3), (20_000, 120, 3, 3)]
+)
+def test_one_configuration_has_all_the_time_since_there_is_nothing_to_choose(
+    rows: int, seconds: int, slots: int, seeds: int
+) -> None:
+    recipe = _recipe(n_trials=1)
+    task, costs = Task(recipe, rows, EVAL_ROWS, 4, 1), _costs(recipe)
+    plan = make_plan(task, costs, seconds, slots)
+    assert (plan.rungs, plan.finalists, plan.seeds) == ((None,), 1, seeds)
+    assert plan.epochs == passes_in_time(task, costs, rows, seconds, FITTED_EPOCHS)
 
 
 def test_the_cheaper_a_row_is_the_more_passes_it_gets() -> None:

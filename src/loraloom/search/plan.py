@@ -150,13 +150,15 @@ def _all_fit(task: Task, costs: Costs, dearest: float, seconds: float, slots: in
 
 def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
     """Passes by what they take; all the time is for the configuration that comes first where none is left to choose."""
-    plan = None if is_hurried(task, costs, seconds, slots) else _that_chooses(task, costs, seconds, slots)
+    one = task.configurations == 1
+    plan = None if one or is_hurried(task, costs, seconds, slots) else _that_chooses(task, costs, seconds, slots)
     if plan is not None:
         leading = _leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds)
         if leading > 0 or slots > 1 or len(plan.rungs) < TOO_FEW or not _is_of_one_model(task):
             return replace(plan, leading_rung=leading)
     top = _most_rows(task, _for_a_pass(task, costs, alone=True), seconds)
-    return Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds, FITTED_EPOCHS))
+    alone = Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds, FITTED_EPOCHS))
+    return recounted(alone, task, costs, seconds / CLOCKED_SHARE, slots) if one else alone  # nothing else has a share
 
 
 def _that_chooses(task: Task, costs: Costs, seconds: float, slots: int) -> Plan | None:
