@@ -299,6 +299,32 @@ def test_where_the_time_is_over_no_trial_is_to_come(ended: int) -> None:
     assert look_ahead(pace, 36, tried=36, ended=ended, finals_begun=0).trials == 0
 
 
+@pytest.mark.parametrize(("finalists", "leading_rung"), [(None, 0), (1, 0), (1, 1)])
+def test_a_first_trial_is_to_come_though_what_takes_longest_would_not_end_in_time(
+    finalists: int | None, leading_rung: int
+) -> None:
+    """As texts of another length, which come after it."""
+    recipe = _recipe()
+    task = Task(recipe, 2_000, EVAL_ROWS, 4, 36, leading=(recipe.configuration({}),))
+    costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
+    pace = Pace(task, Plan((200, None), finalists, 1, None, leading_rung), Clock(6, lambda: 0.0, reserve=5.5), costs)
+    to_come = [look_ahead(pace, 36, tried=tried, ended=tried, finals_begun=1).trials for tried in (0, 1)]
+    assert to_come == [1, 0]
+
+
+@pytest.mark.parametrize("configurations", [1, 2, 9])
+def test_what_leads_is_to_come_once(configurations: int) -> None:
+    recipe = _recipe()
+    task = Task(recipe, 2_000, EVAL_ROWS, 4, configurations, leading=2 * (recipe.configuration({}),))
+    outlooks = [
+        look_ahead(
+            Pace(task, Plan((200, None), 1, leading_rung=1)), configurations, tried=tried, ended=0, finals_begun=1
+        )
+        for tried in range(configurations)
+    ]
+    assert [outlook.trials for outlook in outlooks] == list(range(configurations, 0, -1))
+
+
 @pytest.mark.parametrize("configurations", [1, 2])
 def test_there_are_no_more_finalists_to_come_than_configurations(configurations: int) -> None:
     task = Task(_recipe(pruner="halving"), 2_000, EVAL_ROWS, 4, configurations)

@@ -94,6 +94,20 @@ def test_presets_that_are_compared_first_are_said_first() -> None:
     assert outlook.trials == 2 + 9 + 1
 
 
+@pytest.mark.parametrize(
+    ("leading", "trials", "broken_off", "tried"),
+    [(2, 9, 0, 11), (2, 18, 0, None), (0, 9, 2, 11), (0, 18, 2, None), (2, 0, 1, 3), (0, 0, 1, 1)],
+)
+def test_configurations_that_the_time_leaves_out_are_those_that_are_nowhere_to_be_tried(
+    leading: int, trials: int, broken_off: int, tried: int | None
+) -> None:
+    outlook = _outlook((Step(trials, 1000), Step(3, 3000)) if trials else (), Step(6, 9000))
+    outlook = replace(outlook, leading=Step(leading, 3000) if leading else None)
+    lines = [*plan_lines(make_plan(outlook, configurations=20, broken_off=broken_off))][1:]
+    said = f"        about {tried} of 20 configurations are tried: the time does not allow for all"
+    assert lines == ([] if tried is None else [said])
+
+
 @pytest.mark.parametrize(("command", "said"), [("search", True), ("train", False)])
 def test_that_nothing_is_searched_is_said_to_who_wanted_a_search(command: str, said: bool) -> None:
     made = {"command": ["loraloom", command, "recipe.yaml", "--out", "run"]}

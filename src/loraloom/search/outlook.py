@@ -65,22 +65,24 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
     to_come = MOST_TRIALS if configurations is None else max(0, configurations - tried)
     rungs: tuple[Step, ...] = ()
     passes = task.recipe.values("train.num_train_epochs") if plan.epochs is None else plan.epochs.values()
-    compared = max(0, len(task.leading) - tried) if plan.leading_rung else 0
+    compared = min(to_come, max(0, len(task.leading) - tried)) if plan.leading_rung else 0
+    least = int(not (tried or compared))  # the first trial is begun, whatever it takes
     if plan.finalists is None:
         trials = MOST_TRIALS if configurations is None else max(0, configurations * plan.seeds - ended)
         if left is not None and seconds[-1] > 0:
-            trials = min(trials, max(0, int(pace.slots * left / seconds[-1])))
+            trials = min(trials, max(least, int(pace.slots * left / seconds[-1])))
         finals = Step(trials, rows[-1])
     else:
         # On one rung a finalist has its first seed already.
         wanted = plan.finalists * (plan.seeds - (len(rows) == 1))
         finals = Step(max(0, wanted - finals_begun), rows[-1])
+        to_come -= compared
         if left is not None and seconds[0] > 0:
             climb = sum(cost / REDUCTION_FACTOR**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]
             rounds = math.ceil(finals.trials / pace.slots)
             beside = pace.slots * rounds * seconds[-1] + compared * seconds[plan.leading_rung]
             searching = max(0.0, pace.slots * left - beside)
-            to_come = min(to_come, int(searching / climb))
+            to_come = min(to_come, max(least, int(searching / climb)))
         rungs = tuple(Step(to_come // REDUCTION_FACTOR**rung, size) for rung, size in enumerate(rows[:-1] or rows))
     return Outlook(
         rungs=tuple(step for step in rungs if step.trials),

@@ -77,9 +77,10 @@ def left_out(plan: SearchPlan) -> Iterator[str]:
         )
     if outlook.seeds < plan.recipe.search.seeds:
         yield f"{outlook.seeds} of {plan.recipe.search.seeds} seeds: the time does not allow for all"
-    first = outlook.rungs[0].trials if outlook.rungs else None
-    if plan.configurations is not None and first is not None and plan.finished == 0 and first < plan.configurations:
-        yield f"about {first} of {plan.configurations:,} configurations are tried: the time does not allow for all"
+    first = (outlook.leading, *outlook.rungs[:1])  # further rungs and finals are for those that were tried
+    tried = plan.broken_off + sum(step.trials for step in first if step is not None)
+    if outlook.finalists is not None and plan.finished == 0 and 0 < tried < (plan.configurations or 0):
+        yield f"about {tried} of {plan.configurations:,} configurations are tried: the time does not allow for all"
     if outlook.finalists is None and plan.configurations is not None and outlook.seconds_left is not None:
         wanted = plan.configurations * outlook.seeds - plan.finished
         if outlook.trials < wanted:
