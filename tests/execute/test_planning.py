@@ -514,12 +514,13 @@ def test_once_a_final_has_its_passes_finalists_and_seeds_are_counted_by_them(tmp
     planned = pace.plan
     assert (planned.finalists, planned.seeds) == (1, 1)
     assert planned.epochs is not None
-    pace.plan = replace(planned, epochs=dict.fromkeys(planned.epochs, 0.25))  # of a command that had less time
+    few = dict.fromkeys(planned.epochs, 0.25)
+    pace.plan = replace(planned, finalists=2, seeds=2, epochs=few)  # of a command that had other time
     found.trained({}, ROW_SECONDS)
     assert pace.plan == planned
-    pace.plan, pace.final_begun = replace(planned, epochs=dict.fromkeys(planned.epochs, 0.25)), True
+    pace.plan, pace.final_begun = replace(planned, epochs=few), True
     found.trained({}, ROW_SECONDS)
-    assert pace.plan.epochs == dict.fromkeys(planned.epochs, 0.25)
+    assert pace.plan.epochs == few
     assert (pace.plan.finalists, pace.plan.seeds) == (1, 2)
 
 
