@@ -324,6 +324,19 @@ def test_a_constant_answer_that_does_as_well_is_named(tmp_path: Path) -> None:
     assert any("constant answer" in sentence for sentence in found.cautions)
 
 
+def test_of_classes_with_as_many_test_rows_the_constant_answer_is_the_first_as_where_the_search_ends(
+    tmp_path: Path,
+) -> None:
+    recipe = make_recipe(lora={}, train={})
+    lines = [
+        predicting(line, 0) | {"label": (1, 0, 1, 0, 2)[n % 5]} for n, line in enumerate(make_predictions(wrong=0))
+    ]
+    best = make_record(recipe, 0, {}, 0.95, test=make_score(0.4, TEST_ROWS))
+    found = findings(read_run(write_run(tmp_path / "r", recipe, [best], best=best, predictions=lines)))
+    said = f"constant answer: “{LABELS[0]}” for every test row would reach 0.400."
+    assert any(said in sentence for sentence in found.cautions)
+
+
 def test_a_validation_accuracy_above_the_tests_interval_is_named_where_there_was_a_choice(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [2, 4]}, train={})
     best = make_record(recipe, 0, {"lora.r": 2}, 0.99, test=make_score(0.94, TEST_ROWS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -71,7 +70,7 @@ def tested(best: Best, problems: list[str]) -> Tested | None:
     labels = best.record.labels
     counts = confusion([row.label for row in rows], [row.prediction for row in rows], len(labels))
     wrong = sorted((row for row in rows if not row.is_right), key=lambda row: (-row.confidence, row.row))
-    majority, most = Counter(row.label for row in rows).most_common(1)[0]
+    majority = int(counts.sum(axis=1).argmax())  # the first of as many, as where the search ends
     _compare(best, len(rows) - len(wrong), problems)
     return Tested(
         labels=labels,
@@ -82,7 +81,7 @@ def tested(best: Best, problems: list[str]) -> Tested | None:
         wrong=len(wrong),
         rows=len(rows),
         majority_label=labels[majority],
-        majority_share=most / len(rows),
+        majority_share=int(counts[majority].sum()) / len(rows),
     )
 
 
