@@ -16,7 +16,7 @@ import pytest
 from loraloom.engine.job import OUT_OF_MEMORY
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Finished
-from loraloom.execute.warm_up import TRAIN_ROWS, WarmUpFailedError, measure_one, warm_up
+from loraloom.execute.warm_up import LONGEST_LOADING, TRAIN_ROWS, WarmUpFailedError, measure_one, warm_up
 from loraloom.recipe import Configuration, read_recipe
 from loraloom.search.costs import cost_key
 from loraloom.study.record import Timings
@@ -45,10 +45,15 @@ class Simulated:
         batches: Sequence[int] = (16,),
         too_much: float = math.inf,
         layers: str | None = "top-half",
+        loads: Sequence[float] = (),
     ) -> None:
-        """`lost` are the jobs, by their order, of which the worker dies; `too_much` are tokens of a batch."""
+        """`lost` are the jobs, by their order, of which the worker dies; `too_much` are tokens of a batch.
+
+        `loads` are the seconds before a job's training, of those without a deadline by their order.
+        """
         self.now, self._keeps, self._encoded, self._lost, self._too_much = 0.0, keeps, encoded, lost, too_much
         self.jobs: list[Any] = []
+        self._loads = list(loads)
         train = {"per_device_train_batch_size": list(batches)}
         self.recipe = read_recipe({"lora": {"layers_to_transform": layers}, "train": train})
         first = self.recipe.configuration({})
@@ -74,6 +79,8 @@ class Simulated:
         del stop
         job, begun = self.jobs[-1], self.now
         rows, left = len(job.rows.train), 1e9 if job.deadline is None else job.deadline - begun
+        if job.deadline is None and self._loads:
+            self.now += self._loads.pop(0)
         computed = min(rows, int(left / STATE)) if self._keeps else 0
         left -= computed * STATE
         passed = min(rows * job.configuration.train.num_train_epochs, max(16, int(left / ROW)))
@@ -97,8 +104,8 @@ class Simulated:
         return Finished((job,), (outcome,))
 
 
-@pytest.mark.parametrize(("seconds_left", "keeps"), [(70, True), (3600, True), (3600, False)])
-def test_the_timed_job_has_as_many_rows_as_can_have_their_states_in_half_of_its_time(
+@pytest.mark.parametrize(("seconds_left", "keeps"), [(20, True), (70, True), (3600, True), (3600, False)])
+def test_the_timed_job_has_as_many_rows_as_can_have_their_states_in_half_of_its_time_and_two_batches_at_least(
     seconds_left: int, keeps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     simulated: Any = Simulated(keeps=keeps)
@@ -109,7 +116,7 @@ def test_the_timed_job_has_as_many_rows_as_can_have_their_states_in_half_of_its_
     cold, timed = simulated.jobs
     assert len(cold.rows.train) == 32
     rows = len(timed.rows.train)
-    assert rows == (TRAIN_ROWS if not keeps else {70: 52, 3600: 100}[seconds_left])
+    assert rows == (TRAIN_ROWS if not keeps else {20: 32, 70: 52, 3600: 100}[seconds_left])
     assert rows * timed.configuration.train.num_train_epochs == pytest.approx(TRAIN_ROWS, rel=0.05)
 
 
@@ -122,6 +129,16 @@ def test_the_job_that_loads_the_model_is_evaluated_on_many_rows_only_for_their_s
     (found,) = warm_up(simulated, simulated, 70, tmp_path).measured
     assert [len(job.rows.validation) for job in simulated.jobs] == [rows, 96]
     assert found.eval_row_seconds == pytest.approx(EVALUATED)
+
+
+@pytest.mark.parametrize(("loads", "longest"), [((5, 3), 5), ((3, 5), 5), ((5, 400), LONGEST_LOADING)])
+def test_the_longest_loading_is_known_but_for_what_is_done_once(
+    loads: tuple[int, int], longest: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is kept for the winner's test, which fetches nothing and compiles no kernels."""
+    simulated: Any = Simulated(keeps=True, lengths=(512, 128), loads=loads)
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    assert warm_up(simulated, simulated, 3600, tmp_path).loading_seconds == pytest.approx(longest)
 
 
 @pytest.mark.parametrize(("encoded", "rows"), [(0.0001, TRAIN_ROWS), (0.02, 100)])
