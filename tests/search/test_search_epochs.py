@@ -177,6 +177,8 @@ def test_what_is_foreseen_is_what_the_leading_one_that_sees_the_fewest_sees_in_a
         assert foreseen(task, costs, seconds, leading) == min(seen)
     assert foreseen(task, costs, 300.0, ()) == 0
     assert foreseen(task, costs, None, (small,)) == 20_000
+    by_recipe = replace(task, recipe=_recipe(epochs="recipe"))
+    assert foreseen(by_recipe, costs, 3_000.0, (small,)) == 20_000 < foreseen(task, costs, 3_000.0, (small,))
 
 
 @pytest.mark.parametrize("rows", [100_000, 2_000_000])
