@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerFast
 
 from loraloom.data import Encoded, default_cache, encode, encoding, truncation_finding, unknown_finding
+from loraloom.errors import LoraloomError
 
 TEXTS = ("one two three four five six", "", "two", "one unseen word")
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "one", "two", "three", "four", "five", "six"]
@@ -169,3 +171,15 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("LORALOOM_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache() == tmp_path / ".cache" / "loraloom"
+    monkeypatch.setenv("LORALOOM_CACHE", "~/tokens")
+    assert default_cache() == tmp_path / "tokens"
+
+
+def test_without_a_home_folder_the_cache_is_to_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LORALOOM_CACHE")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(LoraloomError, match=r"^~/\.cache/loraloom: .* name a folder in LORALOOM_CACHE$"):
+        default_cache()
+    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path))
+    assert default_cache() == tmp_path

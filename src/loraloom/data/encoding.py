@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from loraloom.data.telling import SILENT, Telling
 from loraloom.data.text_data import Finding, update_with_texts
-from loraloom.errors import RunError
+from loraloom.errors import LoraloomError, RunError
+from loraloom.machine import with_home
 from loraloom.study.durable import write_bytes
 from loraloom.study.provenance import version_of
 from loraloom.wording import percent, plural
@@ -77,9 +78,16 @@ class Encoded:
 
 
 def default_cache() -> Path:
-    """$LORALOOM_CACHE, or ~/.cache/loraloom."""
-    named = os.environ.get("LORALOOM_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "loraloom"
+    """$LORALOOM_CACHE, or ~/.cache/loraloom.
+
+    Raises:
+        LoraloomError: it is in the home folder of a user who has none, as in a container by a number for a user.
+    """
+    named = os.environ.get("LORALOOM_CACHE") or "~/.cache/loraloom"
+    folder = with_home(named)
+    if str(folder).startswith("~"):
+        raise LoraloomError(f"{named}: there is no home folder to keep the cache in; name a folder in LORALOOM_CACHE")
+    return folder
 
 
 def encode(
