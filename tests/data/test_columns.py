@@ -76,6 +76,15 @@ def test_named_columns_are_no_guess(tmp_path: Path) -> None:
     assert "guessed_column" not in {finding.kind for finding in data.findings}
 
 
+def test_a_text_that_is_named_is_read_where_labels_are_guessed(tmp_path: Path) -> None:
+    content = [(f"about {number}", 2 * text, label) for number, (text, label) in enumerate(rows(30))]
+    data = _load(
+        write_csv(tmp_path / "rows.csv", content, header=("heading", "text", "label")), text_column=("heading",)
+    )
+    assert all(text.startswith("about ") for text in data.train.texts)
+    assert _guess(data).endswith("rows.csv: labels from 'label', guessed since no column was named.")
+
+
 def test_of_two_columns_the_one_that_repeats_is_the_label(tmp_path: Path) -> None:
     content = [(label, text) for text, label in rows(30)]
     assert "text from 'b' and labels from 'a'" in _guess(

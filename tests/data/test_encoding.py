@@ -34,13 +34,17 @@ def _same(one: Encoded, other: Encoded) -> bool:
     return list(one) == list(other) and one.cut == other.cut
 
 
-def test_ids_are_those_of_the_tokenizer() -> None:
+@pytest.mark.parametrize("by_transformers", [False, True])
+def test_ids_are_those_of_the_tokenizer(by_transformers: bool) -> None:
     tokenizer = _tokenizer()
-    encoded = encode(tokenizer, TEXTS, max_length=5, cache=None)
-    expected = tokenizer(list(TEXTS), truncation=True, max_length=5)
+    tokenizer.split_special_tokens = by_transformers
+    texts = ["one five", *TEXTS, "six five four three"]
+    encoded = encode(tokenizer, texts, max_length=5, cache=None)
+    expected = tokenizer(texts, truncation=True, max_length=5)
     assert [row["input_ids"] for row in encoded] == expected["input_ids"]
     assert [row["attention_mask"] for row in encoded] == expected["attention_mask"]
-    assert encoded.cut == 1
+    assert encoded.lengths.tolist() == [len(ids) for ids in tokenizer(texts)["input_ids"]]
+    assert encoded.cut == 2
 
 
 def test_rows_fit_the_collator() -> None:
@@ -138,7 +142,11 @@ def test_cut_texts_are_a_finding() -> None:
     encoded = encode(_tokenizer(), TEXTS, max_length=5, cache=None)
     finding = truncation_finding(encoded, 5)
     assert finding is not None
+    assert finding.severity == "warning"
     assert finding.sentence == "Training: 1 text (25 %) longer than data.max_length = 5 tokens: cut."
+    few = truncation_finding(encode(_tokenizer(), TEXTS + TEXTS[1:] * 2, max_length=5, cache=None), 5)
+    assert few is not None
+    assert few.severity == "note"
     assert truncation_finding(encode(_tokenizer(), TEXTS, max_length=8, cache=None), 8) is None
 
 

@@ -261,11 +261,18 @@ def test_numbers_for_an_adapter_of_names_alone_are_refused(tmp_path: Path) -> No
         _labelled(tmp_path, ["0", "1"], CLASSES, CLASSES)
 
 
-def test_an_unknown_label_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [(["Sports", "Weather"], CLASSES), (["Sports", "7"], CLASSES), (["1", "7"], ("0", "1", "2"))],
+)
+def test_an_unknown_label_is_refused_with_the_known_ones(
+    tmp_path: Path, values: list[str], names: tuple[str, ...]
+) -> None:
+    known = ", ".join(map(repr, names))
     with pytest.raises(
-        DataError, match=r"unknown label 'Weather' \(first in row 2\); the known labels are 'Business', "
+        DataError, match=rf"unknown label '{values[1]}' \(first in row 2\); the known labels are {known}$"
     ):
-        _labelled(tmp_path, ["Sports", "Weather"], CLASSES, CLASSES)
+        _labelled(tmp_path, values, names, names)
 
 
 @pytest.mark.parametrize(("values", "said"), [(["sports"], "it differs"), (["BUSINESS", "spo rts"], "they differ")])

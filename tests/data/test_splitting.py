@@ -73,6 +73,13 @@ def test_where_no_text_of_a_class_fits_its_share_the_one_of_the_fewest_rows_is_h
         assert {key for key, is_held in zip(keys, held, strict=True) if is_held} == {"thrice"}
 
 
+def test_a_text_under_several_labels_is_of_its_commonest() -> None:
+    keys, labels = ["both", "both", "both", "zero", "one"], np.array([0, 1, 1, 0, 1])
+    for seed in range(6):
+        held = held_out_rows(keys, labels, 0.2, seed)
+        assert [key for key, is_held in zip(keys, held, strict=True) if is_held] == ["one"]  # "zero" is alone
+
+
 def test_another_seed_is_another_choice() -> None:
     _, split = _split([(number, 0) for number in range(100)])
     assert hold_out(split, 0.2, 1)[1].texts != hold_out(split, 0.2, 2)[1].texts
