@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer, EsmConfig
+from transformers import AutoConfig, AutoTokenizer, EsmConfig
 
 from loraloom.backbone import sources
 from loraloom.errors import BackboneError
@@ -254,6 +254,15 @@ def test_a_tokenizer_that_can_not_pad_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: padless)
     with pytest.raises(BackboneError, match="names no padding token"):
         sources.load_tokenizer(sources.find("demo"))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta-v2", "modernbert", "esm"])
+def test_a_model_without_its_tokenizer_is_refused(tmp_path: Path, kind: str) -> None:
+    """transformers makes one that knows special tokens alone, by which a RoBERTa would read all texts as empty."""
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(BackboneError, match=r"; save its tokenizer beside it \(tokenizer\.save_pretrained\)$"):
+        sources.load_tokenizer(sources.find(str(tmp_path)))
 
 
 def _with_tokenizer_fields(folder: Path, **fields: Any) -> sources.Source:

@@ -45,6 +45,7 @@ _VOCABULARIES = frozenset(
     )
 )
 """Of which a tokenizer is made where no tokenizer.json holds all of it."""
+_SAVE_TOKENIZER = "save its tokenizer beside it (tokenizer.save_pretrained)"
 _SETTLED_SECONDS = 2.0
 """A file that changed more recently may change again without its times showing it, where those are coarse."""
 
@@ -211,7 +212,7 @@ def load_tokenizer(source: Source) -> Any:
     """The model's fast tokenizer, which pads on the right: padding on the left would be read as the first token.
 
     Raises:
-        BackboneError: it can't be had, asks for code of its own, or has no token to pad with.
+        BackboneError: it can't be had, asks for code of its own, has no vocabulary, or no token to pad with.
     """
     tokenizer = _saved_tokenizer(source)
     if tokenizer.pad_token_id is None:
@@ -219,6 +220,9 @@ def load_tokenizer(source: Source) -> Any:
             f"backbone.model: the tokenizer of {source.model!r} names no padding token; name it in its "
             "tokenizer_config.json, as pad_token"
         )
+    if tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens):
+        # What transformers makes for itself where the files are missing: it would leave nothing of a text.
+        raise BackboneError(f"backbone.model: {source.model!r} has no tokenizer's vocabulary; {_SAVE_TOKENIZER}")
     tokenizer.padding_side = "right"
     return tokenizer
 
@@ -314,9 +318,10 @@ def _brings_code(model: str, where: str = "auto_map") -> BackboneError:
 
 
 def _unavailable(source: Source, error: BaseException, what: str = "model") -> BackboneError:
-    first = first_line(error)
+    first = first_line(error).rstrip(": ")
     if source.local:
-        return BackboneError(f"backbone.model: the {what} in {source.location} can't be read: {first}")
+        advice = f"; {_SAVE_TOKENIZER}" if what == "tokenizer" else ""  # where files are missing, errors are obscure
+        return BackboneError(f"backbone.model: the {what} in {source.location} can't be read: {first}{advice}")
     if not hub.reachable():
         return BackboneError(
             f"backbone.model: {source.model!r} is not on this machine and the hub can't be reached; give the folder of "
