@@ -74,6 +74,14 @@ def test_a_path_that_is_no_folder_is_refused(model: str) -> None:
         sources.find(model)
 
 
+def test_a_file_of_a_model_is_no_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bert").mkdir()
+    _folder(tmp_path / "bert", "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BackboneError, match=r"'bert/model\.safetensors' is not a folder"):
+        sources.find("bert/model.safetensors")
+
+
 def test_a_hub_model_without_a_network_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
     monkeypatch.setattr(socket.socket, "connect", _no_connection)

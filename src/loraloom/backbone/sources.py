@@ -73,7 +73,7 @@ def find(model: str, revision: str | None = None) -> Source:
     if os.path.isdir(folder):  # noqa: PTH112  # Path.is_dir raises where the name is too long for a folder's
         _check_folder(model, folder)
         return Source(model, str(folder.resolve()), None, local=True)
-    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+    if model.startswith((".", "/", "~")) or model.count("/") > 1 or os.path.isfile(folder):  # noqa: PTH113
         raise BackboneError(f"backbone.model: {model!r} is not a folder; give a model's folder, or its name on the hub")
     return Source(model, model, revision, local=False)
 
