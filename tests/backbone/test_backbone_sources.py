@@ -298,6 +298,16 @@ def test_a_tokenizer_that_brings_code_is_refused_and_not_replaced_by_a_stock_one
         sources.load_tokenizer(source)
 
 
+def test_a_number_type_of_a_newer_torch_and_a_list_for_fields_are_refused(tmp_path: Path) -> None:
+    source = _with_tokenizer_fields(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(BackboneError, match=r"the tokenizer in .* can't be read: 'list' object"):
+        sources.load_tokenizer(source)
+    _folder(tmp_path, dtype="float3")
+    with pytest.raises(BackboneError, match=r"the model in .* can't be read: .* no attribute 'float3'$"):
+        sources.load_config(source)
+
+
 def test_code_of_a_processor_is_no_matter_of_the_tokenizer(tmp_path: Path) -> None:
     source = _with_tokenizer_fields(tmp_path, auto_map={"AutoProcessor": "images.Images"})
     assert sources.load_tokenizer(source).is_fast

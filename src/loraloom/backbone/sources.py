@@ -46,6 +46,8 @@ _VOCABULARIES = frozenset(
 )
 """Of which a tokenizer is made where no tokenizer.json holds all of it."""
 _SAVE_TOKENIZER = "save its tokenizer beside it (tokenizer.save_pretrained)"
+_UNREADABLE = OSError, ValueError, KeyError, TypeError, AttributeError
+"""What transformers raises of files that hold what it did not foresee."""
 _SETTLED_SECONDS = 2.0
 """A file that changed more recently may change again without its times showing it, where those are coarse."""
 
@@ -130,7 +132,7 @@ def _saved_config(source: Source) -> Any:
 
     try:
         return AutoConfig.from_pretrained(source.location, **hub_arguments(source))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise _unavailable(source, error) from None
     except StrictDataclassError as error:  # of a field, or of fields that don't agree
         raise _unavailable(source, error.__cause__ or error) from None
@@ -238,7 +240,7 @@ def _saved_tokenizer(source: Source) -> Any:
             # AutoTokenizer would take a class of transformers in its place, which may split texts otherwise.
             raise _brings_code(source.model, "tokenizer_config.json's auto_map")
         return AutoTokenizer.from_pretrained(source.location, use_fast=True, **arguments)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise _unavailable(source, error, "tokenizer") from None
 
 
