@@ -28,6 +28,26 @@ def test_an_unknown_target_lists_those_that_the_model_has() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "kinds"),
+    [
+        ("roberta-base", ["query", "key", "value", "attention.output.dense"]),
+        ("microsoft/mpnet-base", [f"attention.attn.{letter}" for letter in "qkvo"]),
+    ],
+)
+def test_layers_of_a_common_name_or_a_letter_for_one_are_known_by_their_place(model: str, kinds: list[str]) -> None:
+    listed = ", ".join([*kinds, "intermediate.dense", "output.dense"])
+    with pytest.raises(BackboneError, match=f"the model has no 'x'; it has {listed}, or all-linear"):
+        _targets(model, target_modules=["x"])
+
+
+def test_a_target_that_the_chosen_layers_have_not_is_refused() -> None:
+    """As where only some layers have experts."""
+    linears = Linear("layer.0.router", "router", 0, 8, 8, True), Linear("layer.1.query", "query", 1, 8, 8, True)
+    with pytest.raises(BackboneError, match=r"^lora: no layer is left to adapt; widen"):
+        resolve(Lora(target_modules=("router",), layers_to_transform=(1,)), linears, "nomic_bert")
+
+
 def test_a_part_of_a_name_is_no_target() -> None:
     with pytest.raises(BackboneError, match="the model has no 'lin'"):
         _targets(target_modules=["lin"])
