@@ -296,6 +296,18 @@ def test_a_deadline_ends_training_and_the_result_is_marked_whatever_a_pruner_say
     assert "stopped by the clock" in outcome.marks[0]
 
 
+@pytest.mark.parametrize(("ahead", "batch", "steps"), [(3600, 3, [1, 2, 3]), (0, 21, [1])])
+def test_a_deadline_to_come_or_in_the_last_step_marks_nothing(
+    tiny_recipe: dict[str, Any], tmp_path: Path, ahead: int, batch: int, steps: list[int]
+) -> None:
+    engine, model = ENGINES[tiny_recipe["engine"]](), save_model("bert", tmp_path / "model")
+    fields = {"train": {"per_device_train_batch_size": batch, "num_train_epochs": 1}}
+    job = replace(job_of(model, tmp_path / "job", fields), deadline=time.monotonic() + ahead)
+    (outcome,) = engine.train_pack([job], hear)
+    assert (outcome.state, outcome.marks) == ("complete", ())
+    assert [step for line in read_metrics(job.folder) for step, _, _ in line.trace] == steps
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_the_reference_engine_holds_no_model_when_a_trial_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bf16: bool
