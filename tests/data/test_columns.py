@@ -59,6 +59,15 @@ def test_of_a_pair_of_texts_it_is_said_that_one_is_not_read(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize("beside", ["asked that same day", "{} A Smith"])
+def test_what_repeats_or_is_as_short_as_a_name_is_no_other_of_a_pair(tmp_path: Path, beside: str) -> None:
+    content = [
+        (" ".join(text.split()[:4]), beside.format(number), label) for number, (text, label) in enumerate(rows(30))
+    ]
+    path = write_csv(tmp_path / "rows.csv", content, header=("question", "note", "label"))
+    assert _guess(_load(path)).endswith("guessed since no column was named.")
+
+
 def test_a_longer_text_of_a_script_without_spaces_is_told_from_an_address(tmp_path: Path) -> None:
     content = [
         (f"上证指数{number}", "https://an.example/a-b-c/d", 9 * text, label)
