@@ -148,6 +148,8 @@ def _unfit(config: Any) -> str | None:
         return f"whose positions are of type {positions!r}, which transformers does not compute any more"
     if config.model_type in _COUNT_FROM_PADDING and config.pad_token_id is None:
         return "whose positions are counted from the padding's id, and whose configuration states no pad_token_id"
+    if getattr(config, "quantization_config", None):
+        return "whose weights are quantised, which are not read here"
     lacking = [name for name in _STATED if not isinstance(getattr(config, name, None), int)]
     return f"whose configuration states no {lacking[0]}" if lacking else None
 
