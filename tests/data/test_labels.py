@@ -97,7 +97,9 @@ def test_minus_one_is_no_label_where_the_file_declares_its_classes() -> None:
         codes_of(Table("rows", {"label": [0, -1, 1, None, -1]}, {"label": ("a", "b")}, known=True), "label")
 
 
-@pytest.mark.parametrize("cells", [[1.0, 0.5], ["1", "0.5"], [1.0, float("inf")], [1, Decimal("0.5")]])
+@pytest.mark.parametrize(
+    "cells", [[1.0, 0.5], ["1", "0.5"], [1.0, float("inf")], [1, Decimal("0.5")], [1, Decimal("Infinity")]]
+)
 def test_numbers_that_are_not_whole_are_refused(cells: list[Any]) -> None:
     assert "in row 2; a label is a name or a whole number" in _refusal(cells)
 

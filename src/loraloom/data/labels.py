@@ -95,7 +95,7 @@ def _plain(cell: Any) -> Any:
     if isinstance(cell, np.generic):
         cell = cell.item()
     if isinstance(cell, Decimal):
-        return int(cell) if cell == cell.to_integral_value() else float(cell)
+        return int(cell) if cell.is_finite() and cell == cell.to_integral_value() else float(cell)
     return unicodedata.normalize("NFC", cell.strip()) or None if isinstance(cell, str) else cell
 
 
