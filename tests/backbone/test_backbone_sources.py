@@ -68,6 +68,13 @@ def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
         sources.find(_folder(tmp_path))
 
 
+def test_a_folder_that_git_cloned_without_its_large_files_is_refused(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, "model.safetensors")
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n")
+    with pytest.raises(BackboneError, match=r"has model\.safetensors as a pointer of Git LFS alone; fetch"):
+        sources.find(folder)
+
+
 @pytest.mark.parametrize("model", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "/" + "x" * 5000])
 def test_a_path_that_is_no_folder_is_refused(model: str) -> None:
     with pytest.raises(BackboneError, match="is not a folder"):

@@ -32,6 +32,7 @@ _GIVEN_UP = "relative_key", "relative_key_query"
 """Types of positions that transformers computed until its version 5, which reads such a checkpoint without a word."""
 _STATED = "hidden_size", "num_hidden_layers", "num_attention_heads"
 """What a configuration must state, by whatever names of its own for them."""
+_POINTER = b"version https://git-lfs.github.com/"
 _UNSAFE = "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt"
 _VOCABULARIES = frozenset(
     (
@@ -311,10 +312,24 @@ def _check_folder(model: str, folder: Path) -> None:
         raise BackboneError(f"{path}: can't be read: {error}") from None
     if not isinstance(config, dict) or "auto_map" in config:
         raise _brings_code(model)
-    if not any(folder.glob("*.safetensors")):
+    weights = sorted(folder.glob("*.safetensors"))
+    if pointer := next((path.name for path in weights if _is_pointer(path)), None):
+        raise BackboneError(
+            f"backbone.model: {model!r} has {pointer} as a pointer of Git LFS alone; fetch the file (git lfs pull)"
+        )
+    if not weights:
         pickled = [path.name for pattern in _UNSAFE for path in folder.glob(pattern)]
         why = f"only {pickled[0]}, a pickle, which can run code" if pickled else "no model.safetensors"
         raise BackboneError(f"backbone.model: {model!r} has {why}; save the model as safetensors")
+
+
+def _is_pointer(path: Path) -> bool:
+    """Whether Git left a note in a file's place, as it does where Git LFS is not installed."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False  # who loads it says why it can't be read
 
 
 def _brings_code(model: str, where: str = "auto_map") -> BackboneError:
