@@ -154,6 +154,14 @@ def test_the_pin_of_a_folder_changes_with_the_files_that_its_tokenizer_is_made_o
     assert sources.pin(source) == whole
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "config.json"])
+def test_the_pin_of_a_folder_changes_with_what_is_always_read(tmp_path: Path, name: str) -> None:
+    source = sources.find(_folder(tmp_path, "model.safetensors", "tokenizer.json", "tokenizer_config.json"))
+    before = sources.pin(source)
+    (tmp_path / name).write_text("other", encoding="utf-8")
+    assert sources.pin(source) != before
+
+
 def test_the_pin_of_a_folder_does_not_change_with_its_readme(tmp_path: Path) -> None:
     source = sources.find(_folder(tmp_path, "model.safetensors"))
     before = sources.pin(source)
