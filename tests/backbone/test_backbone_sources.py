@@ -107,6 +107,18 @@ def test_a_tokenizer_of_the_hub_without_a_network_is_refused(monkeypatch: pytest
         sources.load_tokenizer(sources.find("nobody/no-such-model"))
 
 
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_hub_model_is_asked_for_at_its_revision(monkeypatch: pytest.MonkeyPatch, reachable: bool) -> None:
+    monkeypatch.setattr("loraloom.hub.reachable", lambda: reachable)
+    for revision, asked in (("abc", "abc"), (None, "main")):
+        assert sources.hub_arguments(sources.find("roberta-base", revision)) == {
+            "trust_remote_code": False,
+            "revision": asked,
+            "local_files_only": not reachable,
+        }
+    assert sources.hub_arguments(sources.find("demo", "abc")) == {"trust_remote_code": False}
+
+
 def test_the_pin_of_a_folder_changes_with_its_weights(tmp_path: Path) -> None:
     source = sources.find(_folder(tmp_path, "model.safetensors"))
     before = sources.pin(source)
