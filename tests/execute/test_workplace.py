@@ -53,6 +53,30 @@ def test_rows_that_can_not_have_every_class_are_refused(tiny_recipe: dict[str, A
         _check({**tiny_recipe, "data": {**tiny_recipe["data"], "max_train_samples": 3}})
 
 
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        (["train.warmup_steps=[0, 6]"], 6),
+        (["train.warmup_steps=5"], None),
+        (["train.warmup_steps=6", "train.num_train_epochs=[3, 3.25]"], None),
+        (["train.warmup_steps=6", "train.per_device_train_batch_size=[2, 1]"], None),
+        (["train.warmup_steps=6", "train.gradient_accumulation_steps=[1, 2]"], 6),
+        (["train.warmup_steps=3", "train.gradient_accumulation_steps=2"], 3),
+        (["train.warmup_steps={min: 6, max: 9}", "search.sampler=random"], None),
+        (["train.warmup_steps=6", "search.epochs=clock", "search.sampler=auto", "budget.max_seconds=60"], None),
+    ],
+)
+def test_a_warm_up_that_no_training_comes_to_the_end_of_is_told(
+    tiny_recipe: dict[str, Any], changes: list[str], steps: int | None
+) -> None:
+    tiny_recipe["train"] |= {"num_train_epochs": 3, "per_device_train_batch_size": 2}  # six steps over four rows
+    if "search.epochs=clock" in changes:
+        del tiny_recipe["train"]["num_train_epochs"]
+    found: list[Finding] = []
+    Workplace(read_recipe(tiny_recipe, changes), four_rows(), found.append).check()
+    assert [(finding.kind, finding.count) for finding in found] == ([] if steps is None else [("warm_up", steps)])
+
+
 def test_seeds_of_a_configuration_are_trained_and_validated_on_the_same_part_of_the_rows(
     tiny_recipe: dict[str, Any],
 ) -> None:

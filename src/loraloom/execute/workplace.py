@@ -21,6 +21,7 @@ from loraloom.engine import Job, Rows
 from loraloom.errors import BackboneError, DataError, RecipeError
 from loraloom.execute.demands import Demands
 from loraloom.recipe import Backbone, Configuration, Data, Recipe
+from loraloom.recipe.axes import Range
 from loraloom.search.costs import TextKey, text_key
 from loraloom.study.evidence import LONGEST_TEXT, MOST_ROWS
 from loraloom.study.provenance import SPLITS
@@ -158,6 +159,8 @@ class Workplace:
     def check(self) -> tuple[str, ...]:
         """Refuses a recipe of which no point fits, and models that can't be trained; returns what a grid drops.
 
+        A warm-up that no training comes to the end of is a finding.
+
         Raises:
             BudgetError: no point fits; with the smallest changes that would.
             BackboneError: a model, a target or a layer is not to be had, a text can't be so long, or has a token that a
@@ -168,12 +171,31 @@ class Workplace:
         self._check_rows()
         self.demands.check_lengths()
         self._check_texts()
+        self._check_warm_up()
         return self.demands.check()
 
     def _check_rows(self) -> None:
         rows, classes = self.recipe.data.max_train_samples, len(self.data.labels)
         if rows is not None and rows < classes:
             raise RecipeError(f"data.max_train_samples: {rows} is fewer than the {classes} classes")
+
+    def _check_warm_up(self) -> None:
+        from loraloom.engine.progress import plan_schedule
+
+        recipe, field = self.recipe, "train.warmup_steps"
+        if recipe.search.epochs == "clock" or isinstance(recipe.axes.get(field), Range):  # which is kept short enough
+            return
+        values = {
+            "num_train_epochs": max(recipe.values("train.num_train_epochs")),
+            "per_device_train_batch_size": min(recipe.values("train.per_device_train_batch_size")),
+            "gradient_accumulation_steps": min(recipe.values("train.gradient_accumulation_steps")),
+        }
+        longest = plan_schedule(recipe.train.model_copy(update=values), self.most_rows[0]).total
+        warm_up = max(recipe.values(field))
+        if warm_up >= longest:
+            rate = "the rate never comes to train.learning_rate"
+            sentence = f"{field}: {rate}, rising for {warm_up:,} steps where a training has {longest:,} at most."
+            self._found(Finding("warm_up", "warning", warm_up, sentence))
 
     def _check_texts(self) -> None:
         """No model can read a text without tokens, nor a token that it has no row of: most have both for any text."""
