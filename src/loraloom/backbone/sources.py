@@ -225,7 +225,8 @@ def load_tokenizer(source: Source) -> Any:
             f"backbone.model: the tokenizer of {source.model!r} names no padding token; name it in its "
             "tokenizer_config.json, as pad_token"
         )
-    if tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens):
+    special = set(tokenizer.all_special_tokens)
+    if len(tokenizer) <= 2 * len(special) and tokenizer.get_vocab().keys() <= special:
         # What transformers makes for itself where the files are missing: it would leave nothing of a text.
         raise BackboneError(f"backbone.model: {source.model!r} has no tokenizer's vocabulary; {_SAVE_TOKENIZER}")
     tokenizer.padding_side = "right"
