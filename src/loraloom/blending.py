@@ -47,7 +47,7 @@ from loraloom.study.record import (
 from loraloom.study.run import BEST, BLEND, Run
 from loraloom.use.adapter import Classifier
 from loraloom.use.backbones import Backbones
-from loraloom.use.evaluate import predict_split, test_winner, tested_part
+from loraloom.use.evaluate import predict_texts, test_winner, tested_part
 from loraloom.use.tfidf import Tfidf, fit
 from loraloom.wording import plural
 
@@ -92,7 +92,8 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
             with replacing_folder(run.path / BLEND) as new, system_errors_of(run.path / BLEND):
                 classifier = _begun(run, winner, tfidf, new)
                 watcher.note(f"asking it of {plural(len(validation), 'validation row')}")
-                _, probabilities = predict_split(classifier, validation, "asking it of validation rows", watcher.note)
+                doing = "asking it of validation rows"
+                _, probabilities = predict_texts(classifier, validation.texts, doing, watcher.note)
                 write_predicted(new, asked.predicted(probabilities))
                 watcher.note("testing it")
                 tested, predictions = test_winner(classifier, data.test, winner.tested_rows, watcher.note)

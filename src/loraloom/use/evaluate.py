@@ -59,7 +59,7 @@ def test_winner(
     parts, done, size = [], 0, len(order) if allows is None else ROUND_ROWS
     while done < len(order):
         start, numbers = time.monotonic(), np.sort(order[done : done + size])
-        encoded, found = _predicted(classifier, test.take(numbers), "testing", telling, done, len(order))
+        encoded, found = _predicted(classifier, test.take(numbers).texts, "testing", telling, done, len(order))
         parts.append((numbers, encoded.lengths, found))
         done += len(numbers)
         next_seconds = (time.monotonic() - start) * min(size, len(order) - done) / len(numbers)
@@ -76,18 +76,18 @@ def test_winner(
     return record.model_copy(update={"result": result}), "".join(lines)
 
 
-def predict_split(
-    classifier: Classifier, split: Split, what: str, note: Callable[[str], None]
+def predict_texts(
+    classifier: Classifier, texts: Sequence[str], what: str, note: Callable[[str], None]
 ) -> tuple[Encoded, NDArray[np.float64]]:
-    """The rows as the classifier reads them, and what it gives for them (N, C); `note` hears how far `what` is."""
-    return _predicted(classifier, split, what, Telling(note), 0, len(split))
+    """Texts as the classifier reads them, and what it gives for them (N, C); `note` hears how far `what` is."""
+    return _predicted(classifier, texts, what, Telling(note), 0, len(texts))
 
 
 def _predicted(
-    classifier: Classifier, split: Split, what: str, telling: Telling, before: int, rows: int
+    classifier: Classifier, texts: Sequence[str], what: str, telling: Telling, before: int, rows: int
 ) -> tuple[Encoded, NDArray[np.float64]]:
-    """As `predict_split`, of a split whose rows come after `before` others of all `rows`."""
-    encoded = classifier.encoded(split.texts, telling if len(split) == rows else SILENT)  # of a few it takes no time
+    """As `predict_texts`, of texts that come after `before` others of all `rows`."""
+    encoded = classifier.encoded(texts, telling if len(texts) == rows else SILENT)  # of a few it takes no time
     logits = classifier.logits_of(encoded, lambda done: telling.far(what, before + done, rows))
     return encoded, classifier.probabilities_of(logits)
 
@@ -228,7 +228,7 @@ def evaluate(
         asked_shares(class_shares, record.labels)  # refused before rows are read
     split, read_as = labelled_rows(record, test_file, text_column, label_column, Telling(note))
     classifier = load(folder, class_shares=class_shares)
-    _, probabilities = predict_split(classifier, split, "testing", note)
+    _, probabilities = predict_texts(classifier, split.texts, "testing", note)
     scores = metrics.score(split.labels, probabilities)
     of_run, unknown = _of_run(folder, record, split.texts)
     said = "; ".join(filter(None, (read_as, _empty(split), unknown, earlier_winner(folder, record)))) or None

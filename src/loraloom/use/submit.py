@@ -25,6 +25,7 @@ from loraloom.study.outputs import refuse_over
 from loraloom.study.record import BLENDED, TrialRecord
 from loraloom.use.adapter import adapter_folder, load, read_adapter_record
 from loraloom.use.class_shares import ClassShares, asked_shares
+from loraloom.use.evaluate import predict_texts
 from loraloom.use.origin import earlier_winner, training_rows
 from loraloom.use.submission import (
     DEFAULT_COLUMNS,
@@ -107,8 +108,7 @@ def submit(
     written = written_labels(record.labels, record.label_codes, labels, asked)
     if class_shares is not None:
         asked_shares(class_shares, record.labels)  # refused before rows are read
-    telling = Telling(note)
-    table = read_table(str(test_file), telling)
+    table = read_table(str(test_file), Telling(note))
     ids, id_note, taken = _ids(table, id_column, asked)
     columns = choose_text(table, text_column or record.configuration.data.text_column, taken)
     if taken is None:
@@ -116,9 +116,8 @@ def submit(
     texts = texts_of(table, columns)
     places = _places(ids, asked, str(test_file))
     classifier = load(folder, class_shares=class_shares)
-    encoded = classifier.encoded(texts, telling)
-    logits = classifier.logits_of(encoded, lambda done: telling.far("predicting", done, len(texts)))
-    of_row = [written.labels[int(number)] for number in classifier.probabilities_of(logits).argmax(axis=1)]
+    _, probabilities = predict_texts(classifier, texts, "predicting", note)
+    of_row = [written.labels[int(number)] for number in probabilities.argmax(axis=1)]
     refuse(constant_labels(of_row, str(test_file)))
     id_first = asked is None or asked.columns[0] == asked.id_column
     padded = asked.padded_ids if asked else {}  # the contest has these with blanks itself
