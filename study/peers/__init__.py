@@ -39,6 +39,9 @@ PEERS = {
             "loraloom, default search",
             "a recipe of data, encoder and budget alone: 1,000,000 trainable parameters, and the time; "
             "from 2026-11-27 on without its report",
+            setup=2,
+            earlier="until 2026-11-30 its defaults were others: of fewer than 1,000 rows no mean of seeds, of many "
+            "rows no preset of every layer at first, and in little time presets compared on the fewest of four rungs",
         ),
         Peer(
             "contest",
