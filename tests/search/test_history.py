@@ -75,6 +75,16 @@ def test_pruned_trials_are_ranked_as_optuna_ranks_them() -> None:
     assert _numbers(of_shown) == _numbers(of_whole)
 
 
+def test_where_values_are_of_different_rows_each_is_shown_by_its_place() -> None:
+    trials = [_trial(number, value=value) for number, value in enumerate((0.88, 0.89, 0.70, 0.75, 0.72))]
+    trials[4].state = TrialState.RUNNING
+    scores = {0: 0.25, 2: 0.5, 3: 0.9}
+    found = shown(trials, scores)
+    assert [(one.number, one.value) for one in found if one.state is not TrialState.RUNNING] == list(scores.items())
+    assert found[-1] is trials[4]
+    assert trials[0].value == 0.88
+
+
 def test_the_newest_are_shown() -> None:
     assert _numbers(shown(_search(1000)))[-NEWEST:] == list(range(1000 - NEWEST, 1000))
 

@@ -16,11 +16,12 @@ from loraloom.errors import BudgetError
 from loraloom.recipe import Choices, Configuration, Recipe, read_recipe
 from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.clock import Clock
-from loraloom.search.costs import Costs, Measured
+from loraloom.search.costs import Costs, Measured, cost_key
 from loraloom.search.finals import Finals, Wanted
 from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import LeftOut, Pace
 from loraloom.search.plan import FEWEST_ROWS, FINALISTS, SHARED_PARTS, NoTrialFitsError, Plan, make_plan
+from loraloom.search.points import point_key
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.ranks import Ranks
 from loraloom.search.space import default_space
@@ -239,6 +240,23 @@ def test_where_not_one_trial_fits_on_all_rows_a_stratified_part_is_learnt() -> N
     assert outlook.seeds == 1
 
 
+@pytest.mark.parametrize("points", [{}, {"learning_rate": [1e-4, 1e-3]}])
+def test_the_states_of_all_rows_are_not_taken_off_the_time_of_a_part(points: dict[str, Any]) -> None:
+    """They alone would take longer than there is; those of a part are made for it alone."""
+    given = {"backbone": {"dropout": "off"}, "lora": {"layers_to_transform": "top-half"}, "train": points}
+    recipe = read_recipe(given)
+    kinds = [recipe.configuration({})] if not points else [recipe.configuration({"train.learning_rate": 1e-4})]
+    task = Task(recipe, 120_000, EVAL_ROWS, 4, max(1, 2 * len(points)), every=tuple(kinds) if points else ())
+    row: dict[str, Any] = {"train_row_seconds": ROW_SECONDS, "eval_row_seconds": EVAL_SECONDS, "beside_seconds": BESIDE}
+    kept: dict[str, Any] = {"layers": "top-half", "dropout": "off", "prefix_row_seconds": 0.002}
+    costs = Costs([Measured(**cost_key(kind)._asdict(), **row, **kept) for kind in kinds])
+    shared = costs.shared_seconds(kinds[0], task.train_rows, task.eval_rows)
+    assert SHARED_PARTS * shared > 300
+    plan = make_plan(task, costs, 300, slots=1)
+    assert plan.top is not None
+    assert 10_000 < plan.top < 60_000
+
+
 def test_where_not_one_trial_fits_that_is_said_with_what_is_missing() -> None:
     with pytest.raises(NoTrialFitsError, match=r"takes about 1 s, 0 s are left for it$") as caught:
         _Simulated(_recipe(), 2_000, 5.5).run()
@@ -325,7 +343,7 @@ def test_what_leads_is_to_come_once(configurations: int) -> None:
     assert [outlook.trials for outlook in outlooks] == list(range(configurations, 0, -1))
 
 
-@pytest.mark.parametrize("configurations", [1, 2])
+@pytest.mark.parametrize("configurations", [2, 3])
 def test_there_are_no_more_finalists_to_come_than_configurations(configurations: int) -> None:
     task = Task(_recipe(pruner="halving"), 2_000, EVAL_ROWS, 4, configurations)
     pace = Pace(task, make_plan(task, Costs(), None, slots=1))
@@ -393,6 +411,29 @@ def test_nobody_leaves_a_rung_while_another_worker_is_at_a_trial_on_it() -> None
             assert proposals.next() is None
             ledger.tell(proposal.number, "complete", proposal.number / 1000)
     assert rungs == [{rows} for rows in pace.plan.rungs]
+
+
+@pytest.mark.parametrize(("pruner", "rows"), [("halving", 300), ("hyperband", 6_000)])
+def test_no_finalist_is_chosen_while_another_worker_tries_a_configuration_on_the_last_rung(
+    pruner: str, rows: int
+) -> None:
+    """On one rung, or by hyperband, whose last brackets begin there."""
+    recipe, ledger, pace = _recipe(pruner=pruner), InMemoryLedger(), Pace()
+    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace, rows=(None, None))
+    pace.task = Task(recipe, rows, EVAL_ROWS, 4, proposals.listing.configurations)
+    pace.plan = make_plan(pace.task, pace.costs, None, slots=1)
+    going: list[Proposal] = []
+    repeated = 0
+    while going or not repeated:
+        while (proposal := proposals.next()) is not None:
+            going.append(proposal)
+        tried = [one for one in going if not ledger.entry(one.number).seed_index]
+        repeated += len(going) - len(tried)
+        assert len(tried) in (0, len(going))
+        first = going.pop(0)
+        ledger.tell(first.number, "complete", first.number / 1000)
+    finals = Counter(point_key(entry.params) for entry in ledger.kept if entry.seed_index)
+    assert len(finals) == FINALISTS
 
 
 def test_only_the_last_rung_is_evaluated_on_the_way() -> None:
@@ -500,6 +541,11 @@ def test_one_configuration_has_all_the_time() -> None:
     assert pace.plan.finalists is None
     assert len(part.trained) == 1
     assert part.at > 0.8 * 55
+
+
+def test_one_configuration_is_tried_on_no_fewer_rows_without_a_deadline() -> None:
+    task = Task(read_recipe({"search": {"pruner": "halving"}}), 2_000, 300, 4, 1)
+    assert make_plan(task, Costs(), None, slots=1) == Plan()
 
 
 @pytest.mark.parametrize(("trials", "slots", "seeds"), [(3, 1, 3), (2.9, 1, 2), (1.9, 1, 1), (1.9, 2, 2), (1, 3, 3)])

@@ -375,6 +375,9 @@ def test_once_the_search_has_ended_the_finals_have_the_passes_of_all_that_is_lef
     for finalists, seeds, slots, rounds in ((3, 1, 3, 1), (3, 1, 1, 3), (2, 3, 4, 2)):
         several = fitted(replace(plan, finalists=finalists, seeds=seeds), task, costs, 93 * rounds, slots)
         assert several.epochs == longer.epochs
+    few = replace(plan, finalists=3)
+    assert fitted(few, task, costs, 93, 1, candidates=1).epochs == longer.epochs
+    assert fitted(few, task, costs, 93, 1, candidates=5) == fitted(few, task, costs, 93, 1)
     by_the_recipe = replace(plan, epochs=None)
     assert fitted(by_the_recipe, task, costs, 93, 1) == by_the_recipe
 
@@ -630,8 +633,8 @@ def test_where_no_final_is_begun_the_rungs_keep_their_passes(monkeypatch: pytest
     fitted_to: list[float] = []
     fit = Pace.fit
 
-    def noted(pace: Pace) -> None:
-        fit(pace)
+    def noted(pace: Pace, candidates: int) -> None:
+        fit(pace, candidates)
         fitted_to.extend((pace.plan.epochs or {}).values())
 
     monkeypatch.setattr(Pace, "fit", noted)

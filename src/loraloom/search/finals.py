@@ -66,9 +66,17 @@ class Finals:
 
     @property
     def undecided(self) -> bool:
-        """Whether a trial under way on the rungs may still change who the finalists are."""
-        last = len(self._pace.plan.rungs) - 1
-        return any(rung < last for rung in _under_way(self._pace, self._ranks))
+        """Whether a trial under way on the rungs may still change who the finalists are.
+
+        By hyperband, or where there is one rung, configurations are tried on the last too: each by its first seed.
+        """
+        plan, counts = self._pace.plan, self._ranks.tried.counts
+        last = len(plan.rungs) - 1
+        tries = last == 0 or self._pace.hyperband
+        return any(
+            count and state == "running" and (plan.rung(rows) < last or (tries and not repeated))
+            for (rows, state, repeated), count in counts.items()
+        )
 
     @property
     def missing(self) -> Kept:

@@ -12,6 +12,10 @@ densities what they are:
   wide: their least width, a hundredth of the axis, is reached by then. The prior, one kernel over the whole space,
   keeps the weight in g that it has after `LIMIT` trials, instead of vanishing.
 
+Where configurations are tried on rungs of rows, values on different rows can't be compared: those that began on more
+rows would be the best, and whatever was tried on the fewest would be avoided. There each configuration is shown once,
+with its place among those that began on as many rows (`Ranks.scores`) for a value.
+
 Rejected: the newest alone. A region that was found poor and left would be forgotten, g would be low there and l / g
 high, and the search would go back to it. A subset drawn anew each time: two proposals one after the other would rest on
 different evidence; every second by number stays the same set until it must be halved. All of this is a function of the
@@ -21,6 +25,8 @@ trials, so a resumed search proposes what it would have.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from copy import copy
 from heapq import nsmallest
 
 from optuna.trial import FrozenTrial, TrialState
@@ -30,8 +36,23 @@ from loraloom.study.drawing import Trials
 LIMIT, BEST, NEWEST = 500, 25, 25
 
 
-def shown(trials: Trials) -> Trials:
-    """What TPE is shown of `trials`, by number."""
+def shown(trials: Trials, scores: Mapping[int, float] | None = None) -> Trials:
+    """What TPE is shown of `trials`, by number; of those that have ended the ones that have `scores`, where given."""
+    if scores is None:
+        return _thinned(trials)
+    compared = [trial for trial in trials if trial.number in scores or trial.state is TrialState.RUNNING]
+    return _thinned([_scored(trial, scores.get(trial.number)) for trial in compared])
+
+
+def _scored(trial: FrozenTrial, score: float | None) -> FrozenTrial:
+    if score is None:
+        return trial
+    scored = copy(trial)
+    scored.value = score
+    return scored
+
+
+def _thinned(trials: Trials) -> Trials:
     ended = [trial for trial in trials if trial.state is TrialState.COMPLETE or trial.state is TrialState.PRUNED]
     if len(ended) <= LIMIT:
         return trials

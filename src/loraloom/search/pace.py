@@ -124,11 +124,11 @@ class Pace:
         task = self.task
         return self.costs.seconds(self.plan.planned(configuration, rows), task.rows(rows), task.validated(rows))
 
-    def fit(self) -> None:
-        """Has the finals use the time that is left, and no more: the search before them has ended."""
+    def fit(self, candidates: int | None = None) -> None:
+        """Has the finals use the time that is left, and no more: the search before them has ended with `candidates`."""
         left = self.seconds_left
         if left is not None and self.task is not None and not self.final_begun:
-            self.plan = fitted(self.plan, self.task, self.costs, left, self.slots)
+            self.plan = fitted(self.plan, self.task, self.costs, left, self.slots, candidates=candidates)
 
     def allows(self, configuration: Configuration, rows: int | None, keep: Kept = NOTHING) -> bool:
         """Whether such a trial would end in time, with what is to `keep` left after it; no one left out.

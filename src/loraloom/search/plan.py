@@ -22,6 +22,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from loraloom.errors import BudgetError
 from loraloom.recipe import Configuration
@@ -117,25 +118,29 @@ def make_plan(task: Task, costs: Costs, seconds: float | None, slots: int) -> Pl
     by_rows = search.names_a_pruner and search.resource == "rows"
     everything = Plan(seeds=search.seeds)
     if seconds is None:
-        return _with_rungs(task, task.train_rows, *_smaller_and_smaller(task)[0]) if by_rows else everything
+        chooses = by_rows and task.configurations != 1
+        return _with_rungs(task, task.train_rows, *_smaller_and_smaller(task)[0]) if chooses else everything
     if search.epochs == "clock":
         return _by_the_clock(task, costs, seconds, slots)
     dearest = task.dearest(costs)
-    seconds -= SHARED_PARTS * costs.shared_seconds(dearest, task.train_rows, task.eval_rows)
-    taken = _on_rows(task, costs, dearest)
-    full = taken(task.train_rows)
-    if not by_rows and (search.pruner != "auto" or _all_fit(task, costs, full, seconds, slots)):
-        return everything if full <= seconds else Plan((_most_rows(task, taken, seconds),), None, search.seeds)
+    full = _on_rows(task, costs, dearest)(task.train_rows)
+    left = seconds - SHARED_PARTS * costs.shared_seconds(dearest, task.train_rows, task.eval_rows)  # of all rows
+
+    def taken(rows: int, *, alone: bool = False) -> float:
+        shared = costs.shared_seconds(dearest, rows, task.validated(task.rung_of(rows)))
+        return _on_rows(task, costs, dearest, alone=alone)(rows) + SHARED_PARTS * shared
+
+    if not by_rows and (search.pruner != "auto" or _all_fit(task, costs, full, left, slots)):
+        return everything if full <= left else Plan((_most_rows(task, taken, seconds),), None, search.seeds)
     if task.configurations == 1:  # there is nothing to choose: all the time is its own
-        repeated = [count for count in range(search.seeds, 0, -1) if _rounds(count, slots) * full <= seconds]
+        repeated = [count for count in range(search.seeds, 0, -1) if _rounds(count, slots) * full <= left]
         return Plan(seeds=repeated[0]) if repeated else Plan((task.rung_of(_most_rows(task, taken, seconds)),), None, 1)
-    share = FINALS_SHARE * seconds
-    if (finals := _finals(task, full, share, slots)) is not None:
+    if (finals := _finals(task, full, FINALS_SHARE * left, slots)) is not None:
         return _with_rungs(task, task.train_rows, *finals)
-    top, chooses = _top(task, taken, share, seconds, 1)  # what is left has no other use
+    top, chooses = _top(task, taken, FINALS_SHARE * seconds, seconds, 1)  # what is left has no other use
     if chooses:
         return _with_rungs(task, top, 1, 1)
-    return Plan((task.rung_of(_most_rows(task, _on_rows(task, costs, dearest, alone=True), seconds)),), 1, 1)
+    return Plan((task.rung_of(_most_rows(task, partial(taken, alone=True), seconds)),), 1, 1)
 
 
 def _all_fit(task: Task, costs: Costs, dearest: float, seconds: float, slots: int) -> bool:
@@ -298,11 +303,15 @@ def _finalists(new: Plan, task: Task) -> int:
     return new.finalists or task.configurations or FINALISTS
 
 
-def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
-    """A plan whose search has ended: finals have the passes that the `seconds` left allow for, more or fewer."""
+def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int, *, candidates: int | None = None) -> Plan:
+    """A plan whose search has ended: finals have the passes that the `seconds` left allow for, more or fewer.
+
+    Of fewer `candidates` than finalists, where others failed, each has the time of as many as there are.
+    """
     if plan.epochs is None or plan.finalists is None:
         return plan
-    each = seconds / _rounds(plan.finalists * plan.seeds, slots)
+    finalists = plan.finalists if candidates is None else max(1, min(plan.finalists, candidates))
+    each = seconds / _rounds(finalists * plan.seeds, slots)
     return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each, FITTED_EPOCHS), fitted=True)
 
 

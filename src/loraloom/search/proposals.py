@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -167,7 +168,7 @@ class Proposals:
     def _final(self, finals: Finals) -> Wanted | None:
         """The next final, with the passes that use the time left; without one, the rungs keep the passes they had."""
         planned = self._pace.plan
-        self._pace.fit()
+        self._pace.fit(len(self._ranks))
         wanted = finals.next(planned)
         if wanted is None:
             self._pace.plan = planned
@@ -247,7 +248,8 @@ class Proposals:
         """A point where the sampler proposes: the first drawn that is new, within the limits, and ends in time."""
         if self.spent or not self._pace.allows_some(rows, keep):
             return None
-        late = 0
+        learns = self._recipe.search.sampler in ("tpe", "auto") and self._pace.plan.finalists is not None
+        late, compared = 0, self._ranks.scores() if learns else None
         for drawn in range(MOST_DRAWN):
             if late == MOST_LATE:
                 return None
@@ -255,7 +257,7 @@ class Proposals:
                 self._distributions,
                 make_sampler(self._recipe, self._tried.proposed, drawn),
                 is_active=self._is_active,
-                shown=shown,
+                shown=partial(shown, scores=compared),
             )
             key = point_key(params)
             if key in self._tried.by_key or self.listing.why_not(self.at(key)) is not None:

@@ -7,6 +7,7 @@ thousand configurations anew for each trial took longer than all else that a tri
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import defaultdict
 from typing import Any
 
 from loraloom.search.pace import Pace
@@ -44,6 +45,7 @@ class Ranks:
         self._orders_by = self._orders
         self._places: dict[str, int] = {}
         self._reached: dict[str, int] = {}
+        self._firsts: dict[str, tuple[int, int]] = {}
         self._listed: dict[str, list[tuple[list[Any], Any]]] = {}
         self._ranked: list[tuple[int, float, int, str]] = []
         self._results: tuple[dict[int, list[Result]], ...] = tuple({} for _ in self._pace.plan.rungs)
@@ -58,6 +60,19 @@ class Ranks:
     def first(self, count: int) -> list[str]:
         """Those in the running that came farthest: by the rung that they reached, then by their mean there."""
         return [key for *_, key in self._ranked[:count]]
+
+    def scores(self) -> dict[int, float]:
+        """How good each in the running is among those that began on its rung, 1 the best, by its first result's number.
+
+        A value says nothing beside one on other rows; that a configuration was promoted says that it was ahead.
+        """
+        began: defaultdict[int, list[int]] = defaultdict(list)
+        for *_, key in self._ranked:
+            number, rung = self._firsts[key]
+            began[rung].append(number)
+        return {
+            number: 1 - (place + 0.5) / len(alike) for alike in began.values() for place, number in enumerate(alike)
+        }
 
     def results(self, rung: int) -> list[list[Result]]:
         """The first result of each configuration on a rung, by the rung that they began at, those that lead at none."""
@@ -80,6 +95,8 @@ class Ranks:
         failed = any(entry.state in ("failed", "pruned") and plan.is_final(entry.rows) for entry in entries)
         if results and not failed:
             reached = max(results)
+            first = next(entry.number for entry in entries if entry.value is not None)
+            self._firsts[key] = first, plan.rung(entries[0].rows)
             listed.append((self._ranked, (-reached, -mean_of(results[reached]), place, key)))
         for kept, item in listed:
             insort(kept, item)
