@@ -368,6 +368,32 @@ def test_a_page_that_can_t_be_made_ends_no_search(tmp_path: Path) -> None:
     assert found.planner.pace.clock.report_seconds == before
 
 
+@pytest.mark.parametrize(
+    ("train", "search", "seconds", "told"),
+    [
+        ({"warmup_steps": 3_000}, {"epochs": "clock"}, 600.0, True),
+        ({"warmup_steps": 3_000}, {"epochs": "clock"}, 60_000.0, False),
+        ({"warmup_steps": [10, 3_000]}, {"epochs": "clock"}, 600.0, True),
+        ({"warmup_steps": {"min": 10, "max": 3_000}}, {"epochs": "clock"}, 600.0, False),
+        ({"warmup_steps": 10}, {"epochs": "clock"}, 600.0, False),
+        ({"warmup_steps": 600}, {}, 60.0, True),  # of 1,250, as a part of the rows is trained on
+        ({"warmup_steps": 600}, {}, 6_000.0, False),
+        ({"warmup_steps": 2_000}, {}, 60.0, False),  # told before: all rows would be too few
+    ],
+)
+def test_a_warm_up_that_the_time_allows_no_training_to_come_to_the_end_of_is_told(
+    tmp_path: Path, train: dict[str, Any], search: dict[str, Any], seconds: float, *, told: bool
+) -> None:
+    recipe = read_recipe({"train": train, "search": {"sampler": "random", **search}})
+    planned = _Planned(recipe, tmp_path / "run", seconds=seconds, most_rows=(20_000, 100))
+    found = [note for note in planned.notes if note.startswith("train.warmup_steps: the rate never comes to")]
+    assert len(found) == told
+    steps = max(recipe.values("train.warmup_steps"))
+    assert all(f"rising for {steps:,} steps where the time allows a training" in note for note in found)
+    again = planned.again()
+    assert again.pace.plan == planned.planner.pace.plan
+
+
 def test_a_plan_that_is_done_gets_more_rows_where_there_is_time_for_them(tmp_path: Path) -> None:
     found = _Planned(read_recipe({"lora": {"r": [2, 4, 8]}}), tmp_path, seconds=100)
     pace = found.planner.pace
