@@ -19,10 +19,11 @@ import loraloom
 from loraloom import pipeline
 from loraloom.errors import LoraloomError, MissingExtraError
 from loraloom.execute.messages import Evaluated, Report
-from loraloom.execute.placement import IN_PROCESS, Placement
+from loraloom.execute.placement import IN_PROCESS, Placement, most_memory_gb
 from loraloom.execute.pool import Link
 from loraloom.execute.ray_cluster import RayWorkers, Share, _join, plan_share
 from loraloom.execute.stopping import Stop
+from loraloom.preparation import prepare
 from loraloom.recipe import read_recipe
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.record import Evaluation
@@ -53,6 +54,18 @@ def ledger(run: Path) -> list[tuple[int, str, dict[str, Any], Any]]:
 
 def adapters(run: Path) -> list[bytes]:
     return [(Run(run).trial_folder(record.number) / ADAPTER).read_bytes() for record in Run(run).records()]
+
+
+def test_the_memory_of_a_worker_is_that_of_a_trial_and_no_trial_is_above_the_limit(
+    tiny_recipe: dict[str, Any],
+) -> None:
+    def most(**budget: float) -> float:
+        recipe = read_recipe(tiny_recipe | {"budget": budget}, ["train.per_device_train_batch_size=16,4096"])
+        return most_memory_gb(prepare(recipe, Watcher(), False, {}))
+
+    unlimited = most()
+    assert most(max_memory_gb=0.9 * unlimited) == 0.9 * unlimited
+    assert most(max_memory_gb=2 * unlimited) == unlimited
 
 
 @pytest.fixture

@@ -89,6 +89,14 @@ def test_seeds_of_a_configuration_are_trained_and_validated_on_the_same_part_of_
     assert (len(one.data.train.texts), len(one.data.validation.texts)) == (20, 9)
 
 
+def test_rows_are_read_once_whatever_of_a_configuration_no_token_depends_on(tiny_recipe: dict[str, Any]) -> None:
+    place = Workplace(read_recipe(tiny_recipe), four_rows(), lambda _: None)
+    one = place.recipe.configuration({})
+    read = place.rows(one)
+    assert place.rows(one.with_fields(backbone={"dropout": "off"}, data={"text_column": "text"})) is read
+    assert place.rows(one.with_fields(data={"max_length": 5})) is not read
+
+
 def test_texts_that_a_model_can_not_read_are_found_once(tiny_recipe: dict[str, Any]) -> None:
     recipe, data = read_recipe(tiny_recipe), four_rows()
     found: list[Finding] = []

@@ -107,5 +107,11 @@ def visible_gpus() -> list[str]:
 
 
 def most_memory_gb(place: Workplace) -> float:
-    """The estimate for the largest of a recipe's trials."""
-    return max(map(place.demands.memory_gb, map(place.recipe.configuration, place.demands.outermost(*REMEMBERED))))
+    """The estimate for the largest of a recipe's trials, none of which is above the recipe's limit.
+
+    Models of which no point is within the budget have no trial.
+    """
+    models, limit = {model for model, _ in place.demands.fitting()}, place.recipe.budget.max_memory_gb
+    points = map(place.recipe.configuration, place.demands.outermost(*REMEMBERED))
+    most = max(place.demands.memory_gb(one) for one in points if one.backbone.model in models)
+    return most if limit is None else min(most, limit)

@@ -20,7 +20,7 @@ from loraloom.data.telling import Telling
 from loraloom.engine import Job, Rows
 from loraloom.errors import BackboneError, DataError, RecipeError
 from loraloom.execute.demands import Demands
-from loraloom.recipe import Backbone, Configuration, Data, Recipe
+from loraloom.recipe import Backbone, Configuration, Recipe
 from loraloom.recipe.axes import Range
 from loraloom.search.costs import TextKey, text_key
 from loraloom.study.evidence import LONGEST_TEXT, MOST_ROWS
@@ -48,7 +48,7 @@ class Workplace:
         """
         self.recipe, self.data, self.dtype = recipe, data, dtype
         self.demands = Demands(recipe, data.labels, dtype)
-        self._encoded: dict[tuple[Backbone, Data], Rows] = {}
+        self._encoded: dict[tuple[str, int, int | None, int | None], Rows] = {}
         self._told: set[tuple[str, TextKey]] = set()
         self._revisions: dict[str, str] = {}
         self._found, self._note = found, note
@@ -246,9 +246,9 @@ class Workplace:
 
         Texts that are cut, or can't be read, are findings, but where the rows are a mere sample (`noted` is false).
         """
-        key = configuration.backbone, configuration.data
+        read, seed = configuration.data, self.recipe.train.seed
+        key = configuration.backbone.model, read.max_length, read.max_train_samples, read.max_eval_samples
         if key not in self._encoded:
-            read, seed = configuration.data, self.recipe.train.seed
             data, part = self.data, None
             if read.max_train_samples is not None:
                 data = replace(data, train=part_of(data.train, read.max_train_samples, seed))
