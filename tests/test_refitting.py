@@ -23,7 +23,7 @@ from loraloom.recipe import Configuration
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import MANIFEST, write_manifest, write_text
 from loraloom.study.provenance import class_rows
-from loraloom.study.record import CHECKPOINT, TrialRecord, read_record
+from loraloom.study.record import CHECKPOINT, TrialRecord, read_record, write_record
 from loraloom.study.run import Run
 from loraloom.terminal.refitted import refitted_lines
 from loraloom.use.evaluate import evaluate
@@ -142,9 +142,20 @@ def test_the_shares_of_a_submission_are_beside_those_of_all_rows_that_it_was_tra
 
 def test_a_winner_of_a_part_of_the_rows_is_trained_on_all_of_them(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    loraloom.search(tiny_recipe, run, overrides=["data.max_train_samples=30"], report=False)
+    record = loraloom.search(tiny_recipe, run, report=False)
     data = Run(run).recipe.provenance["data"]["rows"]
+    for folder in (Run(run).trial_folder(record.number), run / "best"):  # as the clock leaves it
+        own = read_record(folder)
+        part = own.configuration.with_fields(data={"max_train_samples": 30})
+        write_record(folder, own.model_copy(update={"configuration": part, "train_rows": 30}))
+        write_manifest(folder)
     assert loraloom.refit(run).train_rows == data["train"] + data["validation"]
+
+
+def test_rows_that_the_recipe_leaves_out_are_not_trained_on(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    loraloom.search(tiny_recipe, run, overrides=["data.max_train_samples=30"], report=False)
+    assert loraloom.refit(run).train_rows == 30 + Run(run).recipe.provenance["data"]["rows"]["validation"]
 
 
 def test_validation_rows_that_test_has_too_or_nearly_are_not_trained_on(

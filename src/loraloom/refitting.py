@@ -22,6 +22,7 @@ from typing import Any
 from loraloom import metrics
 from loraloom.data import TextData
 from loraloom.data.checks import with_validation
+from loraloom.data.sampling import part_of
 from loraloom.data.text_data import fingerprint
 from loraloom.engine import Job, Outcome
 from loraloom.errors import AdapterError, LoraloomError, RunError
@@ -89,7 +90,7 @@ def refit(
             winner = run.winner()
             place = prepare_again(run, watcher, in_memory, command_on("refit", run.path, run.recipe))
             work = run.path / REFITTING
-            place = place.over(data=_with_held_out(run, place.data, watcher))
+            place = place.over(data=_with_held_out(run, _asked_for(place, winner), watcher))
             if work.is_symlink() or work.is_file():
                 work.unlink()  # what lies behind a link is not the run's to write into
             trials = _trials(run, winner)
@@ -139,6 +140,12 @@ def _train_again(place: Workplace, trial: TrialRecord, folder: Path, watcher: Wa
     stop.raise_if_asked()
 
 
+def _asked_for(place: Workplace, winner: TrialRecord) -> TextData:
+    """The rows that the recipe trains on: a part where it writes how many, whatever part a rung or the clock left."""
+    limit, data = place.recipe.configuration(winner.point).data.max_train_samples, place.data
+    return data if limit is None else replace(data, train=part_of(data.train, limit, place.recipe.train.seed))
+
+
 def _with_held_out(run: Run, data: TextData, watcher: Watcher) -> TextData:
     """The rows with those of validation among those of training too, which then tell a training that collapsed.
 
@@ -157,7 +164,7 @@ def _with_held_out(run: Run, data: TextData, watcher: Watcher) -> TextData:
 
 
 def _configuration(trial: TrialRecord) -> Configuration:
-    """The trial's, on all rows, for as many passes as it had."""
+    """The trial's, on all rows of the `Workplace`, for as many passes as it had."""
     configuration = trial.configuration.with_fields(data={"max_train_samples": None})
     return configuration.with_fields(train={"num_train_epochs": trial.epochs}) if trial.cut_short else configuration
 
