@@ -12,9 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import AutoConfig, AutoTokenizer, EsmConfig
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, EsmConfig
 
 from loraloom.backbone import sources
+from loraloom.backbone.pretrained import load_pretrained
+from loraloom.backbone.sources import Source
 from loraloom.errors import BackboneError
 
 _CONFIG = {"model_type": "bert", "hidden_size": 16}
@@ -51,6 +53,13 @@ def test_a_configuration_that_is_not_json_is_refused(tmp_path: Path) -> None:
         sources.find(str(tmp_path))
 
 
+def test_a_folder_that_names_no_code_brings_none(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, "model.safetensors")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"auto_map": None}))
+    assert sources.find(folder).local
+
+
 def test_a_folder_that_brings_code_is_refused(tmp_path: Path) -> None:
     folder = _folder(tmp_path, "model.safetensors", auto_map={"AutoModel": "modeling.Model"})
     with pytest.raises(BackboneError, match=r"brings code of its own \(auto_map\), which is never run"):
@@ -72,6 +81,17 @@ def test_a_folder_that_git_cloned_without_its_large_files_is_refused(tmp_path: P
     folder = _folder(tmp_path, "model.safetensors")
     (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n")
     with pytest.raises(BackboneError, match=r"has model\.safetensors as a pointer of Git LFS alone; fetch"):
+        sources.find(folder)
+
+
+@pytest.mark.parametrize("weights", ["adapter_model.safetensors", "adapter_model.bin"])
+def test_a_model_with_an_adapter_beside_it_is_refused(tmp_path: Path, weights: str) -> None:
+    """transformers would load it into the model, from a pickle too."""
+    folder = _folder(tmp_path, "model.safetensors")
+    (tmp_path / weights).write_bytes(b"anything")
+    assert sources.find(folder).local
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(BackboneError, match=r"has a PEFT adapter beside its weights \(adapter_config\.json\)"):
         sources.find(folder)
 
 
@@ -286,6 +306,29 @@ def test_what_a_model_was_saved_to_answer_with_is_not_asked_for(tmp_path: Path) 
     config = sources.load_config(sources.find(_folder(tmp_path, "model.safetensors", **flags)))
     assert (config.return_dict, config.output_hidden_states, config.output_attentions) == (True, False, False)
     assert not getattr(config, "torchscript", False)
+
+
+def test_how_attention_was_computed_where_a_model_was_saved_is_not_asked_for(tmp_path: Path) -> None:
+    """As on a GPU with a package that is not here."""
+    config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=9)
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict() | {"attn_implementation": "flash_attention_2"}))
+    found = sources.load_config(sources.find(str(tmp_path)))
+    auto: Any = AutoModel
+    assert auto.from_config(found).config._attn_implementation in ("sdpa", "eager")
+
+
+def test_a_model_of_the_hub_that_is_a_pickle_is_refused_without_advice_that_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("x does not appear to have a file named model.safetensors. Please do not set `use_safetensors=`")
+
+    monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
+    monkeypatch.setattr(AutoModel, "from_pretrained", refuse)
+    with pytest.raises(BackboneError, match=r"'some/old' has no model\.safetensors; download it, and save") as caught:
+        load_pretrained(AutoModel, Source("some/old", "some/old", None, local=False), None, {})
+    assert "do not set" not in str(caught.value)
 
 
 def test_a_tokenizer_that_can_not_pad_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

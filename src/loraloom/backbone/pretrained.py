@@ -34,9 +34,10 @@ def load_pretrained(auto: Any, source: Source, config: Any, extra: dict[str, Any
                 **hub_arguments(source),
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise BackboneError(
-            f"backbone.model: the weights of {source.model!r} can't be loaded: {first_line(error)}"
-        ) from None
+        why = f"the weights of {source.model!r} can't be loaded: {first_line(error)}"
+        if "use_safetensors" in str(error):  # which is no setting here
+            why = f"{source.model!r} has no model.safetensors; download it, and save the model as safetensors"
+        raise BackboneError(f"backbone.model: {why}") from None
     return model, sorted(info["missing_keys"] | {name for name, _, _ in info["mismatched_keys"]})
 
 

@@ -32,6 +32,8 @@ _GIVEN_UP = "relative_key", "relative_key_query"
 """Types of positions that transformers computed until its version 5, which reads such a checkpoint without a word."""
 _STATED = "hidden_size", "num_hidden_layers", "num_attention_heads"
 """What a configuration must state, by whatever names of its own for them."""
+_ADAPTER = "adapter_config.json"
+"""By which transformers finds an adapter of PEFT beside a model, and loads it into it."""
 _POINTER = b"version https://git-lfs.github.com/"
 _UNSAFE = "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt"
 _VOCABULARIES = frozenset(
@@ -105,6 +107,7 @@ def load_config(source: Source) -> Any:
         config.attention_type = "original_full"
     # What a model was saved to answer with is no part of what it computes: logits alone are asked for, by name.
     config.return_dict, config.output_hidden_states, config.output_attentions = True, False, False
+    config._attn_implementation = None  # nor is how it was computed where it was saved, which may be on a GPU alone
     if getattr(config, "torchscript", False):
         config.torchscript = False
     return config
@@ -284,13 +287,22 @@ def _read_digest(path: Path, *state: int) -> bytes:
 
 
 def _commit(source: Source) -> str | None:
-    """The commit that a hub model's branch or tag stands for, as the hub's cache has it; None where it has not."""
+    """The commit that a hub model's branch or tag stands for, as the hub's cache has it; None where it has not.
+
+    Raises:
+        BackboneError: it can't be had, or has an adapter beside it.
+    """
     from transformers.utils.hub import cached_file, extract_commit_hash
 
     try:
         path = cached_file(source.location, "config.json", **hub_arguments(source))
+        adapter = cached_file(
+            source.location, _ADAPTER, _raise_exceptions_for_missing_entries=False, **hub_arguments(source)
+        )
     except (OSError, ValueError) as error:
         raise _unavailable(source, error) from None
+    if adapter is not None:
+        raise _has_adapter(source.model)
     commit = extract_commit_hash(path, None)
     return None if commit is None else str(commit)
 
@@ -311,7 +323,7 @@ def _check_folder(model: str, folder: Path) -> None:
         raise BackboneError(f"backbone.model: {model!r} has no config.json; it is not a model's folder") from None
     except (OSError, ValueError, RecursionError) as error:
         raise BackboneError(f"{path}: can't be read: {error}") from None
-    if not isinstance(config, dict) or "auto_map" in config:
+    if not isinstance(config, dict) or config.get("auto_map"):
         raise _brings_code(model)
     weights = sorted(folder.glob("*.safetensors"))
     if pointer := next((path.name for path in weights if _is_pointer(path)), None):
@@ -322,6 +334,8 @@ def _check_folder(model: str, folder: Path) -> None:
         pickled = [path.name for pattern in _UNSAFE for path in folder.glob(pattern)]
         why = f"only {pickled[0]}, a pickle, which can run code" if pickled else "no model.safetensors"
         raise BackboneError(f"backbone.model: {model!r} has {why}; save the model as safetensors")
+    if (folder / _ADAPTER).exists():
+        raise _has_adapter(model)
 
 
 def _is_pointer(path: Path) -> bool:
@@ -331,6 +345,13 @@ def _is_pointer(path: Path) -> bool:
             return file.read(len(_POINTER)) == _POINTER
     except OSError:
         return False  # who loads it says why it can't be read
+
+
+def _has_adapter(model: str) -> BackboneError:
+    return BackboneError(
+        f"backbone.model: {model!r} has a PEFT adapter beside its weights ({_ADAPTER}); take the adapter's files out, "
+        "or save the model with it merged in (merge_and_unload)"
+    )
 
 
 def _brings_code(model: str, where: str = "auto_map") -> BackboneError:
