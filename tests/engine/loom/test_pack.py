@@ -103,6 +103,22 @@ def test_a_members_scale_is_alpha_over_the_rank_or_its_root(rslora: bool, scale:
     assert Member(Train(), lora, {}, None).scale == scale
 
 
+def test_a_state_is_cut_out_of_one_row_for_each_of_its_parts(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not of one for each parameter, which took seconds of each checkpoint of a large adapter."""
+    found = pack(base, {"optim": "adam"})
+    accumulate(found)
+    found.step([0.5])
+    made, zeros = [], torch.zeros_like
+
+    def counted(*given: Any, **named: Any) -> torch.Tensor:
+        made.append(given[0].shape)
+        return zeros(*given, **named)
+
+    monkeypatch.setattr(torch, "zeros_like", counted)
+    state, _ = found.state(0)
+    assert len(made) <= 4 < len(state)  # two parts of two pieces
+
+
 def test_what_is_trained_can_be_written_back_by_name(base: Base, tmp_path: Path) -> None:
     found = pack(base, {})
     trained = found.trained(0)

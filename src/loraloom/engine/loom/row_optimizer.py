@@ -52,8 +52,11 @@ class RowOptimizer:
         found: dict[str, Tensor] = {}
         for held in self._held:
             for key, value in read_state(self._optimizer, held.parameter).items():
+                whole = held.span is None or value.ndim == 0  # of one parameter, or a count of steps, which is of each
+                row = value if whole else self._row(held, value)
                 for name in held.names:
-                    found[f"{key}:{name}"] = self._cut(held, value, name).clone(memory_format=torch.contiguous_format)
+                    part = row if whole else self._own.of_trial(row, 0, name)
+                    found[f"{key}:{name}"] = part.clone(memory_format=torch.contiguous_format)
         return found
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -79,17 +82,15 @@ class RowOptimizer:
                     parameter, tuple(name for name, at in layout.offsets.items() if start <= at < stop), (start, stop)
                 )
 
-    def _cut(self, held: _Held, value: Tensor, name: str) -> Tensor:
-        """The part of `value` that is of one of the parameters held; a count of steps is of each."""
-        if value.ndim == 0 or held.span is None:
-            return value
+    def _row(self, held: _Held, value: Tensor) -> Tensor:
+        """A row (1, size) that has `value`, a piece, where the piece lies."""
         row = torch.zeros_like(self._own.values)
-        row[0, slice(*held.span)] = value
-        return self._own.of_trial(row, 0, name)
+        row[0, slice(*held.span or ())] = value
+        return row
 
     def _joined(self, held: _Held, parts: list[Tensor]) -> Tensor:
-        """`_cut` undone."""
-        if parts[0].ndim == 0 or held.span is None:
+        """A piece of its parameters' parts; one parameter's, or a count of steps, as it is."""
+        if held.span is None or parts[0].ndim == 0:
             return parts[0]
         row = torch.zeros_like(self._own.values)
         for name, part in zip(held.names, parts, strict=True):
