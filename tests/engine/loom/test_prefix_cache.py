@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,6 +168,29 @@ def test_a_file_in_use_is_never_removed(tmp_path: Path) -> None:
             assert "in use" in str(cache.reason)
         keep(cache, four)
     assert [is_kept(cache, key) for key in (one, three, four)] == [True, False, True]
+
+
+def test_where_locks_can_t_be_asked_for_files_are_kept_and_none_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, which gives an exclusive lock of a file that is open for writing alone."""
+    lock = fcntl.flock
+
+    def flock(file: Any, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    cache = PrefixCache(tmp_path, 2 * FILE)
+    first, second, third = keys(3)
+    keep(cache, first)
+    keep(cache, second)
+    keep(cache, first)
+    assert cache.open(third, OFFSETS, WIDTH) is None
+    assert "are in use" in str(cache.reason)
+    assert is_kept(cache, first)
+    assert is_kept(cache, second)
 
 
 def test_a_file_that_another_process_uses_is_removed_only_after_its_death(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 `train_pack` builds each trial as the reference engine does (the same draws of head and adapter), takes the frozen
 weights out of the first model and drops those of the others, steps all trials until each has ended, and saves them as
-PEFT does. A second trial of a backbone costs milliseconds before its first step: nothing is read from disk again, its
-adapter is drawn anew, and of its head what the checkpoint does not hold. Rejected: LoRA and head drawn by rules of our
-own, which would make the engine a part of the result.
+PEFT does. A second trial of a backbone, its dropout and its kind of head costs milliseconds before its first step:
+nothing is read from disk again, its adapter is drawn anew, and of its head what the checkpoint does not hold. Rejected:
+LoRA and head drawn by rules of our own, which would make the engine a part of the result.
 """
 
 from __future__ import annotations

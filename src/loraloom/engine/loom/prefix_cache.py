@@ -4,7 +4,7 @@ Without dropout in the backbone, and with only top layers adapted, what enters t
 every epoch and every trial. It is kept in a file that is named for all it depends on, filled by `prefix_states.py`
 before the first step, and read by every pass of any process (`prefix_file.py`).
 
-Cost: tokens x D x 2 bytes in bf16, 4 in fp32, taken in full when a file is begun: 120,000 texts of 53 tokens x 768 are
+Cost: tokens x D x 2 bytes, in fp32 4, taken in full when a file is begun: 120,000 texts of 53 tokens x 768 are
 9.8 GB. What a file would take is known before, and one that does not fit is refused, never begun.
 
 A row's values may differ in the last bits from what another batch would have given (sums are ordered by shape), so a

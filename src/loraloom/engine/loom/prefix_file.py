@@ -2,7 +2,7 @@
 
     4096 bytes   header: says exactly what the file is for; any other header is another file's, or damage
     rows x 8     marks: (1, CRC-32 of the row's bytes), zero while the row is not kept; padded to 4096
-    tokens x D   hidden states in bf16 or fp32, rows one after the other
+    tokens x D   hidden states in bf16, fp16 or fp32, rows one after the other
 
 A row counts as kept once its mark is set, and marks are set only after the rows themselves are synced to the disk;
 the checksum is compared on a process's first look at a row (`Trust` has those that it has looked at). So a kill loses
@@ -153,11 +153,15 @@ def create(path: Path, layout: Layout) -> PrefixFile:
 
 
 def in_use(path: Path) -> bool:
-    """Whether any process, this one included, has the file open as a `PrefixFile`."""
+    """Whether any process, this one included, has the file open as a `PrefixFile`; also where that can't be asked.
+
+    NFS emulates such a lock and wants a file that is open for writing. Asked so, it would take this process's own lock
+    for none, and let go of it.
+    """
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             return True
     return False
 

@@ -3,7 +3,8 @@
 They are when the backbone drops nothing and its lower layers train nothing. All rows of a split are then computed
 once, in batches that are a function of the split alone (so that a trial's result does not depend on who filled the
 file), and read from then on by all epochs, trials and processes (`prefix_cache.py`). Filling costs one forward pass
-of the lower layers over the split, what the first epoch would have cost anyway.
+of the lower layers over the split: what the first epoch would have cost anyway, and more than that where a trial sees
+less than one epoch, and no other trial sees the rows.
 
 Rejected: keeping what the first epoch's batches compute. It saves nothing over that pass, and a trial's last bits would
 depend on which trial came first.
