@@ -83,6 +83,15 @@ def test_a_winner_that_saw_a_part_of_the_rows_is_to_see_all(tmp_path: Path) -> N
     )
 
 
+def test_beside_a_run_that_is_the_current_folder_is_the_next_one_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not within it, under a name that is hidden."""
+    monkeypatch.chdir(tmp_path)
+    recipe, _ = ranks({1: 0.9})
+    assert next_search.search_command(Path(), recipe, "seeds").endswith(f" --out {tmp_path}-seeds")
+
+
 @pytest.mark.parametrize(
     ("epochs", "passes", "rows", "advised"),
     [("clock", 0.15, 234, True), ("clock", 0.95, 1480, False), ("recipe", 0.15, 234, False)],

@@ -231,6 +231,7 @@ class Search(Section):
     seeds: int = Field(
         1,
         ge=1,
+        le=1000,  # who gives more took it for the seed, which is train.seed
         description="Trials of a configuration or finalist, with train.seed, train.seed + 1, …; under a deadline "
         "finalists have up to 3 where there is time, though fewer are asked for.",
     )

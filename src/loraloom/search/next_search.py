@@ -166,7 +166,8 @@ def search_command(run: Path, recipe: Recipe, name: str, *settings: str) -> str:
     told = any(setting.startswith(("budget.max_seconds=", "search.epochs=")) for setting in settings)
     if recipe.search.epochs == "clock" and recipe.budget.max_seconds is None and not told:
         settings += tuple(f"budget.max_seconds={seconds}" for seconds in _allowed_seconds(run))
-    return _again(recipe, "search", str(run / RECIPE), f"{run}-{name}", settings, last_placement(run))
+    beside = run if run.name else run.absolute()  # "." has no name, and what is beside it another folder
+    return _again(recipe, "search", str(run / RECIPE), f"{beside}-{name}", settings, last_placement(run))
 
 
 def train_command(recipe: Recipe) -> str:
