@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from loraloom.study.durable import write_manifest, write_text
 from loraloom.study.evidence import agrees, read_predicted, read_rows
 from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import Run, read_trial
+from loraloom.terminal.blended import blended_lines
 from loraloom.use.adapter_checks import identity
 from loraloom.use.backbones import Backbones
 from loraloom.use.ensemble import load_ensemble
@@ -238,6 +240,22 @@ def test_the_command_prints_all_three_on_the_same_rows(commands: Commands, blend
     assert commands.run("predict", blended / "blend", "--file", texts, "--out", tmp_path / "out.jsonl").code == 0
     found = [json.loads(line)["prediction"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert found == loraloom.load(blended / "blend").predict(TEXTS[:2])
+
+
+@pytest.mark.parametrize(("right", "advised"), [(0, "best"), (30, "blend")])
+def test_the_command_advises_the_one_that_the_validation_rows_are_for(blended: Path, right: int, advised: str) -> None:
+    """And not the test rows, on which it is the other way round here."""
+    made, run = blending.blend(blended), Run(blended)
+    result = made.record.result
+    assert result is not None
+    assert result.test is not None
+    validation = result.validation.model_copy(update={"accuracy": right / 30, "correct": right})
+    test = result.test.model_copy(update={"accuracy": 1 - right / 30, "correct": 30 - right})
+    other = result.model_copy(update={"validation": validation, "test": test})
+    made = replace(made, record=made.record.model_copy(update={"result": other}))
+    (line,) = (one for one in blended_lines(made, run) if one.startswith("use "))
+    assert f"loraloom predict {blended / advised} --text" in line
+    assert ("behind it on the validation rows" in line) is (advised == "best")
 
 
 def test_it_learns_of_the_rows_that_the_recipe_lets_be_learnt_of(

@@ -9,7 +9,7 @@ from loraloom.errors import shell_path
 from loraloom.report.points import points, spread
 from loraloom.report.wording import p_value, share
 from loraloom.study.leaderboard import metric_name, validation
-from loraloom.study.run import BLEND, Run
+from loraloom.study.run import BEST, BLEND, Run
 from loraloom.terminal.wording import with_interval
 from loraloom.wording import plural
 
@@ -31,4 +31,7 @@ def blended_lines(made: Blend, run: Run) -> Iterator[str]:
         interval = "" if gain.interval is None else f" (95 % interval {spread(gain.interval)})"
         difference = points(gain.difference, gain.interval)
         yield f"gain        {difference} of accuracy over the winner{interval}; {p_value(gain.p)} by McNemar's test"
-    yield f"use         loraloom predict {shell_path(run.path / BLEND)} --text …"
+    chosen, why = run.path / BLEND, ""
+    if validation(made.record, metric) < validation(winner, metric):
+        chosen, why = run.path / BEST, "   (the blend is behind it on the validation rows)"
+    yield f"use         loraloom predict {shell_path(chosen)} --text …{why}"
