@@ -7,8 +7,7 @@
 A tenth of a draw's rows (`study/draws.py`) is held out for validation, the rest is trained on, and TF-IDF is blended
 into the adapter as `loraloom blend` does it. Asked are training rows of the set that are not in the draw. Beside the
 adapter, TF-IDF alone and the blend stand other ways to blend the same two: with other parts of TF-IDF, by the mean of
-probabilities, and with the two parts by which the validation rows are likeliest. `held out` are the two sets by which
-no default is chosen; of one, CLINC150, a blend had been looked at before the part was set.
+probabilities, and with the two parts by which the validation rows are likeliest.
 
 Test rows are not read.
 """
@@ -36,7 +35,7 @@ from loraloom.study.evidence import read_predicted, read_rows
 from loraloom.use.tfidf import PART
 from study.draws import Case, drawn_and_asked, draws_of, gain_in_words, named, recipe_of, run_draws
 from study.robustness.rows import Labels
-from study.sets import SETS, load
+from study.sets import load
 
 RESULT = Path(__file__).parent / "results" / "blends.json"
 TESTED = 100
@@ -123,23 +122,20 @@ def _likeliest(run: Path, tfidf: Any, classes: int) -> Floats:
 
 
 def lines(kept: dict[str, Any]) -> Iterator[str]:
-    """A table, and what each way to blend brings over the adapter alone, in the mean over draws."""
+    """A table, and what each way to blend brings over the adapter alone, in the mean over sets."""
     by_case = [(case, [Draw(**one) for one in draws_of(kept, case)]) for case in CASES]
     shown = []
     for case, draws in by_case:
         if draws:
             rows = f"{fmean(draw.rows for draw in draws):,.0f}"
             means = [fmean(draw.accuracies[method] for draw in draws) for method in METHODS]
-            name = f"{case.name}, held out" if SETS[case.name].held_out else case.name
-            shown.append((name, rows, str(len(draws)), *(f"{one:.1f}" for one in means)))
+            shown.append((case.name, rows, str(len(draws)), *(f"{one:.1f}" for one in means)))
     head = "set", "rows", "draws", *METHODS
     yield "Accuracy on rows of which nothing was trained:\n"
     yield table(head, shown, numbers=range(1, len(head)))
-    for where, is_held_out in (("", False), (", held out", True)):
-        draws = [draw for case, own in by_case if SETS[case.name].held_out is is_held_out for draw in own]
-        for method in METHODS[2:]:
-            gains = [draw.accuracies[method] - draw.accuracies["adapter"] for draw in draws]
-            yield from gain_in_words(f"{method} − adapter{where}", gains)
+    for method in METHODS[2:]:
+        gains = ((case, draw.accuracies[method] - draw.accuracies["adapter"]) for case, own in by_case for draw in own)
+        yield from gain_in_words(f"{method} − adapter", gains)
 
 
 if __name__ == "__main__":

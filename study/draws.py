@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -113,12 +114,21 @@ def draws_of(kept: dict[str, Any], case: Case) -> list[dict[str, Any]]:
     return [{name: value for name, value in one.items() if name != "machine"} for one in found if one]
 
 
-def gain_in_words(what: str, points: Sequence[float]) -> Iterator[str]:
-    """The mean over draws with its interval; nothing where they are too few for one."""
-    interval = mean_interval(points) if points else None
+def gain_in_words(what: str, points: Iterable[tuple[Case, float]]) -> Iterator[str]:
+    """The mean over sets of their draws' means, with its interval; nothing where they are too few for one.
+
+    What a user asks is what a method brings on a set of their own. Draws of one set are alike in that, and are no
+    evidence of other sets, so that an interval over draws would be too narrow.
+    """
+    by_set: dict[str, list[float]] = defaultdict(list)
+    for case, one in points:
+        by_set[case.name].append(one)
+    means = [fmean(of_one) for of_one in by_set.values()]
+    interval = mean_interval(means) if means else None
     if interval is not None:
         span = f"95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}"
-        yield f"\n{what}: {fmean(points):+.2f} points, {span}, {len(points)} draws."
+        count = sum(map(len, by_set.values()))
+        yield f"\n{what}: {fmean(means):+.2f} points, {span}, {count} draws of {len(means)} sets."
 
 
 def drawn_and_asked(case: Case, labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

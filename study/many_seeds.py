@@ -99,16 +99,16 @@ def _right(adapter: Path, texts: Sequence[str], true: NDArray[np.int64]) -> int:
 
 
 def lines(kept: dict[str, Any]) -> Iterator[str]:
-    """The table, and what more seeds bring over all draws."""
+    """The table, and what more seeds bring in the mean over sets."""
     shown: list[tuple[str, ...]] = []
-    gains: dict[int, list[float]] = {count: [] for count in COUNTS[1:]}
+    gains: dict[int, list[tuple[Case, float]]] = {count: [] for count in COUNTS[1:]}
     for case in CASES:
         draws = [Draw(**one) for one in draws_of(kept, case)]
         if not draws:
             continue
         for draw in draws:
             for count, soup in zip(COUNTS[1:], draw.soups[1:], strict=True):
-                gains[count].append(draw.points(soup - draw.soups[0]))
+                gains[count].append((case, draw.points(soup - draw.soups[0])))
         means = [fmean(draw.points(fmean(draw.seeds)) for draw in draws)]
         means += [fmean(draw.points(draw.soups[at]) for draw in draws) for at in range(len(COUNTS))]
         shown.append((case.name, f"{draws[0].rows:,}", str(len(draws)), *(f"{mean:.2f}" for mean in means)))

@@ -128,16 +128,17 @@ def measure(case: Case, seed: int) -> Draw:
 
 
 def lines(kept: dict[str, Any]) -> Iterator[str]:
-    """The table, and the means over draws of few rows and of more."""
+    """The table, and the means over sets of few rows and of more."""
     shown: list[tuple[str, ...]] = []
-    gains: dict[bool, dict[str, list[float]]] = {few: {name: [] for name in COMPARED} for few in (True, False)}
+    gains: dict[bool, dict[str, list[tuple[Case, float]]]]
+    gains = {few: {name: [] for name in COMPARED} for few in (True, False)}
     for case in CASES:
         draws = [Draw(**one) for one in draws_of(kept, case)]
         if not draws:
             continue
         for name, pair in COMPARED.items():
             gains[draws[0].rows < FEW][name] += [
-                draw.points(a) - draw.points(b) for draw in draws for a, b in [pair(draw)]
+                (case, draw.points(a) - draw.points(b)) for draw in draws for a, b in [pair(draw)]
             ]
         accuracies = (
             fmean(draw.points(right) for draw, right in zip(draws, each, strict=True))

@@ -143,9 +143,9 @@ def estimated(probabilities: Floats, expected: Floats, weights: Floats) -> Float
 
 
 def lines(kept: dict[str, Any]) -> Iterator[str]:
-    """A table for each target, and the means over draws of what is told, against what is not."""
+    """A table for each target, and the means over sets of what is told, against what is not."""
     by_case = [(case, [Draw(**one) for one in draws_of(kept, case)]) for case in CASES]
-    gains: dict[str, list[float]] = defaultdict(list)
+    gains: dict[str, list[tuple[Case, float]]] = defaultdict(list)
     head = "set", "skew", "rows", "draws", *METHODS
     for target in TARGETS:
         shown = []
@@ -157,7 +157,7 @@ def lines(kept: dict[str, Any]) -> Iterator[str]:
             shown.append((case.name, f"1:{case.ratio}", rows, str(len(draws)), *(f"{one:.1f}" for one in means)))
             for method in METHODS[:2]:
                 gains[f"told − {method}, {target}"] += [
-                    draw.accuracies[target]["told"] - draw.accuracies[target][method] for draw in draws
+                    (case, draw.accuracies[target]["told"] - draw.accuracies[target][method]) for draw in draws
                 ]
         yield f"\nAccuracy where classes are {target}:\n"
         yield table(head, shown, numbers=range(1, len(head)))

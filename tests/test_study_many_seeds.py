@@ -37,7 +37,7 @@ def test_what_more_seeds_bring_is_summed_up_over_draws() -> None:
         "Soup of 7 − soup of 3: +2.00",
         "Soup of 9 − soup of 3: +1.00",
     ]
-    assert all(line.endswith("2 draws.") for line in gains)
+    assert all(line.endswith("2 draws of 2 sets.") for line in gains)
 
 
 def test_a_draw_alone_has_no_interval() -> None:

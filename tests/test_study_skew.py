@@ -66,11 +66,12 @@ def test_gains_are_of_what_is_told_over_what_is_not() -> None:
     def found(told: float) -> dict[str, dict[str, float]]:
         return {target: dict(zip(METHODS, (70, 75, told, 79, 60), strict=True)) for target in TARGETS}
 
-    draws = {key_of(CASES[1], seed): asdict(Draw(seed, 800, found(80 + seed))) | {"machine": {}} for seed in (0, 1)}
+    told = {(CASES[1], 0): 80, (CASES[1], 1): 81, (CASES[-1], 0): 90}
+    draws = {key_of(case, seed): asdict(Draw(seed, 800, found(one))) for (case, seed), one in told.items()}
     said = "\n".join(lines({"draws": draws}))
     assert "| agnews | 1:10 | 800 | 2 | 70.0 | 75.0 | 80.5 | 79.0 | 60.0 |" in said
-    assert "told − as it is, alike: +10.50 points" in said
-    assert "told − weighed, reversed: +5.50 points" in said
+    assert "told − as it is, alike: +15.25 points" in said  # 10.5 and 20: each set weighs the same
+    assert "told − weighed, reversed: +10.25 points, 95 % interval -50.10 to +70.60, 3 draws of 2 sets." in said
 
 
 def test_what_the_docs_say_of_other_class_shares_is_what_was_measured() -> None:
@@ -82,8 +83,8 @@ def test_what_the_docs_say_of_other_class_shares_is_what_was_measured() -> None:
         assert f"| {name} | {ratio} | {plain} | {weighed} | {told} |" in text
     for what in ("told − as it is, alike", "told − weighed, alike"):
         (gain,) = (one for one in said if one.startswith(f"\n{what}:"))
-        figures = re.search(r": \+(\S+) points, 95 % interval \+(\S+) to \+(\S+), (\d+) draws", gain)
+        figures = re.search(r": \+(\S+) points, 95 % interval \+(\S+) to \+(\S+), (\d+ draws of \d+ sets)", gain)
         assert figures
         points, low, high = (f"{float(one):.1f}" for one in figures.groups()[:3])
         assert f"+{points} points (+{low} to +{high}" in text
-        assert f"{figures[4]} draws" in text
+        assert figures[4] in text
