@@ -33,12 +33,14 @@ beside TF-IDF with a linear SVM and full fine-tuning of the same encoder by HF T
 of each of {seeds} seeds (each draws its own, the same for all three), {tests:,} test rows; "other source" is {others:,}
 items of BBC News of 2022 and 2023, labelled by the section that they appeared in. Training rows
 that are nearly test rows are left out for all. `python -m study.robustness --rows {rows} --test_rows {tests} --seeds
-{seeds}` repeats all of it.
+{seeds}` repeats all of it where `--out` names a new folder; what is kept is not trained again.
 
 Made {dates} on {machine}, {cores} cores; loraloom at {revision}.
 
 - **loraloom**: {recipe}.
 - **Full fine-tuning**: {full}.
+- The SVM and full fine-tuning are set up otherwise than [beside other tools](comparison.md), where each fills a given
+  time.
 
 Few rows are read more often than `num_train_epochs` says: see the table below.
 {ours}

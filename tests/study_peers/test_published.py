@@ -122,7 +122,7 @@ def test_the_readme_has_every_search_of_ag_news_by_todays_defaults_and_the_span_
     assert sorted(written) == sorted(found)
     page = " ".join(README.read_text(encoding="utf-8").split())
     assert len(older) == 5
-    assert f"Five searches under older defaults, in 20 minutes or an hour, have {older[0]} to {older[-1]}." in page
+    assert f"Five more under older defaults, in 20 minutes or an hour, have {older[0]} to {older[-1]}." in page
 
 
 def test_the_readme_says_which_searches_of_ag_news_are_ahead_of_the_svm() -> None:
@@ -146,8 +146,8 @@ def test_the_readme_says_which_searches_of_ag_news_are_ahead_of_the_svm() -> Non
 def test_the_readmes_mean_ranks_are_those_of_the_comparison() -> None:
     page = PAGE.read_text(encoding="utf-8")
     overview = page.split(f"## 2 min, encoder demo, {NEWEST}\n")[1].split("### trec")[0]
-    rows = [row for row in map(cells, overview.splitlines()) if len(row) > 8 and re.fullmatch(r"\d\.\d\d", row[-3])]
-    ranked = [(row[0], row[-3], row[-1].split(" pp")[0]) for row in rows]
+    rows = [row for row in map(cells, overview.splitlines()) if len(row) > 8 and re.fullmatch(r"\d\.\d\d", row[-2])]
+    ranked = [(row[0], row[-2], row[-1].split(" pp")[0]) for row in rows]
     readme = README.read_text(encoding="utf-8")
     table = readme.split("| tool | mean rank |")[1].split("\n\n")[0]
     lines = map(cells, table.strip().splitlines()[2:])
@@ -167,25 +167,25 @@ def test_the_readme_says_by_how_much_others_are_ahead_of_the_search_in_two_minut
         over = [one for one in range(place) if answered[one]["tests"]["test"]["correct"] > own["correct"]]
         pairs = p_of_pairs(answered, "test")
         assert all(pairs[one, place].holm >= 0.05 for one in over), name
-        if name == "clinc150":
+        if name in ("r8", "clinc150"):
             assert pairs[place, place + 1].holm >= 0.05
         ahead[name] = len(over), best["peer"]
         more[name] = f"{100 * (best['tests']['test']['accuracy'] - own['accuracy']):+.1f}"
-        taken[name] = f"in {ours['taken_seconds']:.0f} s and {best['taken_seconds']:.0f} s"
+        taken[name] = f"in {best['taken_seconds']:.0f} s, loraloom in {ours['taken_seconds']:.0f} s"
     assert ahead == {
         "trec": (1, "finetune"),
-        "sst2": (1, "finetune"),
-        "subj16": (0, "finetune"),
+        "sst2": (0, "finetune"),
+        "subj16": (1, "finetune"),
         "banking77": (1, "probe"),
-        "bbc": (2, "svm"),
-        "r8": (1, "svm"),
+        "bbc": (3, "svm"),
+        "r8": (0, "loraloom"),
         "clinc150": (0, "loraloom"),
     }
     assert (
         "On no set is another tool ahead by more than the noise of the test rows. Within that noise, ahead are full "
-        f"fine-tuning on TREC ({more['trec']} points) and SST-2 ({more['sst2']}), frozen embeddings on Banking77 "
-        f"({more['banking77']}), and the SVM on R8 ({more['r8']}) and BBC News ({more['bbc']}, where loraloom is "
-        f"third). On Subj with 16 rows a class loraloom and full fine-tuning are level ({taken['subj16']}), and on "
+        f"fine-tuning on TREC ({more['trec']} points) and on Subj with 16 rows a class ({more['subj16']}; "
+        f"{taken['subj16']}), frozen embeddings on Banking77 ({more['banking77']}), and the SVM on BBC News "
+        f"({more['bbc']}, where loraloom is fourth). On SST-2 loraloom and full fine-tuning are level, and on R8 and "
         "CLINC150 loraloom is first, within it too."
     ) in " ".join(README.read_text(encoding="utf-8").split())
 
@@ -234,15 +234,12 @@ def test_the_readme_has_the_search_beside_full_fine_tuning_on_ag_news() -> None:
     ) in page
 
 
-def test_the_defaults_page_has_the_newest_figures_of_the_sets_held_out() -> None:
+def test_the_defaults_page_has_the_newest_figures_of_the_set_held_out() -> None:
     page = " ".join(DEFAULTS.read_text(encoding="utf-8").split())
     ours, probe, svm = (f"{of_two_minutes('clinc150', peer)['accuracy']:.4f}" for peer in ("loraloom", "probe", "svm"))
     assert (
         f"has {ours} on CLINC150, where logistic regression on frozen embeddings has {probe} and an SVM {svm}" in page
     )
-    own, other = of_two_minutes("r8", "loraloom"), of_two_minutes("r8", "svm")
-    rows = f"by {other['correct'] - own['correct']} rows of {own['rows']:,}"
-    assert f"{own['accuracy']:.4f} on R8, where the SVM has {other['accuracy']:.4f}, {rows}" in page
 
 
 def test_the_defaults_page_says_which_preset_won_which_search() -> None:

@@ -167,8 +167,8 @@ def test_rows_of_ag_news_are_read_by_and_by_and_a_file_without_their_columns_is_
         next(agnews_rows("robust.csv", tmp_path))
 
 
-def test_every_file_is_named_by_a_whole_commit_and_digest_and_two_sets_are_held_out() -> None:
+def test_every_file_is_named_by_a_whole_commit_and_digest_and_one_set_is_held_out() -> None:
     files = [file for each in sets.SETS.values() for file in each.files]
     assert all(len(file.commit) == 40 and len(file.sha256) == 64 for file in files)
     assert len({file.sha256 for file in files}) == len(files)
-    assert [each.name for each in sets.SETS.values() if each.held_out] == ["r8", "clinc150"]
+    assert [each.name for each in sets.SETS.values() if each.held_out] == ["clinc150"]

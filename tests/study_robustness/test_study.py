@@ -231,7 +231,7 @@ def test_the_page_says_what_the_trials_say(tmp_path: Path) -> None:
     made_up(tmp_path)
     text = page(tmp_path)
     assert "400 training rows\nof each of 2 seeds" in text
-    assert "`python -m study.robustness --rows 400 --test_rows 200 --seeds\n2` repeats all of it." in text
+    assert "`python -m study.robustness --rows 400 --test_rows 200 --seeds\n2` repeats all of it where" in text
     assert "2026-01-02 on A processor, 2 cores; loraloom at 012345678.\n\n- **loraloom**: `r: 7`." in text
     assert '"loraloom" is that one recipe (`study/robustness/recipe.yaml`), no default search:' in text
     lines = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for line in text.splitlines()
