@@ -240,6 +240,11 @@ def limit(trial_seconds: float, costs: Costs) -> float:
     return trial_seconds / (costs.start + costs.end + REPORTS * costs.report)
 
 
+def limits(costs: Costs) -> dict[str, float]:
+    """The same, by the length of trials."""
+    return {f"{seconds:g}": limit(seconds, costs) for seconds in TRIAL_SECONDS}
+
+
 def print_tables(result: dict[str, Any]) -> None:
     about, machine = result["machine"], result["machine"]["machine"]
     words = f"{machine['processor']}, {machine['cores']} cores, Python {about['python']}, {about['started'][:10]}"
@@ -268,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name, closing(pool):
         folder = Path(name)
         make_models(folder, tiny=True)
-        as_it_is, *others = [
+        as_it_is, unsynced, pruned, pruned_unsynced = [
             measure(folder, pool, trials=8, reports=100 // few, pruner=pruner, ledger=ledger)
             for pruner, ledger in CASES
         ]
@@ -280,12 +285,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "load_average": os.getloadavg()[0],
         "workers": chosen.workers,
         "wanted_reports_per_second": WANTED,
-        "measured": [as_it_is, *others, ends],
+        "measured": [as_it_is, unsynced, pruned, pruned_unsynced, ends],
         "costs": asdict(costs),
         "failures": asdict(Failures()),
         "reports_per_trial": REPORTS,
         "simulated": [simulate(w, seconds, costs, Failures()) for seconds in TRIAL_SECONDS for w in numbers],
-        "limits": {f"{seconds:g}": limit(seconds, costs) for seconds in TRIAL_SECONDS},
+        "limits": limits(costs),
+        "limits_with_pruner": limits(costs_of(pruned, ends)),
     }
     chosen.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print_tables(result)

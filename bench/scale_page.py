@@ -66,7 +66,12 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     parts = ends["parts"]
     spent = [[parts[name][when] for when in ("first_ms", "last_ms")] for name in ("start", "end")]
     wanted, trials = found["wanted_reports_per_second"], ends["trials"]
-    yield f"{wanted} reports a second are the goal. In a search of {trials} trials a start took"
+    reached = {case["pruner"]: case["reports_per_second"] for case in reversed(found["measured"][:-1])}
+    judged = ", ".join(
+        f"{'met' if rate >= wanted else 'missed'} {'without a pruner' if pruner == 'none' else f'with {pruner}'}"
+        for pruner, rate in sorted(reached.items(), key=lambda one: -one[1])
+    )
+    yield f"{wanted} reports a second are the goal: {judged}. In a search of {trials} trials a start took"
     yield "{:.0f} ms at first and {:.0f} at last, an end {:.0f} and {:.0f}.".format(*spent[0], *spent[1])
     yield ""
     fails = found["failures"]
@@ -77,8 +82,12 @@ def section(found: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield simulated(found)
     yield ""
-    most = [f"{workers:.0f} for trials of {seconds} s" for seconds, workers in found["limits"].items()]
-    yield f"So many workers keep the driver busy all the time: {', '.join(most)}."
+    most, pruned = (
+        ", ".join(f"{workers:.0f} for trials of {seconds} s" for seconds, workers in found[name].items())
+        for name in ("limits", "limits_with_pruner")
+    )
+    yield f"So many workers keep the driver busy all the time: {most};"
+    yield f"with a pruner that hears each report {pruned}."
 
 
 def simulated(found: dict[str, Any]) -> str:

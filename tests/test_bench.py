@@ -183,8 +183,10 @@ def test_the_figures_of_many_workers_stand_between_their_marks() -> None:
     part = {"calls": 8, "first_ms": 1.25, "last_ms": 2.5}
     case = {"pruner": "none", "ledger": "as it is", "trials": 8, "reports": 80, "seconds": 4.0}
     case |= {"reports_per_second": 1234.0, "parts": dict.fromkeys(("report", "start", "end"), part)}
+    slow = case | {"pruner": "halving", "reports_per_second": 120.0}
     row = {"workers": 1000, "trial_seconds": 60.0, "share_of_ideal": 0.5, "driver_busy": 1.0}
-    found: dict[str, Any] = {"machine": described(), "load_average": 0.3, "workers": 2, "measured": [case, case]}
+    found: dict[str, Any] = {"machine": described(), "load_average": 0.3, "workers": 2, "measured": [case, slow, case]}
+    found |= {"limits_with_pruner": {"60": 8.4}}
     found |= {"wanted_reports_per_second": 200, "reports_per_trial": 10, "simulated": [row], "limits": {"60": 64.4}}
     found |= {"failures": {"mean_seconds_between": 21600.0, "lost_seconds": 10.0, "begin_seconds": 30.0}}
     marked = f"before\n{scale_page.BEGIN}\nold figures\n{scale_page.END}\nafter\n"
@@ -194,6 +196,8 @@ def test_the_figures_of_many_workers_stand_between_their_marks() -> None:
     assert "old figures" not in text
     assert "| none | as it is | 2.5 | 1,234 |" in text
     assert "| 1,000 | 50% (100%) |" in text
+    assert "200 reports a second are the goal: met without a pruner, missed with halving." in text
+    assert "64 for trials of 60 s;\nwith a pruner that hears each report 8 for trials of 60 s." in text
     with pytest.raises(DataError, match="each of these lines once"):
         scale_page.replaced("a page without marks", "")
 
@@ -288,4 +292,5 @@ def test_the_driver_is_measured_with_workers_that_do_nothing(tmp_path: Path) -> 
         asked = case["parts"]["report, of which the ledger"]["calls"]
         assert case["parts"]["report"]["calls"] == case["reports"] > 0
         assert (asked > 0) == (case["pruner"] != "none")
+    assert found["limits_with_pruner"]["60"] < found["limits"]["60"]
     assert "reports a second are the goal" in "\n".join(scale_page.section(found))
