@@ -19,7 +19,7 @@ NOT_ALWAYS |= {"profile.json", "study.db.damaged", "commands.json.damaged", "tra
 @pytest.fixture(scope="module")
 def named() -> tuple[set[str], set[str]]:
     """The first cells of both tables: what lies in RUN, and what lies in a trial's folder."""
-    run, trial = PAGE.read_text(encoding="utf-8").split("{#trial}")
+    run, trial = PAGE.read_text(encoding="utf-8").split("\n## Trial\n")
     cells = [re.findall(r"^\| (`.*?) \|", part, flags=re.MULTILINE) for part in (run, trial)]
     of_run, of_trial = ({name for cell in part for name in re.findall(r"`([^`]+)`", cell)} for part in cells)
     return {re.sub(r"^trials/.*", "trials/", name) for name in of_run}, of_trial
