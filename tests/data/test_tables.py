@@ -1,13 +1,14 @@
-"""table_of: sources in memory as named columns."""
+"""read_table and table_of: files, folders and sources in memory as named columns."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from loraloom.data.tables import table_of
+from loraloom.data.tables import read_table, table_of
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT])
@@ -22,3 +23,14 @@ def test_columns_of_pandas_own_types_are_a_pair() -> None:
     texts, labels = pd.Series(["a", None], dtype="string"), pd.Series([1, None], dtype="Int64")
     table = table_of((texts, labels), "rows")
     assert (table.cells("text"), table.cells("label")) == (["a", None], [1, None])
+
+
+def test_files_of_a_folder_are_named_in_characters_that_can_be_written_and_shown(tmp_path: Path) -> None:
+    """A recipe with the half of a surrogate pair would be no YAML, and a terminal obeys what it is sent."""
+    for label in ("food", "sport"):
+        (tmp_path / label).mkdir()
+    for name in ("food/caf\udce9.txt", "sport/\x1b]0;x\x07.jpg"):
+        (tmp_path / name).write_bytes(b"caf\xe9")
+    (tmp_path / "sport" / "1.txt").write_text("a goal")
+    examples = [finding.examples for finding in read_table(str(tmp_path)).findings]
+    assert examples == [("food/caf\ufffd.txt",), ("sport/\ufffd]0;x\ufffd.jpg",)]

@@ -309,6 +309,11 @@ def test_any_text_survives_the_way_to_yaml_and_back(
     assert _read(folder, dump_recipe(recipe)).provenance == recipe.provenance
 
 
+def test_a_path_that_is_not_utf_8_is_written_escaped(tmp_path: Path) -> None:
+    recipe = Recipe().model_copy(update={"provenance": {"command": ["search", "caf\udce9.yaml"]}})
+    assert _read(tmp_path, dump_recipe(recipe)).provenance == {"command": ["search", r"caf\udce9.yaml"]}
+
+
 def test_libyaml_reads_where_there_is_one_and_python_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert issubclass(reading._Yaml12Loader, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)

@@ -18,7 +18,7 @@ from loraloom.data.saved_dataset import is_saved, load_saved
 from loraloom.data.telling import SILENT, Telling
 from loraloom.data.text_data import Finding, Severity
 from loraloom.data.text_folder import files_left_out, files_not_utf8
-from loraloom.data.wording import MAX_EXAMPLES
+from loraloom.data.wording import MAX_EXAMPLES, shorten
 from loraloom.errors import DataError
 from loraloom.wording import plural
 
@@ -125,7 +125,7 @@ def _folder_findings(path: Path) -> tuple[Finding, ...]:
     def found(kind: str, severity: Severity, files: list[str], noun: str, what: str) -> Iterator[Finding]:
         if files:
             is_so = f"{plural(len(files), noun)} of {path.name} {'is' if len(files) == 1 else 'are'} {what}."
-            yield Finding(kind, severity, len(files), is_so, tuple(files[:MAX_EXAMPLES]))
+            yield Finding(kind, severity, len(files), is_so, tuple(map(shorten, files[:MAX_EXAMPLES])))
 
     return (
         *found("not_utf8", "note", files_not_utf8(path), "file", "not UTF-8: read as Latin-1"),

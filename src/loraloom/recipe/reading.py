@@ -74,7 +74,7 @@ _Yaml12Dumper.add_representer(
     str,
     lambda dumper, text: dumper.represent_scalar(
         "tag:yaml.org,2002:str",
-        text,
+        text.encode("utf-8", "backslashreplace").decode(),  # a path in a run's command need not be UTF-8; YAML must
         style='"' if "\x85" in text else None,  # else written as it is, which is read as a line's end
     ),
 )
