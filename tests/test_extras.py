@@ -112,7 +112,7 @@ def said(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     (folder / "model" / "config.json").write_text('{"model_type": "bert"}')
     (folder / "model" / "model.safetensors").touch()
     (folder / "rows.csv.zst").write_bytes(b"\x28\xb5\x2f\xfd")
-    (folder / "a_run").mkdir()
+    (folder / "a_run" / "trials").mkdir(parents=True)
     (folder / "a_run" / "recipe.yaml").write_text("data: {train_file: rows.csv}\n")
     absent = sorted(_only_of_extras())
     asked = {extra: ASKING[extra] for extra in EXTRAS if extra in ASKING}

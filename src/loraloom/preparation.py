@@ -13,7 +13,7 @@ from loraloom.recipe import Recipe
 from loraloom.report.wording import listed
 from loraloom.search.watcher import Watcher
 from loraloom.study.durable import refuse_bytes
-from loraloom.study.provenance import changed, data_revision, describe_machine
+from loraloom.study.provenance import changed, data_revision, describe_machine, findings_stated
 from loraloom.study.run import Run
 
 MOST_DROPPED = 100
@@ -32,8 +32,7 @@ def prepare(
         note=watcher.note,
         **in_memory,
     )
-    told = {} if begun is None else begun.recipe.provenance.get("data") or {}
-    known = {finding["sentence"] for finding in told.get("findings", ())}
+    known = [] if begun is None else [told.get("sentence") for told in findings_stated(begun.recipe)]
     for finding in data.findings:
         if finding.sentence not in known:
             watcher.found(finding)

@@ -163,6 +163,16 @@ def test_rows_that_look_wrong_are_said_and_the_recipe_written(here: Path, tiny_m
     assert "mend these rows first" in " ".join(done.output.split())
 
 
+@pytest.mark.usefixtures("here")
+def test_a_recipe_of_its_own_name_is_replaced_by_force_alone(tiny_model: Path) -> None:
+    """Which is that of a run's recipe too."""
+    given_flags = ["--train_file", "train.csv", "--model", str(tiny_model)]
+    assert new(*given_flags).exit_code == 0
+    assert "recipe.yaml: is there already; give another name, or --force" in str(new(*given_flags).exception)
+    assert new(*given_flags, "--force", "--max_seconds", "90").exit_code == 0
+    assert read_recipe(Path("recipe.yaml")).budget.max_seconds == 90
+
+
 def test_a_guessed_text_that_leaves_longer_ones_out_is_said(here: Path, tiny_model: Path) -> None:
     rows = [f"mail {number},{text},{label}\n" for number, (text, label) in enumerate(make_rows(60, seed=1))]
     (here / "train.csv").write_text("Subject,Body text,class\n" + "".join(rows), encoding="utf-8")

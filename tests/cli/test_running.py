@@ -28,6 +28,7 @@ from loraloom.execute.placement import IN_PROCESS
 from loraloom.recipe import read_recipe
 from loraloom.study.commands import COMMANDS
 from loraloom.study.record import TrialRecord
+from loraloom.study.run import TRIALS
 from loraloom.study.sealed import write_sealed
 from tests.cli.hanging_up import GONE, VARIABLE
 from tests.commands import Commands
@@ -41,6 +42,12 @@ def _hang_up_is_heard() -> Iterator[None]:
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+def _make_run(folder: Path) -> None:
+    """As far as it is to be told for one."""
+    (folder / TRIALS).mkdir()
+    (folder / "recipe.yaml").touch()
 
 
 def _compared() -> None:
@@ -84,7 +91,7 @@ def test_it_is_noted_that_a_run_stood_still_and_went_on() -> None:
 
 
 def test_a_signal_that_a_library_takes_for_an_error_of_its_own_is_a_stop_all_the_same(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").touch()
+    _make_run(tmp_path)
     with pytest.raises(StoppedError, match="stopped by Ctrl-C") as stopped, stoppable(tmp_path, 0):
         _compared()
     assert stopped.value.exit_code == 130
@@ -95,7 +102,7 @@ def test_a_signal_that_a_library_takes_for_an_error_of_its_own_is_a_stop_all_the
 def test_a_run_that_needs_a_deadline_and_whose_recipe_has_none_is_gone_on_with_in_as_much_time(
     tmp_path: Path, number: int, code: int
 ) -> None:
-    (tmp_path / "recipe.yaml").touch()
+    _make_run(tmp_path)
     write_sealed(tmp_path / COMMANDS, {"commands": [{"started": "", "again_seconds": 90}]})
     with pytest.raises(StoppedError, match=r" --max_seconds 90$") as stopped, stoppable(tmp_path, 0):
         signal.raise_signal(number)
@@ -125,7 +132,7 @@ def test_a_hang_up_that_is_kept_from_a_run_stays_so(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_output_was_closed_is_not_taken_for_done(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").touch()
+    _make_run(tmp_path)
     with pytest.raises(StoppedError, match="its output was closed") as stopped, stoppable(tmp_path, 0):
         _unread()
     assert stopped.value.exit_code == 75
@@ -149,7 +156,7 @@ def test_that_nothing_was_begun_is_said_only_where_there_is_no_run(tmp_path: Pat
 def test_a_search_that_is_broken_off_before_its_run_is_made_does_not_go_on_with_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "recipe.yaml").touch()
+    _make_run(tmp_path)
     monkeypatch.setattr("loraloom.pipeline.search", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(RunError, match="holds a run already; choose another folder"):
         run_search(

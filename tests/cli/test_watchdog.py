@@ -75,6 +75,7 @@ def test_a_search_that_could_not_begin_in_its_time_says_what_would_do(tmp_path: 
 
 def test_a_run_of_which_no_trial_was_begun_in_its_time_is_to_have_more_than_as_much_again(tmp_path: Path) -> None:
     """A script that goes on at 75 would else measure what a row costs until the time is over, again and again."""
+    (tmp_path / TRIALS).mkdir()
     (tmp_path / "recipe.yaml").touch()
     write_sealed(
         tmp_path / COMMANDS, {"commands": [{"started": "", "again_seconds": 120, "placement": {"workers": 2}}]}

@@ -202,7 +202,7 @@ def write_run(
     evaluations: Sequence[Evaluation] | None = None,
 ) -> Path:
     """A run folder; `best` gets `predictions`, and `unfinished` numbers folders without a manifest."""
-    run.mkdir(parents=True, exist_ok=True)
+    (run / "trials").mkdir(parents=True, exist_ok=True)
     write_text(run / "recipe.yaml", dump_recipe(recipe))
     for record in records:
         write_trial(run / "trials" / f"{record.number:04d}", record, _lines(record, evaluations))

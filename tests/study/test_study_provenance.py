@@ -57,6 +57,14 @@ def test_a_commit_is_kept_of_the_data_set_that_a_run_was_made_of(made: Any, revi
     assert provenance.data_revision(recipe) == revision
 
 
+@pytest.mark.parametrize("pinned", [{}, {"data": None}, {"data": {}, "model_revisions": [1]}])
+def test_of_a_run_that_states_nothing_of_its_data_these_are_others(pinned: dict[str, Any]) -> None:
+    now = {"data": {"name": "rows.csv", "fingerprint": "abc"}, "model_revisions": {"demo": "1"}}
+    assert provenance.changed(pinned, now) == "the data 'rows.csv'"
+    stated = {**pinned, "data": {"name": "rows.csv", "fingerprint": "abc"}}
+    assert provenance.changed(stated, now) is None
+
+
 @pytest.mark.parametrize("given", [None, "x", 3, [1], {}, {"rows": 3, "class_rows": {"train": [1]}, "fingerprint": 5}])
 def test_what_is_missing_or_of_another_kind_is_as_if_it_were_not_stated(given: Any) -> None:
     recipe = read_recipe({"data": {"dataset": "demo"}}).model_copy(

@@ -17,7 +17,7 @@ from loraloom.recipe import Recipe, read_recipe
 from loraloom.study import durable
 from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.record import Result, TrialRecord, read_record
-from loraloom.study.run import Run, folder_to_begin, in_use, refuse_taken, trial_folders
+from loraloom.study.run import Run, folder_to_begin, in_use, is_run, refuse_taken, trial_folders
 from tests.commands import Commands
 from tests.study.study_records import record, score
 
@@ -160,6 +160,24 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         Run(tmp_path)
 
 
+def test_a_recipe_alone_makes_no_run_of_its_folder(tmp_path: Path) -> None:
+    """It may be one to search, beside the folder of its runs."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "recipe.yaml").write_text("data: {dataset: demo}\n", encoding="utf-8")
+    with pytest.raises(RunError, match=r"is not a run folder \(it has no trials/\); a run is made by"):
+        Run(tmp_path)
+    with pytest.raises(RunError, match=r"is not a run folder \(it has no recipe\.yaml\); a run is made by"):
+        Run(tmp_path / "runs")
+    with pytest.raises(RunError, match="is not empty; choose another folder"):
+        Run.create(tmp_path, RECIPE)
+
+
+def test_a_run_of_which_the_winner_alone_was_kept_is_one(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", RECIPE).path
+    (run / "trials").rename(run / "best")
+    assert is_run(run)
+
+
 @pytest.mark.parametrize("inner", ["best", "trials/0007"])
 def test_of_a_folder_within_a_run_the_run_is_named(tmp_path: Path, inner: str) -> None:
     run = Run.create(tmp_path / "run", RECIPE).path
@@ -174,6 +192,7 @@ def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_with_a_damaged_recipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trials").mkdir()
     (tmp_path / "recipe.yaml").write_text("lora: {r: 0}", encoding="utf-8")
     with pytest.raises(RecipeError, match=r"lora\.r: 0 is too small"):
         Run(tmp_path)

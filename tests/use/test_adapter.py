@@ -148,7 +148,7 @@ def test_of_a_run_without_a_winner_it_is_said_how_to_go_on(
 ) -> None:
     """Nor is the hub asked for `stopped/best`."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "stopped").mkdir()
+    (tmp_path / "stopped" / "trials").mkdir(parents=True)
     (tmp_path / "stopped" / "recipe.yaml").touch()
     with pytest.raises(AdapterError, match=r"no winner yet; go on by: loraloom resume stopped, .* of stopped/trials"):
         loraloom.load(given)

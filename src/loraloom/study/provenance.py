@@ -74,9 +74,10 @@ def version_of(package: str) -> str | None:
 
 def changed(pinned: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """What differs between what a run pinned (data fingerprint, model revisions) and what is there now; or None."""
-    if pinned["data"]["fingerprint"] != now["data"]["fingerprint"]:
-        return f"the data {pinned['data']['name']!r}"
-    for model, revision in pinned["model_revisions"].items():
+    data = as_mapping(pinned.get("data"))
+    if data.get("fingerprint") != now["data"]["fingerprint"]:
+        return f"the data {data.get('name', now['data']['name'])!r}"
+    for model, revision in as_mapping(pinned.get("model_revisions")).items():
         if now["model_revisions"].get(model) != revision:
             return f"the model {model!r}"
     return None

@@ -38,16 +38,18 @@ LEDGER, PLAN, TRIALS, LOCK = "study.db", "plan.json", "trials", ".lock"
 BEST, REFIT, SOUP, BLEND = "best", "refit", "soup", "blend"
 REFITTING = "refitting"
 """In a run, what becomes its refit/."""
-
-
+_OF_TRIALS = TRIALS, BEST, REFIT, SOUP, BLEND
 _NEW = ".run.new"
 """In which a run is made where its folder is there; a kill may leave it."""
 _NUMBER = re.compile("[0-9]+")
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder holds a run, which has its recipe from its first moment on."""
-    return (path / RECIPE).is_file()
+    """Whether a folder holds a run: trials, or what came of them, and the recipe that it has from its first moment on.
+
+    A recipe alone can be one to search: `loraloom new` gives it the same name.
+    """
+    return (path / RECIPE).is_file() and any((path / name).is_dir() for name in _OF_TRIALS)
 
 
 class Run:
@@ -61,7 +63,8 @@ class Run:
         """
         self.path = path
         if not is_run(path):
-            what = "is not a run folder (it has no recipe.yaml)" if path.is_dir() else "no such run folder"
+            lacks = TRIALS + "/" if (path / RECIPE).is_file() else RECIPE
+            what = f"is not a run folder (it has no {lacks})" if path.is_dir() else "no such run folder"
             above = [each for each in path.parents[:2] if path.is_dir() and is_run(each)]  # as of RUN/trials/0007
             way = f"it lies in one: give {above[0]}" if above else "a run is made by: loraloom search RECIPE --out RUN"
             raise RunError(f"{path}: {what}; {way}")
