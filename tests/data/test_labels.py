@@ -98,6 +98,13 @@ def test_minus_one_is_no_label_where_the_file_declares_its_classes() -> None:
         codes_of(Table("rows", {"label": [0, -1, 1, None, -1]}, {"label": ("a", "b")}, known=True), "label")
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_class_that_is_declared_without_a_name_is_refused_where_it_has_rows(name: str) -> None:
+    assert labels_of(["1", "2"], (name, "a", "b")).names == ("a", "b")
+    with pytest.raises(DataError, match="the class of label 0 is declared without a name; name it, or take its rows"):
+        labels_of(["0", "1"], (name, "a", "b"))
+
+
 @pytest.mark.parametrize(
     "cells", [[1.0, 0.5], ["1", "0.5"], [1.0, float("inf")], [1, Decimal("0.5")], [1, Decimal("Infinity")]]
 )

@@ -90,6 +90,7 @@ def test_classes_are_sorted_as_scikit_learn_sorts_them(y: Any, classes: list[Any
         (["a", "a"], "y has one class only"),
         (["1", 1, "2", 2], "y mixes texts with numbers"),
         (("a", np.True_), "y mixes texts with numbers or truth values"),
+        (["", "spam"], "y has the blank label ''; name it, or take its rows out"),
         ([0.5, 1.2, 0.7], "Unknown label type"),
         (["a", None], "Input y contains NaN"),
         ([1.0, float("nan")], "Input y contains NaN"),

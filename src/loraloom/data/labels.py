@@ -172,7 +172,8 @@ def named(codes: Sequence[str], class_names: Sequence[str] | None) -> list[str]:
     """The names of ClassLabel ids; codes of other columns as they are.
 
     Raises:
-        DataError: a code is no id of the classes that the file declares, as where the declaration is out of date.
+        DataError: a code is no id of the classes that the file declares, as where the declaration is out of date, or
+            its class is declared without a name.
     """
     if class_names is None:
         return list(codes)
@@ -181,6 +182,8 @@ def named(codes: Sequence[str], class_names: Sequence[str] | None) -> list[str]:
         raise DataError(
             f"label {unknown!r} is not one of the {len(class_names)} classes that the file declares in its metadata"
         )
+    if (nameless := next((code for code in codes if not ids[code].strip()), None)) is not None:
+        raise DataError(f"the class of label {nameless} is declared without a name; name it, or take its rows out")
     return [ids[code] for code in codes]
 
 

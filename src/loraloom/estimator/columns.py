@@ -68,8 +68,8 @@ def classes_of(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The classes (C,), sorted as scikit-learn sorts them, and the number of each row's class (N,).
 
     Raises:
-        ValueError: y is missing or is no column of labels, a label is missing, there is one class only, or labels are
-            neither texts nor numbers.
+        ValueError: y is missing or is no column of labels, a label is missing or blank, there is one class only, or
+            labels are neither texts nor numbers.
     """
     labels = labels_of(y)
     classes, ids = np.unique(labels, return_inverse=True)
@@ -81,6 +81,8 @@ def classes_of(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
     if len(set(names)) < len(names):
         raise ValueError("y has two classes that are written alike; rename one")
     for name in names:
+        if not name.strip():
+            raise ValueError(f"y has the blank label {name!r}; name it, or take its rows out")
         if problem := text_problem(name):
             raise ValueError(f"the class {name!a} of y {problem}")
     return classes, ids.astype(np.int64)
