@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from loraloom.cli.completion import complete_adapter, complete_recipe, complete_
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for folder in ("data", "runs/first/best", "runs/broken", ".hidden"):
+    for folder in ("data", "runs/first/best", "runs/first/trials", "runs/broken", ".hidden"):
         (tmp_path / folder).mkdir(parents=True)
     for file in ("mine.yaml", "demo.csv", "runs/first/recipe.yaml", "runs/first/best/adapter_config.json"):
         (tmp_path / file).touch()
@@ -33,7 +35,7 @@ def test_recipes_are_files_and_names_beside_folders() -> None:
 def test_paths_are_offered_as_they_are_typed(here: Path) -> None:
     assert complete_recipe("./m") == ["./mine.yaml"]
     assert complete_recipe(f"{here}/m") == [f"{here}/mine.yaml"]
-    assert complete_recipe("runs/first/") == ["runs/first/best/", "runs/first/recipe.yaml"]
+    assert complete_recipe("runs/first/") == ["runs/first/best/", "runs/first/recipe.yaml", "runs/first/trials/"]
 
 
 @pytest.mark.usefixtures("here")
@@ -43,14 +45,30 @@ def test_folders_alone_are_left_to_the_shell() -> None:
     assert complete_run("nowhere/x") == []
 
 
-@pytest.mark.usefixtures("here")
-def test_a_run_is_a_folder_with_a_recipe() -> None:
+def test_a_run_is_a_folder_with_a_recipe_and_trials(here: Path) -> None:
+    (here / "runs" / "broken" / "recipe.yaml").touch()
     assert complete_run("runs/") == ["runs/broken/", "runs/first"]
+
+
+def test_what_may_not_be_looked_at_is_in_nobodys_way(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another's folder in /tmp is, or a link to itself."""
+    (here / "runs" / "loop").symlink_to("loop")
+    (here / "runs" / "private").mkdir()
+    look = os.stat
+
+    def may_look(path: Any, **options: Any) -> os.stat_result:
+        if "private/" in str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return look(path, **options)
+
+    monkeypatch.setattr(os, "stat", may_look)
+    assert complete_run("runs/") == ["runs/broken/", "runs/first", "runs/private/"]
+    assert complete_adapter("runs/") == ["runs/broken/", "runs/first/best", "runs/private/"]
 
 
 def test_an_adapter_of_a_run_is_its_winner(here: Path) -> None:
     assert complete_adapter("runs/f") == ["runs/first/best"]
-    assert complete_adapter("runs/first/") == ["runs/first/best"]
+    assert complete_adapter("runs/first/") == ["runs/first/best", "runs/first/trials/"]
     assert complete_served("news=runs/f") == ["news=runs/first/best"]
     (here / "runs" / "r=4" / "best").mkdir(parents=True)
     for file in ("recipe.yaml", "best/adapter_config.json"):

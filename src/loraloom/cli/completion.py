@@ -22,8 +22,8 @@ MOST_ENTRIES = 2000
 def complete_recipe(incomplete: str) -> list[str]:
     """YAML files, and the names of the recipes that come with loraloom."""
 
-    def yaml_file(path: str, entry: os.DirEntry[str]) -> str | None:
-        return path if entry.name.endswith((".yaml", ".yml")) else None
+    def yaml_file(path: str) -> str | None:
+        return path if path.endswith((".yaml", ".yml")) else None
 
     return _beside_folders(incomplete, yaml_file, complete_shipped(incomplete))
 
@@ -35,14 +35,18 @@ def complete_shipped(incomplete: str) -> list[str]:
 
 def complete_run(incomplete: str) -> list[str]:
     """Folders that hold a run."""
-    return _beside_folders(incomplete, lambda path, _: path if _holds(path, "recipe.yaml") else None)
+
+    def run(path: str) -> str | None:
+        return path if _is_file(f"{path}/recipe.yaml") and _is_folder(f"{path}/trials") else None
+
+    return _beside_folders(incomplete, run)
 
 
 def complete_adapter(incomplete: str) -> list[str]:
     """Folders that hold an adapter; of a run, its winner."""
 
-    def adapter(path: str, _: os.DirEntry[str]) -> str | None:
-        return next((place for place in (path, f"{path}/best") if _holds(place, "adapter_config.json")), None)
+    def adapter(path: str) -> str | None:
+        return next((place for place in (path, f"{path}/best") if _is_file(f"{place}/adapter_config.json")), None)
 
     return _beside_folders(incomplete, adapter)
 
@@ -53,29 +57,31 @@ def complete_served(incomplete: str) -> list[str]:
     return [f"{incomplete.removesuffix(place)}{path}" for path in complete_adapter(place)]
 
 
-def _beside_folders(
-    incomplete: str, found: Callable[[str, os.DirEntry[str]], str | None], names: list[str] | None = None
-) -> list[str]:
+def _beside_folders(incomplete: str, found: Callable[[str], str | None], names: list[str] | None = None) -> list[str]:
     """What `found` makes of the entries that match, and `names`, beside other folders; nothing where those are all."""
     wanted, folders = list(names or ()), []
-    for path, entry in _entries(incomplete):
-        what = found(path, entry)
+    for path in _entries(incomplete):
+        what = found(path)
         if what is not None:
             wanted.append(what)
-        elif entry.is_dir():
+        elif _is_folder(path):
             folders.append(f"{path}/")
     return sorted([*wanted, *folders]) if wanted else []
 
 
-def _entries(incomplete: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """The entries that what is typed may become, and their paths as they would be typed."""
+def _entries(incomplete: str) -> Iterator[str]:
+    """The paths that what is typed may become, as they would be typed."""
     start = incomplete.rpartition("/")[2]
     folder = incomplete.removesuffix(start)
     with suppress(OSError), os.scandir(with_home(folder)) as entries:
         for entry in islice(entries, MOST_ENTRIES):
             if entry.name.startswith(start) and (start or not entry.name.startswith(".")):
-                yield f"{folder}{entry.name}", entry
+                yield f"{folder}{entry.name}"
 
 
-def _holds(folder: str, name: str) -> bool:
-    return (with_home(folder) / name).is_file()
+def _is_file(path: str) -> bool:
+    return os.path.isfile(with_home(path))  # noqa: PTH113 - Path.is_file raises where it may not look
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(with_home(path))  # noqa: PTH112 - the same of Path.is_dir
