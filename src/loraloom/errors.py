@@ -60,6 +60,10 @@ class DataError(LoraloomError):
     """Rows, columns, labels or splits that can't be trained or tested on."""
 
 
+class UnreachedError(DataError):
+    """A data set that the cache has not got, where the hub can't be reached."""
+
+
 class BackboneError(LoraloomError):
     """An encoder that can't be had, or has not got what the recipe asks of it."""
 

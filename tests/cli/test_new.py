@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import datasets.load
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,8 @@ from loraloom.errors import LoraloomError
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.recipe.commented import commented_recipe
 from tests.conftest import make_rows, write_csv
+
+NAMED = ["--text_column", "text", "--label_column", "label"]
 
 
 @pytest.fixture
@@ -149,6 +152,19 @@ def test_a_column_is_named_without_the_blanks_around_it(
     assert (data.text_column, data.label_column) == ((" title", " body"), " topic of it")
 
 
+def test_a_data_set_that_needs_a_network_is_not_checked_without_one(
+    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
+    monkeypatch.setattr(datasets.load, "load_dataset", fail)
+    done = new("mine.yaml", "--dataset", "owner/news", *NAMED, "--model", str(tiny_model))
+    assert (done.exit_code, (here / "mine.yaml").is_file()) == (0, True)
+    assert "owner/news could not be loaded here, so its rows were not checked" in " ".join(done.output.split())
+
+
 def test_rows_that_look_wrong_are_said_and_the_recipe_written(here: Path, tiny_model: Path) -> None:
     rows = [*make_rows(60, seed=1), ("", "tools"), ("the old cat", "food"), ("the old cat", "tools")]
     rows += [("a hammer that nobody else has", "tools")] * 3
@@ -199,6 +215,10 @@ def test_a_guessed_text_that_leaves_longer_ones_out_is_said(here: Path, tiny_mod
             "three.csv: give --text_column and --label_column; its columns are 'a', 'b', 'c'",
         ),
         (["--train_file", "train.csv", "--model", "./absent"], "backbone.model: './absent' is not a folder"),
+        (
+            ["--dataset", "train.csv", *NAMED],
+            "train.csv is a file or folder here; give it as data.train_file",
+        ),
         (["no/such/folder.yaml", "--train_file", "absent.csv"], "there is no such folder to write into"),
     ],
 )

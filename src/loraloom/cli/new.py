@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loraloom.cli.asking import ask_columns, ask_model, ask_number, ask_rows
-from loraloom.errors import BackboneError, DataError, OptionError
+from loraloom.errors import BackboneError, DataError, OptionError, UnreachedError
 
 if TYPE_CHECKING:
     from loraloom.data import Finding
@@ -115,7 +115,7 @@ def _rows(train_file: str | None, dataset: str | None, ask: bool) -> dict[str, A
 
 
 def _table(rows: dict[str, Any], needed: bool) -> Table | None:
-    """The training rows; None of a data set that is not to be had here, where they are not `needed`."""
+    """The training rows; None of a data set that can't be had without a network, where they are not `needed`."""
     from loraloom.data.hub import named_source
     from loraloom.data.tables import read_table
 
@@ -123,7 +123,7 @@ def _table(rows: dict[str, Any], needed: bool) -> Table | None:
         return read_table(rows["train_file"])
     try:
         return named_source(rows["dataset"]).train
-    except DataError:
+    except UnreachedError:
         if needed:
             raise
         return None

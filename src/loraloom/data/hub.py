@@ -17,7 +17,7 @@ from loraloom import hub
 from loraloom.data.columns import LABEL_NAMES
 from loraloom.data.tables import Source, Table, dataset_table, read_table
 from loraloom.data.text_data import Finding
-from loraloom.errors import DataError, first_line
+from loraloom.errors import DataError, UnreachedError, first_line
 from loraloom.study.provenance import SPLITS
 
 DEMO = "demo"
@@ -128,7 +128,7 @@ def _downloaded(path: str, configuration: str | None, revision: str | None) -> d
             loaded = load_dataset(path, configuration, revision=revision)
     except Exception as error:  # nor is what can be wrong with a data set
         if revision is None:
-            raise DataError(
+            raise UnreachedError(
                 f"data.dataset: {path!r} could not be had (no network?); give data.train_file, or dataset: demo"
             ) from error
         if str(error).startswith("Config name is missing"):
