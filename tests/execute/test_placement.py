@@ -19,7 +19,7 @@ import loraloom
 from loraloom import pipeline
 from loraloom.errors import LoraloomError, MissingExtraError
 from loraloom.execute.messages import Evaluated, Report
-from loraloom.execute.placement import IN_PROCESS, Placement, most_memory_gb
+from loraloom.execute.placement import IN_PROCESS, Placement
 from loraloom.execute.pool import Link
 from loraloom.execute.ray_cluster import RayWorkers, Share, _join, plan_share
 from loraloom.execute.stopping import Stop
@@ -61,7 +61,7 @@ def test_the_memory_of_a_worker_is_that_of_a_trial_and_no_trial_is_above_the_lim
 ) -> None:
     def most(**budget: float) -> float:
         recipe = read_recipe(tiny_recipe | {"budget": budget}, ["train.per_device_train_batch_size=16,4096"])
-        return most_memory_gb(prepare(recipe, Watcher(), False, {}))
+        return prepare(recipe, Watcher(), False, {}).demands.most_memory_gb()
 
     unlimited = most()
     assert most(max_memory_gb=0.9 * unlimited) == 0.9 * unlimited

@@ -35,6 +35,16 @@ def test_a_trial_takes_at_most_what_the_dearest_one_does(tiny_recipe: dict[str, 
     assert seconds("search.epochs=clock", "search.sampler=auto", "budget.max_seconds=60") is None
 
 
+def test_a_trial_takes_at_most_the_memory_of_the_largest_that_fits(tiny_recipe: dict[str, Any]) -> None:
+    several = ("data.max_length=16,64", "train.per_device_train_batch_size=4,32")
+    largest = state_budget(read_recipe(tiny_recipe, [each.replace("16,", "").replace("4,", "") for each in several]))
+    stated = state_budget(read_recipe(tiny_recipe, several))
+    assert stated.memory_gb < stated.most_memory_gb == largest.memory_gb == largest.most_memory_gb
+    limit = (stated.memory_gb + largest.memory_gb) / 2
+    limited = state_budget(read_recipe(tiny_recipe, [*several, f"budget.max_memory_gb={limit}"]))
+    assert limited.memory_gb < limited.most_memory_gb <= limit
+
+
 def test_a_length_counts_with_the_models_alone_that_read_it(tiny_recipe: dict[str, Any], tiny_model: Path) -> None:
     both = {**tiny_recipe, "backbone": {**tiny_recipe["backbone"], "model": [str(tiny_model), "demo"]}}
 

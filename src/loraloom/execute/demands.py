@@ -25,8 +25,8 @@ _COUNTED = (
     "lora.layers_to_transform",
     "head.kind",
 )
-REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim", "train.bf16", "train.fp16")
-"""What counts beside them where memory is limited."""
+_REMEMBERED = ("train.per_device_train_batch_size", "data.max_length", "train.optim", "train.bf16", "train.fp16")
+"""What counts beside them for memory."""
 _RISING = ("lora.r", "train.per_device_train_batch_size")
 """The more, the more is demanded: what lies between the least and the most is told by these."""
 MOST_POINTS = 10_000
@@ -88,6 +88,14 @@ class Demands:
             halves=choose_dtype(train) != "fp32",
         )
 
+    def most_memory_gb(self) -> float:
+        """The most that a trial under the cap on parameters takes by `memory_gb`, as far as memory is not limited."""
+        cap, limit = self.recipe.budget.max_trainable_parameters, self.recipe.budget.max_memory_gb
+        searched = map(self.recipe.configuration, self.outermost(*_REMEMBERED))
+        counted = (one for one in searched if cap is None or self.parameters(one).trainable <= cap)
+        most = max(map(self.memory_gb, counted), default=0.0)
+        return most if limit is None else min(most, limit)
+
     def most_together(self, configuration: Configuration, advised: int) -> int:
         """Of `advised` trials like this one as many as the limit on memory lets be trained together.
 
@@ -134,7 +142,7 @@ class Demands:
 
     def _narrowed(self, also: tuple[str, ...], *, at_ends: tuple[str, ...] = ()) -> Recipe:
         limited = self.recipe.budget.max_memory_gb is not None
-        return self.recipe.narrowed((*_COUNTED, *also, *(REMEMBERED if limited else ())), at_ends=at_ends)
+        return self.recipe.narrowed((*_COUNTED, *also, *(_REMEMBERED if limited else ())), at_ends=at_ends)
 
     def fitting(self) -> dict[TextKey, Configuration]:
         """By model and longest text the first configuration that fits the budget, where one does."""

@@ -12,7 +12,6 @@ from functools import partial
 
 from loraloom.engine import Engine
 from loraloom.errors import LoraloomError
-from loraloom.execute.demands import REMEMBERED
 from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import InProcess, build_engine
 from loraloom.execute.workplace import Workplace
@@ -86,7 +85,7 @@ def make_executor(
         from loraloom.execute.ray_cluster import RayWorkers
 
         note("joining the Ray cluster")  # where none answers, Ray tries for minutes
-        workers, gpus, memory_gb = placement.workers, placement.gpus_per_pack, most_memory_gb(place)
+        workers, gpus, memory_gb = placement.workers, placement.gpus_per_pack, place.demands.most_memory_gb()
         return Pool(RayWorkers(placement.ray, make_engine, workers=workers, gpus=gpus, memory_gb=memory_gb), note)
     import torch
 
@@ -104,14 +103,3 @@ def visible_gpus() -> list[str]:
     count = torch.cuda.device_count()
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return named[:count] or [str(number) for number in range(count)]
-
-
-def most_memory_gb(place: Workplace) -> float:
-    """The estimate for the largest of a recipe's trials, none of which is above the recipe's limit.
-
-    Models of which no point is within the budget have no trial.
-    """
-    models, limit = {model for model, _ in place.demands.fitting()}, place.recipe.budget.max_memory_gb
-    points = map(place.recipe.configuration, place.demands.outermost(*REMEMBERED))
-    most = max(place.demands.memory_gb(one) for one in points if one.backbone.model in models)
-    return most if limit is None else min(most, limit)

@@ -43,6 +43,8 @@ class Statement:
     largest_rank: int | None
     remedies: tuple[budget.Remedy, ...]
     memory_gb: float
+    most_memory_gb: float
+    """Of all that a search would train, where that is anything."""
     max_memory_gb: float | None
     memory_advice: str
     seconds: float | None
@@ -87,6 +89,7 @@ class Statement:
             "largest_r": self.largest_rank,
             "changes": [{"change": x.change, "parameters": x.parameters} for x in self.remedies],
             "estimated_memory_gb": round(self.memory_gb, 2),
+            "estimated_most_memory_gb": round(self.most_memory_gb, 2),
             "max_memory_gb": self.max_memory_gb,
             "estimated_seconds": None if self.seconds is None else round(self.seconds, 1),
             "dtype": self.dtype,
@@ -136,6 +139,7 @@ def state_budget(
         largest_rank=None if cap is None else budget.largest_rank(adaptation, cap),
         remedies=demands.remedies(configuration),
         memory_gb=demands.memory_gb(configuration),
+        most_memory_gb=demands.most_memory_gb(),
         max_memory_gb=limits.max_memory_gb,
         memory_advice=demands.memory_advice(configuration),
         seconds=_longest_seconds(demands, rows, rates.layer(dtype)),

@@ -36,9 +36,10 @@ def print_statement(console: Console, statement: Statement) -> None:
             _print_remedies(console, statement)
     if statement.axes:
         _print_points(console, statement)
-    seconds = "" if statement.seconds is None else f"; at most about {roughly(statement.seconds)} a trial"
-    memory = f"estimates: {statement.memory_gb:.1f} GB of memory{seconds}, in {statement.dtype} on this machine"
-    say(console, memory)
+    seconds = "" if statement.seconds is None else f" and {roughly(statement.seconds)} a trial"
+    memory = statement.most_memory_gb if statement.fitting else statement.memory_gb
+    most = f"at most about {memory:.1f} GB of memory{seconds}"
+    say(console, f"estimates: {most}, in {statement.dtype} on this machine")
     if not statement.fits_memory and not statement.fitting:
         over = f"does not fit: over budget.max_memory_gb {statement.max_memory_gb:g}"
         say(console, f"{over}; {statement.memory_advice}")
