@@ -288,6 +288,12 @@ def test_a_recipe_survives_the_way_to_yaml_and_back(
     assert again.axes == recipe.axes
 
 
+def test_the_recipe_of_a_run_of_thousands_of_classes_is_read_as_any_other(tmp_path: Path) -> None:
+    classes = "".join(f"    - class {number} {'of a long name ' * 20}\n" for number in range(4_000))
+    assert len(classes) > 1_000_000
+    assert _read(tmp_path, f"lora: {{r: [2, 4]}}\nprovenance:\n  classes:\n{classes}", "lora.r=3").lora.r == 3
+
+
 @pytest.mark.parametrize("word", ["1e-3", "1e3", "08"])
 def test_text_that_looks_like_a_number_survives_the_way_to_yaml_and_back(tmp_path: Path, word: str) -> None:
     recipe = read_recipe({"data": {"train_file": "a.csv", "label_column": word}})

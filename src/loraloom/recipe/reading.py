@@ -32,7 +32,8 @@ try:
 except ImportError:  # PyYAML was built without libyaml, which is ten times as fast
     from yaml import SafeLoader  # type: ignore[assignment]
 
-MAX_RECIPE_BYTES = 1_000_000
+MAX_RECIPE_BYTES = 8_000_000
+"""A run's provenance has each label four times: 20,000 of 60 characters come to 6 MB."""
 DEEPEST = 50
 """Mappings and lists within each other; a run's recipe has some six."""
 MOST_VALUES = 500_000
@@ -93,9 +94,7 @@ _Yaml12Loader.add_constructor(
 )
 
 
-def read_recipe(
-    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), *, most_bytes: int = MAX_RECIPE_BYTES
-) -> Recipe:
+def read_recipe(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """Reads a recipe from a YAML file, by a shipped one's name, or from a mapping, and puts `--set` overrides over it.
 
     Raises:
@@ -103,10 +102,7 @@ def read_recipe(
     """
     if isinstance(overrides, str):  # a sequence of letters to Python
         raise RecipeError(f"overrides: {overrides!r} is one text; give a list of them, such as [{overrides!r}]")
-    if isinstance(source, Mapping):
-        written = _from_mapping(source)
-    else:
-        written = _from_file(find_recipe(Path(source)), most_bytes)
+    written = _from_mapping(source) if isinstance(source, Mapping) else _from_file(find_recipe(Path(source)))
     for override in overrides:
         _override(written, override)
     recipe = _validate(written)
@@ -154,9 +150,9 @@ def _from_mapping(values: Mapping[str, Any]) -> Source:
     return Source("recipe", plain(values))
 
 
-def _from_file(path: Path, most_bytes: int) -> Source:
+def _from_file(path: Path) -> Source:
     try:
-        return _read_file(path, most_bytes)
+        return _read_file(path)
     except RecipeError as error:
         if not path.exists() or path.suffix in (".yaml", ".yml"):
             raise
@@ -164,8 +160,8 @@ def _from_file(path: Path, most_bytes: int) -> Source:
         raise RecipeError(f"{error}; if it holds labelled rows, write a recipe for them: {new}") from None
 
 
-def _read_file(path: Path, most_bytes: int) -> Source:
-    text = _text(path, most_bytes)
+def _read_file(path: Path) -> Source:
+    text = _text(path)
     source = Source(str(path))
     try:
         _refuse_unfit(text)
@@ -223,12 +219,12 @@ def _refuse_unfit(text: str) -> None:
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
-def _text(path: Path, most_bytes: int) -> str:
+def _text(path: Path) -> str:
     if path.is_dir():
         raise RecipeError(f"{path}: is a folder; a recipe is a YAML file")
     try:
-        if path.stat().st_size > most_bytes:
-            raise RecipeError(f"{path}: {path.stat().st_size:,} bytes is too large; at most {most_bytes:,} are read")
+        if (size := path.stat().st_size) > MAX_RECIPE_BYTES:
+            raise RecipeError(f"{path}: {size:,} bytes is too large; at most {MAX_RECIPE_BYTES:,} are read")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         meant = near_name(str(path))

@@ -14,12 +14,11 @@ from pathlib import Path
 
 from loraloom.errors import AdapterError, RecipeError, RunError
 from loraloom.recipe import Recipe, dump_recipe, read_recipe
+from loraloom.recipe.reading import MAX_RECIPE_BYTES
 from loraloom.study.durable import MANIFEST, is_whole, remove, sync_folder, verify_manifest, write_text
 from loraloom.study.record import CARD, RECORD, read_record
 
 RECIPE = "recipe.yaml"
-MOST_BYTES = 8_000_000
-"""Of a run's recipe, whose provenance has each label four times: 20,000 of 60 characters come to 6 MB."""
 _SEAL = "# SHA-256 of the lines below: "
 
 
@@ -38,8 +37,9 @@ def read_sealed_recipe(path: Path) -> Recipe:
     """
     try:
         size = path.stat().st_size
-        if size > MOST_BYTES:  # where an adapter comes from anybody, so does the run that its folder lies in
-            raise RunError(f"{path}: {size:,} bytes is too large for a run's recipe; at most {MOST_BYTES:,} are read")
+        if size > MAX_RECIPE_BYTES:  # where an adapter comes from anybody, so does the run that its folder lies in
+            most = f"at most {MAX_RECIPE_BYTES:,} are read"
+            raise RunError(f"{path}: {size:,} bytes is too large for a run's recipe; {most}")
         content = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path}: can't be read: {error.strerror}") from None
@@ -62,7 +62,7 @@ def _read_recipe(path: Path, content: bytes) -> Recipe:
     So does one that compares two runs, by turns.
     """
     try:
-        return read_recipe(path, most_bytes=MOST_BYTES)
+        return read_recipe(path)
     except (UnicodeError, ValueError) as error:
         raise RecipeError(f"{path}: can't be read: {error}") from None
 
