@@ -75,6 +75,16 @@ def test_parameters_are_put_over_a_recipe_that_is_a_mapping_or_a_file(tmp_path: 
     assert axis == Choices((2, 4))
 
 
+def test_a_parameter_takes_its_other_values_from_the_conditions_of_a_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "train:\n  lr_scheduler_type: [constant, linear]\n"
+        "  warmup_steps: {values: [0, 50], when: {train.lr_scheduler_type: linear}}\n"
+    )
+    assert made(recipe=file, lr_scheduler_type="constant").axes == {}
+    assert list(made(recipe=file, lr_scheduler_type="linear").axes) == ["train.warmup_steps"]
+
+
 def test_what_a_recipe_leaves_open_stays_open_for_auto(tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text("search: {sampler: auto}\n")

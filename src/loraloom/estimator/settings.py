@@ -67,13 +67,13 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
         raise RecipeError(
             f"max_trainable_parameters: {cap!r} is the estimator's cap, and {own!r} the recipe's; make them alike"
         )
-    for name, field in FIELDS.items():
-        if (value := parameters[name]) is not None:
-            _set(written, field, plain(value))
+    over = {field: value for name, field in FIELDS.items() if (value := parameters[name]) is not None}
+    for field, value in over.items():
+        _set(written, field, plain(value))
     if (state := parameters["random_state"]) is not None:
         _set(written, "train.seed", _seed(state))
     _section(written, "budget")["max_trainable_parameters"] = cap
-    return read_recipe(written)
+    return read_recipe(written, over=over)
 
 
 def _written(recipe: Any) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def check_conditions(source: Source, recipe: Recipe) -> Recipe:
         source.problems.append(f"{place}: {first}: when it varies depends on itself: {' → '.join(cycle)}")
         return recipe
     named = {condition.field for axis in recipe.axes.values() for condition in axis.when}
-    recipe = without_impossible(recipe, {name for name in named if source.place(name.split(".")) == "--set"})
+    over = {name for name in named if name in source.over or source.place(name.split(".")) == "--set"}
+    recipe = without_impossible(recipe, over)
     for name, axis in recipe.axes.items():
         section, leaf = name.split(".")
         for condition in axis.when:

@@ -29,6 +29,8 @@ class Source:
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[tuple[str, ...], str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    over: set[str] = field(default_factory=set)
+    """Fields by their dotted names that narrow what was written, beside those that `--set` names."""
 
     def place(self, path: Sequence[str]) -> str:
         """`recipe.yaml:7`, or `--set`: the place of `path`, or of the nearest part that encloses it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -94,8 +94,12 @@ _Yaml12Loader.add_constructor(
 )
 
 
-def read_recipe(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(
+    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), *, over: Collection[str] = ()
+) -> Recipe:
     """Reads a recipe from a YAML file, by a shipped one's name, or from a mapping, and puts `--set` overrides over it.
+
+    `over` names the fields of a mapping that were put over others already: they narrow a search as overrides do.
 
     Raises:
         RecipeError: the file can't be read, or breaks rules; all broken rules are named at once.
@@ -103,6 +107,7 @@ def read_recipe(source: Path | str | Mapping[str, Any], overrides: Sequence[str]
     if isinstance(overrides, str):  # a sequence of letters to Python
         raise RecipeError(f"overrides: {overrides!r} is one text; give a list of them, such as [{overrides!r}]")
     written = _from_mapping(source) if isinstance(source, Mapping) else _from_file(find_recipe(Path(source)))
+    written.over.update(over)
     for override in overrides:
         _override(written, override)
     recipe = _validate(written)
