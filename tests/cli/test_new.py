@@ -236,7 +236,7 @@ names = st.text(st.characters(codec="utf-8"), min_size=1)
 
 
 @settings(deadline=None)
-@given(train_file=names, text=st.lists(names, min_size=1, max_size=3), label=names, model=names)
+@given(train_file=names, text=st.lists(names, min_size=1, max_size=3, unique=True), label=names, model=names)
 def test_whatever_names_are_written_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, train_file: str, text: list[str], label: str, model: str
 ) -> None:

@@ -210,6 +210,14 @@ def test_two_sources_of_data_are_refused(tmp_path: Path) -> None:
     assert problem.startswith("recipe.yaml:3: data.train_file: 'a.csv' stands beside data.dataset")
 
 
+def test_a_column_of_the_text_is_named_once_but_by_a_run_that_was_begun(tmp_path: Path) -> None:
+    problem = problem_of(tmp_path, "data:\n  text_column: [title, body, title]\n")
+    assert problem.startswith("recipe.yaml:2: data.text_column: ")
+    assert problem.endswith(" names a column twice; name each once")
+    begun = {"data": {"text_column": ["title", "title"]}, "provenance": {"loraloom": "0.1.0"}}
+    assert read_recipe(begun).data.text_column == ("title", "title")
+
+
 def test_a_test_file_without_a_train_file_is_refused(tmp_path: Path) -> None:
     assert "needs data.train_file or data.dataset beside it" in problem_of(tmp_path, "data: {test_file: a.csv}\n")
 

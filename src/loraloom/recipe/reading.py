@@ -340,6 +340,9 @@ def _check_together(source: Source, recipe: Recipe) -> None:
     for leaf in ("validation_file", "test_file"):
         if getattr(data, leaf) and not (data.train_file or data.dataset):
             source.refuse(("data", leaf), getattr(data, leaf), "needs data.train_file or data.dataset beside it")
+    texts = data.text_column or ()
+    if len(set(texts)) < len(texts) and not recipe.provenance:  # a run of an older version reads it twice
+        source.refuse(("data", "text_column"), list(texts), "names a column twice; name each once")
     seeds = max(recipe.search.seeds, MORE_SEEDS)
     if recipe.train.seed + seeds > SEEDS:
         why = f"is too large: each configuration may be trained with {seeds} seeds, counted from it"
