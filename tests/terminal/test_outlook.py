@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -108,10 +109,13 @@ def test_configurations_that_the_time_leaves_out_are_those_that_are_nowhere_to_b
     assert lines == ([] if tried is None else [said])
 
 
-@pytest.mark.parametrize(("command", "said"), [("search", True), ("train", False)])
-def test_that_nothing_is_searched_is_said_to_who_wanted_a_search(command: str, said: bool) -> None:
+@pytest.mark.parametrize(
+    ("command", "rank", "said"),
+    [("search", 8, True), ("search", [8], True), ("search", [4, 8], False), ("train", 8, False), ("train", [8], False)],
+)
+def test_that_nothing_is_searched_is_said_to_who_wanted_a_search(command: str, rank: Any, said: bool) -> None:
     made = {"command": ["loraloom", command, "recipe.yaml", "--out", "run"]}
-    recipe = read_recipe({}).model_copy(update={"provenance": made})
+    recipe = read_recipe({"lora": {"r": rank}}).model_copy(update={"provenance": made})
     outlook = replace(_outlook((), Step(1, 500)), finalists=None)
     assert any("nothing is searched" in line for line in plan_lines(make_plan(outlook, recipe=recipe))) is said
 

@@ -102,9 +102,9 @@ def train(
     from loraloom.recipe import read_recipe
 
     read = read_recipe(recipe, overrides)
-    if read.axes:
+    if varying := [name for name in read.axes if len(read.values(name)) > 1]:
         raise RecipeError(
-            f"{recipe}: {', '.join(read.axes)} would vary; train takes one value each, search takes several"
+            f"{recipe}: {', '.join(varying)} would vary; train takes one value each, search takes several"
         )
     run_search(
         read.with_fields(search={"sampler": "grid"}),  # the others would look for more than there is

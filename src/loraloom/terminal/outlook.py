@@ -10,6 +10,11 @@ from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import SearchPlan
 from loraloom.wording import percent, plural
 
+_NOTHING_VARIES = (
+    "no field varies, so nothing is searched: give lists, or --set search.sampler=auto",
+    "each list has one value, so nothing is searched: give several, or no list and --set search.sampler=auto",
+)
+
 
 def plan_lines(plan: SearchPlan) -> Iterator[str]:
     """What will be trained, what the time leaves out, and when it ends."""
@@ -19,8 +24,8 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
         what = plural(plan.configurations, "configuration") if plan.configurations is not None else "configurations"
         done = f", {plan.finished} of {plan.finished + outlook.trials} trials done" if known else ""
         yield f"plan    {what} × {plural(outlook.seeds, 'seed')}{_passes(outlook)}{done}"
-        if not plan.recipe.axes and _is_search(plan):
-            yield "        no field varies, so nothing is searched: give lists, or --set search.sampler=auto"
+        if not plan.recipe.spans_more(1) and _is_search(plan):
+            yield f"        {_NOTHING_VARIES[bool(plan.recipe.axes)]}"
     else:
         yield f"plan    {_what_is_to_come(plan)}"
     yield from (f"        {sentence}" for sentence in left_out(plan))
