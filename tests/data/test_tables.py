@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from datasets import Audio
+from datasets.arrow_dataset import Dataset
 
 from loraloom.data.tables import read_table, table_of
 
@@ -17,6 +19,12 @@ def test_what_is_missing_in_a_pair_is_what_is_missing_in_a_frame(missing: Any) -
     for source in ((cells["text"], cells["label"]), pd.DataFrame(cells)):
         table = table_of(source, "rows")
         assert (table.cells("text"), table.cells("label")) == (["a", None], [None, "b"])
+
+
+def test_a_sound_beside_texts_is_not_decoded() -> None:
+    cells = {"sound": [{"bytes": b"no sound", "path": "a.wav"}], "text": ["a"], "label": [1]}
+    table = table_of(Dataset.from_dict(cells).cast_column("sound", Audio()), "rows")
+    assert (table.cells("sound"), table.cells("text")) == (cells["sound"], ["a"])
 
 
 def test_columns_of_pandas_own_types_are_a_pair() -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,8 +160,14 @@ def _is_a(value: Any, module: str, name: str) -> bool:
 
 
 def dataset_table(dataset: Dataset, source: str) -> Table:
-    """Columns stay on disk until they are read, as plain values whatever format or transform the data set has."""
+    """Columns stay on disk until they are read, as plain values whatever format or transform the data set has.
+
+    Sounds and pictures stay as they are stored: to read one takes a library of its own, and it is no text.
+    """
     dataset = dataset.with_format(None)
+    for column, feature in dataset.features.items():
+        if getattr(feature, "decode", False) and type(feature).__name__ != "Json":  # which may be text
+            dataset = dataset.cast_column(column, replace(feature, decode=False))
     names = {
         column: tuple(unicodedata.normalize("NFC", name) for name in feature.names)
         for column, feature in dataset.features.items()
