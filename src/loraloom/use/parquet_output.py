@@ -72,13 +72,14 @@ class ParquetOutput:
         cells = [_whole(record.cells) for record in records]
         if self._schema is None:
             self._schema = self._schema_of([_whole(record.cells) for record in best_first(records)], len(records))
-        extra = next((name for row in cells for name in row if name not in self._schema.names), None)
+        kinds = {field.name: field.type for field in self._schema}  # pyarrow makes its names and fields anew each time
+        extra = next((name for row in cells for name in row if name not in kinds), None)
         if extra is not None:
             raise DataError(f"{self._source}: a row has {extra!r}, which the first rows have not; write .jsonl")
         for record, row in zip(records, cells, strict=True):
-            for field in self._schema:
-                if (found := _misfit(row.get(field.name), field.type)) is not None:
-                    raise DataError(f"{self._source}: row {record.number} {_told(field.name, *found)}; write .jsonl")
+            for name, kind in kinds.items():
+                if (found := _misfit(row.get(name), kind)) is not None:
+                    raise DataError(f"{self._source}: row {record.number} {_told(name, *found)}; write .jsonl")
         return _pyarrow().Table.from_pylist(cells, schema=self._schema)
 
     def _schema_of(self, cells: Sequence[dict[str, Any]], rows: int) -> Any:
