@@ -890,6 +890,17 @@ def test_what_a_csv_would_lose_is_refused(one: Ensemble, tmp_path: Path) -> None
         run(one, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
 
 
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+@pytest.mark.parametrize("on_error", ["skip", "null"])
+def test_a_column_that_would_stand_twice_is_refused_though_the_first_row_is_a_bad_one(
+    one: Ensemble, tmp_path: Path, name: str, on_error: str
+) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": ""}\n{"text": "soup", "prediction": "x"}\n')
+    with pytest.raises(DataError, match=r"in\.jsonl: has a column 'prediction' already"):
+        run(one, tmp_path / "in.jsonl", tmp_path / name, on_error=on_error)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
 @pytest.mark.parametrize("name", ["out.xlsx", "out", "out.parquet.gz", "out.gz"])
 def test_kinds_that_are_not_written_are_refused(one: Ensemble, tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"predictions are written as \.csv"):

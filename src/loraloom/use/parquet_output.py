@@ -72,6 +72,7 @@ class ParquetOutput:
         cells = [_whole(record.cells) for record in records]
         if self._schema is None:
             self._schema = self._schema_of([_whole(record.cells) for record in best_first(records)], len(records))
+            self._added.check(self._schema.names, self._source)
         kinds = {field.name: field.type for field in self._schema}  # pyarrow makes its names and fields anew each time
         extra = next((name for row in cells for name in row if name not in kinds), None)
         if extra is not None:

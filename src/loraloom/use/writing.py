@@ -15,7 +15,7 @@ import io
 import json
 import lzma
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,13 +56,13 @@ class Added:
     def member_columns(self) -> tuple[str, ...]:
         return tuple(f"{PREDICTION}_{name}" for name in self.members)
 
-    def check(self, cells: dict[str, Any], source: str) -> None:
-        """Refuses a row with a column of a name that is to be added.
+    def check(self, columns: Collection[str], source: str) -> None:
+        """Refuses a column of a name that is to be added.
 
         Raises:
-            DataError: it has one.
+            DataError: there is one.
         """
-        taken = [name for name in (*ADDED, *self.member_columns) if name in cells]
+        taken = [name for name in (*ADDED, *self.member_columns) if name in columns]
         if taken:
             raise DataError(f"{source}: has a column {taken[0]!r} already, which predictions would be written over")
 
@@ -225,11 +225,7 @@ class CsvOutput(_TextOutput):
     def render(self, rows: Predicted) -> bytes:
         text = io.StringIO()
         written = CsvRows(text, self._delimiter)
-        columns = self._columns
-        if columns is None:
-            columns = self._columns = next((tuple(record.cells) for record in best_first(rows.records)), None)
-        if columns is None:
-            raise DataError(f"{self._source}: none of its first {len(rows.records):,} rows can be read")
+        columns = self._columns = self._columns or self._columns_of(rows.records)
         if not self._headed:
             self._headed = True
             names = [*columns, PREDICTION, CONFIDENCE, *self._added.member_columns]
@@ -252,6 +248,14 @@ class CsvOutput(_TextOutput):
             ]
             written.write(cells)
         return _encoded(text.getvalue())
+
+    def _columns_of(self, records: Sequence[Record]) -> tuple[str, ...]:
+        """Those of the first row, of a good one if there is any."""
+        columns = next((tuple(record.cells) for record in best_first(records)), None)
+        if columns is None:
+            raise DataError(f"{self._source}: none of its first {len(records):,} rows can be read")
+        self._added.check(columns, self._source)  # `predict` has looked at the first row, which may be a bad one
+        return columns
 
 
 def _encoded(text: str) -> bytes:
