@@ -37,6 +37,7 @@ from loraloom import cli
 from loraloom.calibration import Temperature
 from loraloom.cli.adapters import run_prediction
 from loraloom.cli.running import TerminatedError
+from loraloom.data.rows import Record
 from loraloom.errors import AdapterError, DataError, LoraloomError, OptionError, RunError
 from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
@@ -47,6 +48,7 @@ from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
 from loraloom.use.parquet_output import _write_groups
 from loraloom.use.parts import Counts, locked, parts_folder
 from loraloom.use.predict import Choices, Summary, predict_file
+from loraloom.use.writing import Added, CsvOutput, Predicted, output_of
 from tests.commands import Commands
 from tests.conftest import FILLER, WORDS
 from tests.numerics.architectures import CONFIGS, save_model
@@ -740,6 +742,16 @@ def test_what_is_nested_more_deeply_than_parquet_is_read_is_refused(
     source.write_text('{"text": "soup", "x": [[1]]}\n' * 4 * later + deep)
     with pytest.raises(DataError, match=r"(nested too deeply|where the first rows have int64).*; write \.jsonl$"):
         run(one, source, tmp_path / "out.parquet")
+
+
+def test_what_is_nested_too_deeply_to_be_written_as_csv_is_refused() -> None:
+    """Python reads a line in a thread of few frames: what it can just read there it can't write."""
+    deep: Any = float("nan")
+    for _ in range(100_000):
+        deep = [deep]
+    rows = Predicted([Record(7, {"text": "soup", "x": deep})], ["food"], [1.0], np.ones((1, 3)), [])
+    with pytest.raises(DataError, match=r"^in\.jsonl: row 7 is nested too deeply for a CSV; write \.jsonl$"):
+        CsvOutput(Added(LABELS, ()), "in.jsonl", ",", "").render(rows)
 
 
 @pytest.mark.parametrize("meta", [{}, {"a": {}}, [{}]])

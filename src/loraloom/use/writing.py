@@ -239,9 +239,14 @@ class CsvOutput(_TextOutput):
                     f"{self._source}: row {record.number} has {name!r}, which the first row has not and a CSV has no "
                     "column for; write .jsonl"
                 )
+            try:
+                cells = [_cell(record.cells.get(name)) for name in columns]
+            except RecursionError:
+                raise DataError(
+                    f"{self._source}: row {record.number} is nested too deeply for a CSV; write .jsonl"
+                ) from None
             confidence = rows.confidences[number]
-            cells = [
-                *(_cell(record.cells.get(name)) for name in columns),
+            cells += [
                 rows.labels[number] or "",
                 "" if confidence is None else f"{confidence:.6f}",
                 *(label or "" for label in own[number]),
