@@ -45,13 +45,13 @@ class Labels:
 
 
 def codes_of(table: Table, column: str, known: Collection[str] = ()) -> list[str]:
-    """The code of each row; texts that are all known already stay as they are.
+    """The code of each row; texts that are known already keep their blanks, and where all are they stay as they are.
 
     Raises:
         DataError: a missing label, a number that is not whole, or a column that mixes text and numbers.
     """
     place = f"{table.source}: column {column!r}"
-    cells = [_plain(cell) for cell in table.cells(column)]
+    cells = [_plain(cell, known) for cell in table.cells(column)]
     missing = [number for number, cell in enumerate(cells, start=1) if cell is None]
     if column in table.class_names:
         missing = [number for number, cell in enumerate(cells, start=1) if cell is None or cell == -1]
@@ -87,16 +87,18 @@ def refuse_long(labels: Labels, source: str, advice: str) -> None:
         )
 
 
-def _plain(cell: Any) -> Any:
+def _plain(cell: Any, known: Collection[str] = ()) -> Any:
     """A numpy scalar, or a database's decimal, as Python's own number; blank text as None, other text in NFC.
 
-    A folder's name may be in NFD.
+    A folder's name may be in NFD. Text that is known stays as it stands.
     """
     if isinstance(cell, np.generic):
         cell = cell.item()
     if isinstance(cell, Decimal):
         return int(cell) if cell.is_finite() and cell == cell.to_integral_value() else float(cell)
-    return unicodedata.normalize("NFC", cell.strip()) or None if isinstance(cell, str) else cell
+    if isinstance(cell, str) and cell not in known:
+        return unicodedata.normalize("NFC", cell.strip()) or None
+    return cell
 
 
 def _check_kinds(cells: Sequence[Any], place: str) -> None:
