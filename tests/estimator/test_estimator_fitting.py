@@ -24,6 +24,7 @@ from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.trial import Trial
 from loraloom.errors import LoraloomError
 from loraloom.estimator.fitting import _Follower
+from loraloom.estimator.saved import Kept
 from loraloom.execute import driver
 from loraloom.execute.planning import Planner
 from loraloom.search.pace import Pace
@@ -278,6 +279,30 @@ def test_ctrl_c_after_the_last_trial_is_raised_and_the_estimator_is_fitted(
     classifier = tiny(tiny_model, num_train_epochs=1)
     with pytest.raises(KeyboardInterrupt, match="fit was stopped; the estimator has the best so far"):
         classifier.fit(TEXTS, LABELS)
+    assert len(classifier.predict(TEXTS)) == len(TEXTS)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_while_the_winner_is_kept_leaves_it_and_the_second_one_ends_at_once(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    copy_to = Kept.copy_to
+
+    def interrupted(kept: Kept, target: Path) -> None:
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
+        copy_to(kept, target)
+
+    monkeypatch.setattr(Kept, "copy_to", interrupted)
+    classifier = tiny(tiny_model, num_train_epochs=1)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        classifier.fit(TEXTS, LABELS)
+    if times == 2:
+        with pytest.raises(NotFittedError):
+            classifier.predict(TEXTS)
+        return
+    assert str(stopped.value).startswith("fit was stopped; the estimator has the best so far")
+    assert classifier.partial_
     assert len(classifier.predict(TEXTS)) == len(TEXTS)
 
 

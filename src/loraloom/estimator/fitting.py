@@ -67,34 +67,56 @@ def fit(
         KeyboardInterrupt: before there was anything to keep.
     """
     if run_dir is not None:
-        return _fit(recipe, rows, run_dir, started, report=True, allow_leak=allow_leak, verbose=verbose)
+        return _fit(recipe, rows, run_dir, None, started, allow_leak=allow_leak, verbose=verbose)
     place = Path(tempfile.mkdtemp(prefix="loraloom-"))
     try:
-        fitted = _fit(recipe, rows, place / "run", started, report=False, allow_leak=allow_leak, verbose=verbose)
-        with replacing_folder(place / "adapter") as new:
-            fitted.kept.copy_to(new)  # without texts of the rows: a process that is killed leaves it
-        kept = Kept(place / "adapter")
-        shutil.rmtree(place / "run")
+        run, copy = place / "run", place / "adapter"
+        fitted = _fit(recipe, rows, run, copy, started, allow_leak=allow_leak, verbose=verbose)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
     # In the process that made it, also where that is a worker of multiprocessing, whose end runs no atexit.
-    Finalize(kept, shutil.rmtree, (place,), {"ignore_errors": True}, exitpriority=0)
-    return replace(fitted, kept=kept)
+    Finalize(fitted.kept, shutil.rmtree, (place,), {"ignore_errors": True}, exitpriority=0)
+    return fitted
 
 
 def _fit(
     recipe: Recipe,
     rows: dict[str, Table],
     out: Path,
+    copy: Path | None,
     started: float,
     *,
-    report: bool,
     allow_leak: bool,
     verbose: bool,
 ) -> Fitted:
-    follower = _Follower(verbose=verbose)
-    stopped = _search(recipe, rows, out, started, follower, report=report, allow_leak=allow_leak)
+    """Searches into the run folder `out`; with `copy`, the winner is copied to it, and there is no run afterwards."""
+    follower, stop = _Follower(verbose=verbose), Stop(inf, for_good=True)
+    with _interruptible(stop):
+        stopped = _search(recipe, rows, out, started, follower, stop, report=copy is None, allow_leak=allow_leak)
+        with stop.politely():  # what was trained is not kept yet
+            fitted = _found(out, follower, stopped)
+            if copy is not None:
+                fitted = replace(fitted, kept=_moved(fitted.kept, out, copy))
+    return replace(fitted, interrupted=fitted.interrupted or stop.asked())
+
+
+def _moved(kept: Kept, run: Path, copy: Path) -> Kept:
+    """An adapter out of a run that is removed then."""
+    with replacing_folder(copy) as new:
+        kept.copy_to(new)  # without texts of the rows: a process that is killed leaves it
+    moved = Kept(copy)
+    shutil.rmtree(run)
+    return moved
+
+
+def _found(out: Path, follower: _Follower, stopped: KeyboardInterrupt | StoppedError | None) -> Fitted:
+    """What a search that has ended, or was `stopped`, came to.
+
+    Raises:
+        LoraloomError: its trials only failed, or the GPU is lost.
+        KeyboardInterrupt: before there was anything to keep.
+    """
     # What an earlier search left in the folder is not this one's: it has begun once it has a plan.
     found, interrupted = _best_so_far(out) if follower.has_plan else None, isinstance(stopped, KeyboardInterrupt)
     if isinstance(stopped, StoppedError) and (found is None or isinstance(stopped.__cause__, DeviceLostError)):
@@ -114,6 +136,7 @@ def _search(
     out: Path,
     started: float,
     follower: _Follower,
+    stop: Stop,
     *,
     report: bool,
     allow_leak: bool,
@@ -121,22 +144,20 @@ def _search(
     """Searches; returns what ended it before its plan was done, if anything: Ctrl-C, or trials that only fail."""
     from loraloom import pipeline
 
-    stop = Stop(inf, for_good=True)
     try:
-        with _interruptible(stop):
-            pipeline.search(
-                recipe,
-                out,
-                watcher=follower,
-                command=("LoraClassifier.fit",),
-                stop=stop,
-                started=started,
-                called=True,
-                allow_leak=allow_leak,
-                report=report,
-                **cast(Any, rows),
-            )
-            stop.raise_if_asked()  # all was done, but whoever called this is asked to stop too
+        pipeline.search(
+            recipe,
+            out,
+            watcher=follower,
+            command=("LoraClassifier.fit",),
+            stop=stop,
+            started=started,
+            called=True,
+            allow_leak=allow_leak,
+            report=report,
+            **cast(Any, rows),
+        )
+        stop.raise_if_asked()  # all was done, but whoever called this is asked to stop too
     except (KeyboardInterrupt, StoppedError) as stopped:
         return stopped
     return None
