@@ -515,15 +515,39 @@ def test_what_was_read_after_the_input_was_changed_is_in_no_part(
 
     with pytest.raises(DataError, match="was changed while it was read"):
         run(one, source, out, Changing(change, end_after=3))
-    assert not parts_folder(out).exists()
+    assert parts_folder(out).exists() is (seconds == 0)
     source.write_bytes(was)
     heard = Heard()
     run(one, source, out, heard)
-    assert heard.notes == []
+    assert heard.notes == ([f"{out}: goes on after row 4"] if seconds == 0 else [])
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
-def test_a_part_is_closed_when_so_much_of_the_input_is_in_it(
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("change", ["touched", "replaced", "away"])
+def test_an_input_that_has_the_same_bytes_again_is_gone_on_with(one: Ensemble, tmp_path: Path, change: str) -> None:
+    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    run(one, source, tmp_path / "whole.csv")
+
+    def changed() -> None:
+        if change == "touched":
+            os.utime(source)
+        elif change == "replaced":
+            write_rows(tmp_path / "new.csv").replace(source)
+        else:
+            source.rename(tmp_path / "away.csv")
+
+    with pytest.raises(DataError, match=r"was changed while it was read; give|can't be read: No such file"):
+        run(one, source, out, Changing(changed))
+    if change == "away":
+        (tmp_path / "away.csv").rename(source)
+    heard = Heard()
+    run(one, source, out, heard)
+    assert heard.notes == [f"{out}: goes on after row 4"]
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_part_is_closed_when_so_much_is_in_it(
     one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_windows: None
 ) -> None:
     monkeypatch.setattr("loraloom.use.parts.SECONDS", 60.0)

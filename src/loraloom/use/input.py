@@ -18,6 +18,10 @@ State = tuple[int, int, int]
 Stamp = list[tuple[Path, State | None]]
 
 
+class ChangedError(DataError):
+    """An input that is no longer the one that was begun with."""
+
+
 def is_read_once(source: str) -> bool:
     """Whether what is read is gone then, as of standard input or a pipe."""
     path = Path(source)

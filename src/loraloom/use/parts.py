@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loraloom.errors import DataError, RunError
+from loraloom.errors import RunError
 from loraloom.study.durable import MANIFEST, replacing, sha256, sync_folder, write_json
 from loraloom.use.writing import Output
 
@@ -98,18 +98,14 @@ class Parts:
         """Makes what was added durable.
 
         Raises:
-            DataError: it may be of another input; no part is left then.
+            DataError: it may be of another input, and is in no part then; those before it stay.
         """
         held, own = self._held, Counts()
         for _, counts in held:
             own += counts
         if own.rows == 0:
             return
-        try:
-            self._refuse()
-        except DataError:
-            self.discard()
-            raise
+        self._refuse()
         path = self._part(self.number)
         with replacing(path, binary=True) as file:
             self._output.save([rendered for rendered, _ in held if rendered is not None], file)

@@ -29,7 +29,7 @@ from loraloom.study.provenance import own_version
 from loraloom.use.adapter_checks import identity
 from loraloom.use.ahead import Ahead
 from loraloom.use.ensemble import Ensemble
-from loraloom.use.input import Stamp, fingerprint, is_read_once, share_read, stamp
+from loraloom.use.input import ChangedError, Stamp, fingerprint, is_read_once, share_read, stamp
 from loraloom.use.parts import Counts, Identity, Parts, locked
 from loraloom.use.windows import CHARACTERS, ROWS, OnError, Text, Window, text_columns, windows
 from loraloom.use.writing import Added, JsonlOutput, Output, Predicted, output_of
@@ -209,6 +209,8 @@ class _Pass:
             self._refuse_changed(before)
             if broken is None:
                 self._check(counts)
+        except ChangedError:  # the parts are of the input as it was
+            raise
         except BaseException as error:
             if before is None or isinstance(error, DataError):
                 parts.discard()
@@ -240,9 +242,16 @@ class _Pass:
         return counts, None
 
     def _refuse_changed(self, before: Stamp | None) -> None:
-        """Raises DataError where the input is not the one that it was, and what was read may be another's."""
-        if before is not None and stamp(self.source) != before:
-            raise DataError(f"{self.source}: was changed while it was read; what was predicted is given up")
+        """Raises ChangedError where the input is not the one that it was, and what was read may be another's."""
+        if before is None:
+            return
+        try:
+            is_same = stamp(self.source) == before
+        except DataError as error:
+            raise ChangedError(str(error)) from None
+        if not is_same:
+            then = "give the command again: it goes on where the bytes are the same, and else begins anew"
+            raise ChangedError(f"{self.source}: was changed while it was read; {then}")
 
     def predicted(self, window: Window) -> tuple[Predicted, Counts]:
         """A window's rows with their predictions; without the bad ones, where these are skipped."""
