@@ -7,6 +7,7 @@ import contextlib
 import copy
 import csv
 import datetime
+import errno
 import gc
 import gzip
 import io
@@ -640,6 +641,19 @@ def test_an_output_is_written_by_one_process(one: Ensemble, tmp_path: Path) -> N
         assert parts_folder(out).is_dir()
     run(one, write_rows(tmp_path / "in.csv"), out)
     assert not parts_folder(out).exists()
+
+
+def test_an_output_where_there_are_no_locks_is_refused_and_nothing_is_left(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    source = write_rows(tmp_path / "in.csv")
+    monkeypatch.setattr("fcntl.flock", without)
+    with pytest.raises(RunError, match=r"out\.csv: can't be locked \(Function not implemented\), so that two commands"):
+        run(one, source, tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
 def test_where_there_is_no_room_for_parts_that_is_said(one: Ensemble, tmp_path: Path) -> None:

@@ -171,11 +171,11 @@ def locked(out: Path) -> Iterator[None]:
     """Holds the folder of parts, which is made, for this process.
 
     Raises:
-        RunError: the output can't be written, or another process is writing it.
+        RunError: the output can't be written, or another process is writing it, or may be: there are no locks.
     """
     folder = parts_folder(out)
     try:
-        handle = _lock(folder)
+        handle = _lock(folder, out)
     except BlockingIOError:
         raise RunError(f"{out}: another process is writing it; wait for it, or choose another --out") from None
     except OSError as error:
@@ -183,9 +183,15 @@ def locked(out: Path) -> Iterator[None]:
     try:
         yield
     finally:  # the folder goes before the lock does, so that nobody else has it then
-        if _is_held(folder, handle) and not any(folder.glob("[0-9]*.json")):
-            shutil.rmtree(folder, ignore_errors=True)  # there is nothing in it to go on with
+        if _is_held(folder, handle):
+            _remove_empty(folder)
         os.close(handle)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Removes a folder of parts that has none: there is nothing in it to go on with."""
+    if not any(folder.glob("[0-9]*.json")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_held(folder: Path, handle: int) -> bool:
@@ -195,8 +201,8 @@ def _is_held(folder: Path, handle: int) -> bool:
     return False
 
 
-def _lock(folder: Path) -> int:
-    """A descriptor that holds the folder's lock; BlockingIOError where another process does."""
+def _lock(folder: Path, out: Path) -> int:
+    """A descriptor that holds the folder's lock; BlockingIOError where another process does, RunError without locks."""
     while True:
         folder.mkdir(exist_ok=True)
         try:
@@ -209,9 +215,13 @@ def _lock(folder: Path) -> int:
                 return handle
         except FileNotFoundError:
             pass
-        except BaseException:
+        except BaseException as error:
             os.close(handle)
-            raise
+            if not isinstance(error, OSError) or isinstance(error, BlockingIOError):
+                raise
+            _remove_empty(folder)
+            two = "so that two commands could write to it; choose an --out on a file system with locks"
+            raise RunError(f"{out}: can't be locked ({error.strerror}), {two}") from None
         os.close(handle)  # what is locked is a file that is gone
 
 
