@@ -25,6 +25,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -47,7 +48,7 @@ from loraloom.use.adapter import load
 from loraloom.use.class_shares import Shift
 from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
 from loraloom.use.parquet_output import _write_groups
-from loraloom.use.parts import Counts, locked, parts_folder
+from loraloom.use.parts import Counts, Parts, locked, parts_folder
 from loraloom.use.predict import Choices, Summary, predict_file
 from loraloom.use.writing import Added, CsvOutput, Predicted, output_of
 from tests.commands import Commands
@@ -552,7 +553,7 @@ def test_a_part_is_closed_when_so_much_is_in_it(
     one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_windows: None
 ) -> None:
     monkeypatch.setattr("loraloom.use.parts.SECONDS", 60.0)
-    monkeypatch.setattr("loraloom.use.parts.BYTES", 40)  # windows have 28 characters
+    monkeypatch.setattr("loraloom.use.parts.BYTES", 150)  # of a header and windows of some 100
     source, out, closed = tmp_path / "in.csv", tmp_path / "out.csv", list[int]()
     source.write_text("text\n" + 16 * "the cat\n")
 
@@ -562,6 +563,26 @@ def test_a_part_is_closed_when_so_much_is_in_it(
 
     run(one, source, out, Counting())
     assert closed == [0, 1, 1, 2]
+
+
+def test_parts_are_longer_where_it_takes_long_to_see_that_the_input_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def looked() -> None:
+        nonlocal now
+        now += 2.0
+
+    monkeypatch.setattr("loraloom.use.parts.time", SimpleNamespace(monotonic=lambda: now))
+    out, numbers = tmp_path / "out.jsonl", list[int]()
+    with locked(out):
+        parts = Parts(out, output_of(out, Added(LABELS, ()), "in"), None, looked)
+        for _ in range(20):
+            now += 2.5
+            parts.add(b"{}\n", Counts(1, 1))
+            numbers.append(parts.number)
+    assert numbers == [0, *[1] * 16, *[2] * 3]  # after 5 seconds, and then after 38
 
 
 @pytest.mark.usefixtures("small_windows")

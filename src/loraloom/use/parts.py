@@ -27,7 +27,10 @@ from loraloom.study.durable import MANIFEST, replacing, sha256, sync_folder, wri
 from loraloom.use.writing import Output
 
 SECONDS, BYTES = 5.0, 32_000_000
-"""A part is closed when it has taken so long, or when about so much of the input is in it."""
+"""A part is closed when it has taken so long, or when so much is in it."""
+_QUICK_SECONDS, _LOOKS = 0.1, 20
+"""Where it takes longer to see that the input is as it was, as with a folder of very many files, parts take so many
+times as long."""
 _LOCK = "lock"
 
 
@@ -83,15 +86,16 @@ class Parts:
         """What of the identity is another than that of the parts that were there, or 'damaged'."""
         self._held: tuple[tuple[Any, Counts], ...] = ()
         """Windows that no part has yet: what is written of each, its counts. One value, which a signal can't halve."""
-        self._size = 0
+        self._size, self._looked_seconds = 0, 0.0
         self._since = time.monotonic()
         self._begin(identity)
 
-    def add(self, rendered: Any, counts: Counts, size: int) -> None:
-        """A window, None if nothing of it is written; `size` in bytes, about."""
+    def add(self, rendered: Any, counts: Counts) -> None:
+        """A window, None if nothing of it is written."""
         self._held = (*self._held, (rendered, counts))
-        self._size += size
-        if self._size >= BYTES or time.monotonic() - self._since >= SECONDS:
+        self._size += _size(rendered)
+        seconds = max(SECONDS, _LOOKS * (self._looked_seconds - _QUICK_SECONDS))
+        if self._size >= BYTES or time.monotonic() - self._since >= seconds:
             self.close_part()
 
     def close_part(self) -> None:
@@ -105,7 +109,9 @@ class Parts:
             own += counts
         if own.rows == 0:
             return
+        began = time.monotonic()
         self._refuse()
+        self._looked_seconds = time.monotonic() - began
         path = self._part(self.number)
         with replacing(path, binary=True) as file:
             self._output.save([rendered for rendered, _ in held if rendered is not None], file)
@@ -229,6 +235,13 @@ def kept_rows(out: Path) -> int:
     """Rows of the input that a run that was broken off has done."""
     found = map(_read_json, parts_folder(out).glob("[0-9]*.json"))
     return sum(values["rows"] for values in found if values is not None)
+
+
+def _size(rendered: Any) -> int:
+    """Bytes of a window in memory, which is bytes or a table of pyarrow's."""
+    if rendered is None:
+        return 0
+    return len(rendered) if isinstance(rendered, bytes) else int(rendered.nbytes)
 
 
 def _difference(kept: dict[str, Any], told: dict[str, Any]) -> str | None:

@@ -157,7 +157,7 @@ def predict_texts(ensemble: Ensemble, texts: Sequence[str], stdout: IO[str], min
     check_texts(texts)
     pass_ = _Pass(ensemble, "--text", Choices(("text",), min_confidence=min_confidence), _Silent())
     records = [Record(number, {"text": text}) for number, text in enumerate(texts, start=1)]
-    window = Window(records, list(range(len(records))), ensemble.encoded(texts), sum(map(len, texts)), None)
+    window = Window(records, list(range(len(records))), ensemble.encoded(texts), None)
     stdout.write(JsonlOutput(pass_.added, "--text").render(pass_.predicted(window)[0]).decode())
 
 
@@ -236,7 +236,7 @@ class _Pass:
                     return counts, window
                 rows, own = self.predicted(window)
                 rendered = output.render(rows) if rows.records else None
-                parts.add(rendered, own, window.characters)
+                parts.add(rendered, own)
                 counts += own
                 self.watcher.done(counts.rows, window.read)
         return counts, None

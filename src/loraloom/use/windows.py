@@ -22,7 +22,7 @@ from loraloom.use.ahead import Ahead
 
 ROWS = 2048
 CHARACTERS = 4_000_000
-"""Of a window's cells, so that memory is flat where texts are long."""
+"""Of a window's cells, or of the lines that they were read from, so that memory is flat where texts are long."""
 PATIENCE_SECONDS = 0.05
 """After so long without another row, those of standard input that are there are predicted."""
 WINDOW_SECONDS = 0.5
@@ -48,8 +48,6 @@ class Window:
     records: list[Record]
     places: list[int]
     encoded: list[Encoded]
-    characters: int
-    """Of all cells, or of the lines that they were read from."""
     read: float | None
     """The share of the input that was read by its end, where that can be told."""
 
@@ -150,7 +148,7 @@ def _windows(
             held.append(record)
         whole = failed is None or text.on_error != "stop"
         if held and whole:
-            yield _window(held, places, texts, text, reader, characters, read(held[-1]))
+            yield _window(held, places, texts, text, reader, read(held[-1]))
         if failed is not None:
             raise failed
         if over:
@@ -172,7 +170,6 @@ def _window(
     texts: list[str],
     text: Text,
     reader: Reader,
-    characters: int,
     read: float | None,
 ) -> Window:
     """A window whose texts are encoded; those that a model can't read are bad rows."""
@@ -186,7 +183,7 @@ def _window(
         places = [place for row, place in enumerate(places) if row not in unreadable]
         texts = [own for row, own in enumerate(texts) if row not in unreadable]
         encoded = reader.encoded(texts) if texts else []
-    return Window(held, places, encoded, characters, read)
+    return Window(held, places, encoded, read)
 
 
 def text_columns(first: Record, wanted: Sequence[str] | None, source: str) -> tuple[str, ...]:
