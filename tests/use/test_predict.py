@@ -338,6 +338,19 @@ def test_a_confidence_that_is_no_share_is_refused(share: float) -> None:
         Choices(min_confidence=share)
 
 
+@pytest.mark.parametrize("word", ["Skip", "drop", None])
+def test_what_is_not_to_be_done_at_a_bad_row_is_refused(word: Any) -> None:
+    with pytest.raises(OptionError, match=f"^on_error: {word!r} is none of stop, skip, null$"):
+        Choices(on_error=word)
+
+
+def test_one_column_of_the_text_is_named_as_several_are(one: Ensemble, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,headline\n1,soup\n")
+    _, printed = run(one, tmp_path / "in.csv", None, text_column="headline")
+    assert printed == run(one, tmp_path / "in.csv", None, text_column=["headline"])[1]
+    assert json.loads(printed)["prediction"]
+
+
 @pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.jsonl", "out.parquet", "out.jsonl.gz", "out.csv.zst"])
 @pytest.mark.parametrize("kind", ["in.csv", "in.jsonl.gz", "in.parquet"])
 @pytest.mark.usefixtures("small_windows")

@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, get_args
 
 import numpy as np
 
@@ -81,12 +81,17 @@ class Summary:
 class Choices:
     """What is asked for, beside the input and the output."""
 
-    text_column: tuple[str, ...] | None = None
+    text_column: Sequence[str] | None = None
+    """One name or several."""
     on_error: OnError = "stop"
     min_confidence: float | None = None
     """Rows of which the model is less sure have no prediction."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.text_column, str):
+            object.__setattr__(self, "text_column", (self.text_column,))
+        if self.on_error not in get_args(OnError):
+            raise OptionError(f"on_error: {self.on_error!r} is none of {', '.join(get_args(OnError))}")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise OptionError(f"min_confidence: {self.min_confidence} is no share between 0 and 1")
 
