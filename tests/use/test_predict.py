@@ -351,6 +351,17 @@ def test_one_column_of_the_text_is_named_as_several_are(one: Ensemble, tmp_path:
     assert json.loads(printed)["prediction"]
 
 
+def test_a_file_in_the_home_folder_may_be_named_from_there(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_rows(tmp_path / "in.csv")
+    run(one, "~/in.csv", tmp_path / "out.csv")
+    assert len(read_csv(tmp_path / "out.csv")) == 30
+    with pytest.raises(DataError, match="is a file that is read"):
+        run(one, "~/in.csv", tmp_path / "in.csv")
+
+
 @pytest.mark.parametrize("name", ["out.csv", "out.tsv", "out.jsonl", "out.parquet", "out.jsonl.gz", "out.csv.zst"])
 @pytest.mark.parametrize("kind", ["in.csv", "in.jsonl.gz", "in.parquet"])
 @pytest.mark.usefixtures("small_windows")

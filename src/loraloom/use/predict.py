@@ -7,6 +7,7 @@ after a kill, to the same bytes.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from loraloom.data.cells import text_problem
 from loraloom.data.opening import format_of
 from loraloom.data.rows import STANDARD_INPUT, Record, read_records
 from loraloom.errors import DataError, OptionError
+from loraloom.machine import with_home
 from loraloom.study.durable import refuse_place
 from loraloom.study.outputs import refuse_over
 from loraloom.study.provenance import own_version
@@ -117,7 +119,8 @@ def predict_file(
             that can be predicted, or a bad one where `choices.on_error` is stop.
         RunError: `out` can't be written, or another process is writing it.
     """
-    source, out = str(source), None if out is None else Path(out)
+    source = os.path.expanduser(source)  # noqa: PTH111 - names the file as it was given
+    out = None if out is None else Path(out)
     check_places(source, out)
     pass_ = _Pass(ensemble, source, choices, watcher or _Silent())
     if out is None:
@@ -134,10 +137,11 @@ def check_places(source: str, out: Path | None) -> None:
         DataError: the input is not there, or is of a kind that is not read; or the output, of one that is not written.
         RunError: the output can't be written.
     """
-    if source != "-":
-        format_of(Path(source))
+    read = [] if source == "-" else [with_home(source)]
+    for path in read:
+        format_of(path)
     if out is not None:
-        refuse_over(out, *([] if source == "-" else [Path(source)]))
+        refuse_over(out, *read)
         refuse_place(out)
         output_of(out, Added((), ()), source)
 
