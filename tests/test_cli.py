@@ -605,6 +605,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["predict", "{tmp}/\x1b]0;\u202ename\x07", "--text", "x"], r"/\x1b]0;\u202ename\x07: no such folder"),
         (["predict", "{trained}", "--text", "x"], "is a run; give"),
         (["predict", "{trained}/best"], "give either --text or --file"),
+        (["predict", "{trained}/best", "--text", "x", "--on_error", "null"], "--on_error go with --file"),
         (["predict", "{trained}/best", "--file", "{tmp}/none.csv"], "none.csv"),
         (["evaluate", "{trained}/best", "--test_file", "{tmp}/none.csv"], "none.csv"),
         (["export", "{trained}/best", "--format", "peft", "--out", "{tmp}/x", "--text_column", "a"], "by --rows"),

@@ -110,7 +110,7 @@ def predict(
     text_column: TextColumns = [],  # noqa: B006
     on_error: Annotated[
         OnError,
-        typer.Option("--on_error", help="At a row without a text: stop, skip it, or write no prediction (null)."),
+        typer.Option("--on_error", help="At a bad row: stop, skip it, or write no prediction (null)."),
     ] = OnError.stop,
     min_confidence: Annotated[
         float | None,
@@ -125,7 +125,7 @@ def predict(
     """Predict texts or files: adds prediction, confidence and, in JSONL, probabilities to each row, in order.
 
     A file may be larger than memory. --out appears whole at the end; a run that was stopped goes on with the same
-    command, from what it keeps beside it. A row without a text is reported with its number (--on_error).
+    command, from what it keeps beside it. A bad row is reported with its number (--on_error).
 
     Logits are divided by a temperature where the validation rows of the adapter's run show that it needs one, so that
     a confidence is the chance to be right. It never changes a prediction of one adapter.
@@ -145,8 +145,8 @@ def predict(
 
     if bool(text) == bool(file):
         raise OptionError("give either --text or --file")
-    if text and (out is not None or text_column):
-        raise OptionError("--text is answered on standard output; --out and --text_column go with --file")
+    if text and (out is not None or text_column or on_error is not OnError.stop):
+        raise OptionError("--text is answered on standard output; --out, --text_column and --on_error go with --file")
     check_texts(text)
     if file is not None:
         check_places(file, out)
