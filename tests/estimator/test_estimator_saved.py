@@ -246,6 +246,22 @@ def test_what_is_no_saved_estimator_is_not_written_over(fitted: LoraClassifier, 
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_nothing_is_saved_within_the_folder_of_the_adapter_that_is_saved(
+    fitted: LoraClassifier, tmp_path: Path
+) -> None:
+    folder = fitted.save(tmp_path / "kept")
+    (tmp_path / "link").symlink_to("kept")
+    loaded = LoraClassifier.load(folder)
+    for place in (folder / "copy", tmp_path / "link" / "a" / "b"):
+        with pytest.raises(
+            AdapterError, match=f"^{place}: lies within {folder}, the adapter's own folder; choose another"
+        ):
+            loaded.save(place)
+    loaded.save(folder)
+    verify_manifest(folder)
+    assert not [path.name for path in folder.iterdir() if path.is_dir()]
+
+
 @pytest.mark.parametrize("name", ["notes.txt", ".git/HEAD", "plots/"])
 def test_what_lies_beside_a_saved_estimator_is_not_lost_by_saving_another(
     fitted: LoraClassifier, tmp_path: Path, name: str

@@ -103,9 +103,11 @@ def save(
     of a frame's, or how many X had, or None where it was of one dimension.
 
     Raises:
-        AdapterError: `target` holds something else, or more, or the adapter's folder was replaced.
+        AdapterError: `target` holds something else, or more, or lies within the adapter's folder, or that was replaced.
     """
     _refuse_others(target)
+    if kept.folder.resolve() in target.resolve().parents:
+        raise AdapterError(f"{target}: lies within {kept.folder}, the adapter's own folder; choose another one")
     about = {
         "format": FORMAT,
         "classes": {"dtype": _type_of(classes), "values": classes.tolist()},
