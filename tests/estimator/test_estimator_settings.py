@@ -64,6 +64,11 @@ def test_values_of_numpy_are_taken_as_pythons_own() -> None:
     assert recipe.budget.max_trainable_parameters == 100_000
 
 
+def test_an_encoders_folder_may_be_a_path() -> None:
+    assert made(model=Path("encoders") / "mine").backbone.model == "encoders/mine"
+    assert made(model=[Path("a"), "b"]).axes == {"backbone.model": Choices(("a", "b"))}
+
+
 def test_parameters_are_put_over_a_recipe_that_is_a_mapping_or_a_file(tmp_path: Path) -> None:
     written: dict[str, Any] = {"lora": {"r": [2, 4], "bias": "none"}, "data": {"max_train_samples": 50}}
     file = tmp_path / "recipe.yaml"

@@ -119,9 +119,11 @@ def _set(written: dict[str, Any], field: str, value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """numpy's scalars and arrays, of which grids of parameters are made, as Python's own; a Series as a mapping."""
+    """Python's own values in the place of numpy's, of which grids are made; a Series as a mapping, a path as text."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
     if hasattr(value, "items"):  # a mapping, or a pandas Series
         return {str(key): plain(inner) for key, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
