@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,14 @@ def test_a_frame_or_a_mapping_is_not_taken_for_the_names_of_its_columns(best: Pa
             with pytest.raises(TypeError, match="of a frame, give one column"):
                 ask(asked)
     assert classifier.predict(frame["text"]) == classifier.predict(["soup", "cat"])
+
+
+def test_texts_may_be_in_whatever_gives_them_one_by_one(best: Path) -> None:
+    classifier, texts = loraloom.load(best), ["soup", "cat", "a saw"]
+    series: Any = pytest.importorskip("pandas").Series(texts, index=[2.5, 1.5, 0.5])
+    others: list[Any] = [series, deque(texts), dict.fromkeys(texts).keys()]
+    for given in others:
+        assert classifier.predict_proba(given).tolist() == classifier.predict_proba(texts).tolist()
 
 
 def test_what_is_no_text_among_texts_is_named(best: Path) -> None:

@@ -181,6 +181,7 @@ class Classifier:
         listed = not _is_no_list(texts) and hasattr(texts, "__len__")
         if not listed:
             raise TypeError("texts must be a list of texts; of a frame, give one column")
+        texts = list(texts)  # a deque can't be cut; before pandas 3 a Series is by its index, where that is of floats
         for text in texts:
             if not isinstance(text, str):  # such as the NaN of an empty cell
                 raise TypeError(f"texts must be a list of texts, and {text!r:.40} is none; of a frame, give one column")
