@@ -1037,6 +1037,12 @@ def test_columns_are_named_by_as_much_of_a_path_as_tells_it_apart() -> None:
     assert column_names([Path("/runs/x/best"), Path("/runs/y/best")]) == ["x_best", "y_best"]
 
 
+def test_a_link_to_itself_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    with pytest.raises(AdapterError, match="a: no such folder"):
+        load_ensemble([tmp_path / "a"])
+
+
 def test_a_prediction_below_the_confidence_is_left_empty(one: Ensemble, tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.csv", 20)
     run(one, source, tmp_path / "all.csv")

@@ -5,6 +5,7 @@ A text is tokenised once for all adapters that cut it alike over one backbone, a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ def load_ensemble(
 
 def column_names(folders: Sequence[Path]) -> list[str]:
     """As many of the last parts of each path as tell all apart: "a", or "runs_a_best"."""
-    parts = [folder.resolve().parts[1:] for folder in folders]
+    parts = [Path(os.path.realpath(folder)).parts[1:] for folder in folders]  # also of a link to itself
     for count in range(1, max(map(len, parts)) + 1):
         names = ["_".join(part[-count:]) for part in parts]
         if len(set(names)) == len(names):

@@ -448,6 +448,11 @@ def test_adapters_are_named_after_their_runs(arguments: list[str], names: list[s
     assert [name for name, _ in named_adapters(arguments)] == names
 
 
+def test_a_link_to_itself_has_a_name_too(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("a")
+    assert named_adapters([str(tmp_path / "a")]) == [("a", tmp_path / "a")]
+
+
 @pytest.mark.parametrize("arguments", [["A=x"], ["=x"], ["a=x", "a=y"], ["x/best", "y/x/best"], ["a" * 65 + "=x"]])
 def test_names_that_can_not_be_are_refused(arguments: list[str]) -> None:
     with pytest.raises(LoraloomError, match="name"):

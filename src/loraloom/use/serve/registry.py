@@ -5,6 +5,7 @@ A name from a request is a key to look up, never a part of a path.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ def named_adapters(arguments: Sequence[str]) -> list[tuple[str, Path]]:
 
 def _name_of(folder: Path) -> str:
     """A name after the run for RUN/best and its like and RUN/trials/7, after the folder itself for others."""
-    match folder.resolve().parts:
+    match Path(os.path.realpath(folder)).parts:  # also of a link to itself
         case (_, *_, run, "best"):
             name = run
         case (_, *_, run, ("refit" | "soup" | "blend") as made):
