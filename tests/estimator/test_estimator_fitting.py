@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import re
 import signal
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -307,7 +310,7 @@ def test_ctrl_c_while_the_winner_is_kept_leaves_it_and_the_second_one_ends_at_on
 
 
 def test_a_lost_gpu_is_an_error_though_trials_had_ended_before(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_pack, packs = LoomEngine.train_pack, iter([True])
 
@@ -318,8 +321,30 @@ def test_a_lost_gpu_is_an_error_though_trials_had_ended_before(
 
     monkeypatch.setattr(LoomEngine, "train_pack", losing)
     monkeypatch.setattr(device, "device_is_lost", lambda: True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # they are left there
     classifier = tiny(tiny_model, r=[1, 2], num_train_epochs=1)
     with pytest.raises(LoraloomError, match="the GPU answers this process no more"):
         classifier.fit(TEXTS, LABELS)
     with pytest.raises(NotFittedError):
         classifier.predict(TEXTS)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_an_error_after_a_trial_has_ended_loses_none_of_them(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, trained: bool
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("loraloom.conclusion.test_winner" if trained else "loraloom.pipeline.make_executor", full)
+    with pytest.raises(OSError, match="No space left on device") as ended:
+        tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
+    notes = getattr(ended.value, "__notes__", [])
+    if not trained:
+        assert (notes, list(tmp_path.iterdir())) == ([], [])
+        return
+    (said,) = notes
+    folder = re.search(r"LoraClassifier\.load\('(.*)'\)", said)
+    assert folder
+    assert len(LoraClassifier.load(folder[1]).predict(TEXTS)) == len(TEXTS)

@@ -60,7 +60,8 @@ def fit(
 
     Its time counts from `started`, a monotonic time.
 
-    Without `run_dir` the run is a temporary one, of which the winner is kept, and has no report.
+    Without `run_dir` the run is a temporary one, of which the winner is kept, and has no report. An error after a trial
+    has ended leaves it, with a note that says where.
 
     Raises:
         LoraloomError: what is wrong with parameters, rows or models, or that no trial came to an end.
@@ -72,8 +73,12 @@ def fit(
     try:
         run, copy = place / "run", place / "adapter"
         fitted = _fit(recipe, rows, run, copy, started, allow_leak=allow_leak, verbose=verbose)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
+    except BaseException as error:
+        kept = _best_of(run) if isinstance(error, Exception) else None
+        if kept is None:
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            error.add_note(f"what was trained before is kept: LoraClassifier.load({str(kept)!r}) gives the best of it")
         raise
     # In the process that made it, also where that is a worker of multiprocessing, whose end runs no atexit.
     Finalize(fitted.kept, shutil.rmtree, (place,), {"ignore_errors": True}, exitpriority=0)
@@ -99,6 +104,15 @@ def _fit(
             if copy is not None:
                 fitted = replace(fitted, kept=_moved(fitted.kept, out, copy))
     return replace(fitted, interrupted=fitted.interrupted or stop.asked())
+
+
+def _best_of(run: Path) -> Path | None:
+    """The folder of the best trial of a run that was broken off by an error, if there is one that can be read."""
+    try:
+        found = _best_so_far(run)
+    except (LoraloomError, OSError):
+        return None
+    return None if found is None else found[0]
 
 
 def _moved(kept: Kept, run: Path, copy: Path) -> Kept:
