@@ -115,12 +115,16 @@ def test_a_local_store_needs_no_network(store: Store) -> None:
     assert not attempts.exists(), attempts.read_text()
 
 
+def copy_tables(name: str, folder: Path, tables: Path) -> None:
+    if name == "mlflow" and tables.exists():
+        (folder / name).mkdir()
+        shutil.copy(tables, folder / name)
+
+
 @pytest.mark.parametrize("name", trackers())
 def test_what_is_told_again_is_kept_once(name: str, tmp_path: Path, mlflow_tables: Path) -> None:
     """After the run was broken off, and after the tracker died."""
-    if name == "mlflow" and mlflow_tables.exists():
-        (tmp_path / name).mkdir()
-        shutil.copy(mlflow_tables, tmp_path / name)
+    copy_tables(name, tmp_path, mlflow_tables)
     tell(tmp_path, name, begin(tmp_path, name), begin_trial(0, r=2), log(0, (5, 0.25)), finished=False)
     assert read(tmp_path, name)["trial-0000"].of("validation/accuracy") == {5: [0.25]}
 
@@ -139,6 +143,32 @@ def test_what_is_told_again_is_kept_once(name: str, tmp_path: Path, mlflow_table
     assert stored["trial-0000"].of("validation/accuracy") == {5: [0.25], 10: [0.5], 15: [0.75]}
     assert stored["trial-0000"].of("result/validation_accuracy") == {0: [0.75]}
     assert stored["winner" if name == "wandb" else "trial-0000"].of("result/test_accuracy") == {0: [0.25]}
+
+
+@pytest.mark.parametrize("name", trackers())
+def test_of_a_winner_that_is_tested_again_the_last_test_is_kept_too(
+    name: str, tmp_path: Path, mlflow_tables: Path
+) -> None:
+    """As after a resume that had the time for more rows: what did not change is kept once."""
+    copy_tables(name, tmp_path, mlflow_tables)
+    tell(tmp_path, name, begin(tmp_path, name), begin_trial(0, r=2), end_trial(0, accuracy=0.3), crown(0, 0.3, 0.1))
+    again = crown(0, accuracy=0.4, test=0.7)  # with the validation accuracy of a mean of seeds
+    tell(tmp_path, name, begin(tmp_path, name), crown(0, accuracy=0.3, test=0.1), again)
+    stored = read(tmp_path, name)
+    kept = stored["winner" if name == "wandb" else "trial-0000"].of("result/test_accuracy")
+    assert kept == {0: pytest.approx([0.7] if name == "wandb" else [0.1, 0.7])}
+    assert stored["trial-0000"].of("result/validation_accuracy") == {0: pytest.approx([0.3])}
+
+
+@pytest.mark.parametrize("name", trackers("mlflow"))
+def test_of_winners_the_last_alone_is_tagged(name: str, tmp_path: Path, mlflow_tables: Path) -> None:
+    copy_tables(name, tmp_path, mlflow_tables)
+    trials = [call for number in range(2) for call in (begin_trial(number, r=number + 1), end_trial(number))]
+    tell(tmp_path, name, begin(tmp_path, name), *trials, crown(0))
+    tell(tmp_path, name, begin(tmp_path, name), crown(1))
+    stored = read(tmp_path, name)
+    assert [trial for trial, each in stored.items() if each.words.get("loraloom.winner") == "true"] == ["trial-0001"]
+    assert stored["winner"].words["loraloom.winner"] == "1"
 
 
 @pytest.mark.parametrize("name", trackers("trackio"))

@@ -13,7 +13,7 @@ from typing import Any
 
 from loraloom.tracking.tracker import Known, Point, Scalar, Told, trial_name
 
-_RUN, _TRIAL = "loraloom.run", "loraloom.trial"
+_RUN, _TRIAL, _WINNER = "loraloom.run", "loraloom.trial", "loraloom.winner"
 _STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _BATCH = 500
 """Metrics in one request; MLflow takes no more than 1,000."""
@@ -70,8 +70,11 @@ class MLflow:
         self.log(number, [(0, figures)])
         held = self._client.get_run(self._parent).data.metrics
         self._send(self._parent, [(name, value, 0) for name, value in figures.items() if held.get(name) != value])
-        self._client.set_tag(self._parent, "loraloom.winner", str(number))
-        self._client.set_tag(run_id, "loraloom.winner", "true")
+        self._client.set_tag(self._parent, _WINNER, str(number))
+        earlier = f"tags.`{_RUN}` = '{self._key}' and tags.`{_WINNER}` = 'true'"
+        for run in self._client.search_runs([self._experiment], earlier):
+            self._client.delete_tag(run.info.run_id, _WINNER)
+        self._client.set_tag(run_id, _WINNER, "true")
 
     def close(self, *, finished: bool) -> None:
         """A run that was broken off counts as killed until it goes on."""
@@ -87,7 +90,7 @@ class MLflow:
             run_id = self._trials[number] = self._find(tags, trial_name(number))
             names = self._client.get_run(run_id).data.metrics
             history = (point for name in names for point in self._client.get_metric_history(run_id, name))
-            self._known[number] = Known((point.key, point.step) for point in history)
+            self._known[number] = Known((point.key, point.step, point.value) for point in history)
         return self._trials[number]
 
     def _find(self, tags: Mapping[str, str], name: str) -> str:

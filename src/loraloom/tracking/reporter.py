@@ -1,8 +1,8 @@
 """Tells a run's trackers what its watcher hears: the search, each trial's metrics by step, its end, the winner's test.
 
-Names of metrics: train/loss, train/learning_rate, train/accuracy, validation/loss, validation/accuracy,
-validation/macro_f1 by step; and result/… of a trial that ended. What a tracker was not told, since it failed or a kill
-came between, it is told when the run goes on: the run folder holds it all.
+Names of metrics: train/loss, train/learning_rate, train/accuracy, train/epoch, validation/loss,
+validation/accuracy, validation/macro_f1 by step; and result/… of a trial that ended. What a tracker was not told, since
+it failed or a kill came between, it is told when the run goes on: the run folder holds it all.
 """
 
 from __future__ import annotations

@@ -102,10 +102,10 @@ class _Trial:
         self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
 
-def _held(folder: Path) -> list[tuple[str, int]]:
+def _held(folder: Path) -> list[tuple[str, int, float]]:
     """What the event files in a folder hold; a record that a kill cut off is left out by the reader."""
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
     events = EventAccumulator(str(folder), size_guidance={SCALARS: 0})
     events.Reload()
-    return [(tag, event.step) for tag in events.Tags()[SCALARS] for event in events.Scalars(tag)]
+    return [(tag, event.step, event.value) for tag in events.Tags()[SCALARS] for event in events.Scalars(tag)]

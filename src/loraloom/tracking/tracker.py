@@ -5,6 +5,7 @@ A tracker lives in a process of its own (`child.py`), imports its library when i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Protocol
 Scalar = str | int | float | bool
 Point = tuple[int, Mapping[str, float]]
 """A step, and the metrics at it."""
+_OF_TEST = "result/test"
+_ROUNDING = 1e-7
+"""Of a store that keeps float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +59,25 @@ class Tracker(Protocol):
 
 
 class Known:
-    """Which (metric, step) a store holds already, so that what is told twice is kept once."""
+    """The value that a store holds of each (metric, step), the last of several: what is told twice is kept once.
 
-    def __init__(self, held: Iterable[tuple[str, int]]) -> None:
-        self._held = set(held)
+    A winner may be tested again, on more rows or as the mean of its seeds: what its test found is kept anew where it
+    has changed.
+    """
+
+    def __init__(self, held: Iterable[tuple[str, int, float]]) -> None:
+        """`held` is in the order in which it was told."""
+        self._held = {(name, step): value for name, step, value in held}
 
     def fresh(self, step: int, metrics: Mapping[str, float]) -> dict[str, float]:
         """Those of the metrics at `step` that the store has not got; it counts as having them from now on."""
-        new = {name: value for name, value in metrics.items() if (name, step) not in self._held}
-        self._held.update((name, step) for name in new)
+        new = {name: value for name, value in metrics.items() if self._lacks(name, step, value)}
+        self._held.update({(name, step): value for name, value in new.items()})
         return new
+
+    def _lacks(self, name: str, step: int, value: float) -> bool:
+        held = self._held.get((name, step))
+        return held is None or (name.startswith(_OF_TEST) and not math.isclose(held, value, rel_tol=_ROUNDING))
 
 
 def trial_name(number: int) -> str:

@@ -75,7 +75,7 @@ class _Trial:
     def __init__(self, run: Any, project: str, name: str, local: bool) -> None:
         self._run, self._project, self._name, self._local = run, project, name, local
         rows = self._rows()
-        self._known = Known((key, row["step"]) for row in rows for key in row)
+        self._known = Known((key, row["step"], value) for row in rows for key, value in row.items())
         self._said = {key for row in rows for key in row}
         self._next = 0 if local else int(getattr(run, "_next_step", 0))
         """On a server, the first step that it has not got: trackio looks that up when a run is resumed."""
