@@ -240,6 +240,21 @@ def test_where_noise_is_of_means_of_two_seeds_so_many_are_advised_for_each_confi
     assert asked[2] == 2 * asked[1]
 
 
+def test_of_a_grid_that_was_run_with_seeds_more_of_them_are_advised(tmp_path: Path) -> None:
+    """As docs/report.md has it: the grid with three seeds each, which are told to be too few."""
+    recipe, records = many(seeds=3)
+    noisy = [make_record(recipe, each.number, each.point, 0.9 + 0.007 * math.sin(7 * each.number)) for each in records]
+    given = [
+        each.model_copy(update={"number": 48 * seed + each.number, "seed": 42 + seed})
+        for seed in range(3)
+        for each in noisy
+    ]
+    found = section(tmp_path, recipe, given)
+    assert "not enough trials" in {axis.badge for axis in found.axes}
+    assert found.advice is not None
+    assert found.advice.sentence.startswith("All 47 configurations with 9 seeds each would do")
+
+
 def test_of_means_of_two_seeds_points_that_are_drawn_anew_have_two_each(tmp_path: Path) -> None:
     recipe = make_recipe(
         lora={"r": {"min": 1, "max": 64, "log": True}},

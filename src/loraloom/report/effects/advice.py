@@ -57,7 +57,8 @@ def advice(run: RunRead, analysis: Analysis, each: int, *, early: bool) -> Advic
     least = max(2 * now, 3 * unknowns)
     number = max([least, *wanted])
     why = f"to find a difference of {size(MARGIN)} with a power of 80 %, as noisy as these are"
-    if number > max(TOO_MANY * now, least):
+    in_reach = number <= max(TOO_MANY * now, least)
+    if not in_reach:
         asked = max(4 * now, least)
         shown, number = MARGIN * math.sqrt(number / asked), asked
         why = (
@@ -74,10 +75,11 @@ def advice(run: RunRead, analysis: Analysis, each: int, *, early: bool) -> Advic
         )
     if points is not None and points < number:
         times = math.ceil(number / points)
-        had = Counter(record.point_key for record in run.records if record.state == "complete")
-        if len(had) >= points and min(had.values()) >= times:
-            return None  # it was run already
         seeds = each * times
+        had = Counter(record.point_key for record in run.records if record.state == "complete")
+        enough = seeds if wanted and in_reach else times  # else they would be asked for again after each such search
+        if len(had) >= points and min(had.values()) >= enough:
+            return None  # it was run already
         trials, sets = points * seeds, ["search.sampler=grid", "search.n_trials=null", f"search.seeds={seeds}"]
         what = f"All {points:,} configurations with {seeds:,} seeds each"
         remarks += " Seeds help as far as that noise is theirs." if wanted else ""
