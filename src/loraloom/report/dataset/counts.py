@@ -8,7 +8,6 @@ from typing import Any
 
 from loraloom.report.reading import RunRead
 from loraloom.study.provenance import SPLITS, as_count, as_list, as_mapping, class_rows, data_stated, findings_stated
-from loraloom.study.record import LEAKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def counts(run: RunRead) -> Counts:
         overlaps=tuple(_overlaps(as_list(given.get("overlaps")))),
         repeated=_within("duplicate", findings),
         disputed=_within("conflict", findings),
-        leak_kept=any(LEAKED in record.marks for record in run.records),
+        leak_kept=bool(run.recipe.provenance.get("allow_leak")),
     )
 
 
