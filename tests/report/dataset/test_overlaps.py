@@ -12,7 +12,9 @@ from loraloom.report.dataset.counts import Counts, Lengths, Overlap, counts
 from loraloom.report.dataset.findings import _on_lengths
 from loraloom.report.dataset.shares import balance, drift
 from loraloom.report.findings import findings
+from loraloom.report.page import page
 from loraloom.report.reading import read_run
+from tests.report.kept_runs import FACTS
 from tests.report.report_runs import PROVENANCE, make_recipe, make_record, write_run
 
 
@@ -54,7 +56,7 @@ def test_validation_rows_that_are_in_test_too_are_told_apart(tmp_path: Path, equ
 
 @pytest.mark.parametrize(("cut", "which"), [(40, "Every"), (0, "No")])
 def test_whether_cutting_does_harm_can_not_be_told_where_all_rows_are_cut_or_none(cut: int, which: str) -> None:
-    found = Counts({}, (50,), 128, (Lengths("train", 200, (90,), 50),), (), {}, {}, leak_kept=False)
+    found = Counts({}, (50,), 128, None, (Lengths("train", 200, (90,), 50),), (), {}, {}, leak_kept=False)
     failed: Any = SimpleNamespace(cut=cut, rows=40, by_cut=None, max_length=64, split="test")
     measured = (
         "25 % of 200 training rows that were measured have more than data.max_length = 128 tokens, and lose their"
@@ -62,6 +64,17 @@ def test_whether_cutting_does_harm_can_not_be_told_where_all_rows_are_cut_or_non
     assert _on_lengths(found, None) == f"{measured} end."
     told = f"{which} test row is cut, so whether it does harm can't be told from them."
     assert _on_lengths(found, failed) == f"{measured} end. The winner cuts at 64. {told}"
+
+
+@pytest.mark.parametrize("models", ["demo", ["demo", "bert-base-uncased"]])
+def test_of_several_encoders_the_one_whose_tokens_are_counted_is_named(tmp_path: Path, models: Any) -> None:
+    recipe = make_recipe({**PROVENANCE, "data": FACTS}, lora={}, train={}, backbone={"model": models})
+    records = [make_record(recipe, number, point) for number, point in enumerate(recipe.grid())]
+    made = findings(read_run(write_run(tmp_path / "r", recipe, records)))
+    several = isinstance(models, list)
+    of = " of demo" if several else ""
+    assert f"have more than data.max_length = 256 tokens{of}, and lose their end." in made.dataset.on_lengths
+    assert ("Tokens of a text, as <bdi>demo</bdi> reads it, before it is cut" in page(made, "none", ())) is several
 
 
 def test_the_classes_of_each_split_are_counted_and_compared_with_trainings(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.report.reading import RunRead
+from loraloom.report.wording import clean
 from loraloom.study.provenance import SPLITS, as_count, as_list, as_mapping, class_rows, data_stated, findings_stated
 
 
@@ -32,11 +33,15 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """`by_class` has rows of each class by split; `at` are the percents that quantiles are at."""
+    """`by_class` has rows of each class by split; `at` are the percents that quantiles are at.
+
+    `model` is whose tokens are counted, where a search has several.
+    """
 
     by_class: Mapping[str, Mapping[str, int]]
     at: tuple[int, ...]
     max_length: int | None
+    model: str | None
     lengths: tuple[Lengths, ...]
     overlaps: tuple[Overlap, ...]
     repeated: Mapping[str, int]
@@ -55,6 +60,7 @@ def counts(run: RunRead) -> Counts:
         by_class={split: rows[split] for split in SPLITS if sum(rows.get(split, {}).values())},
         at=at,
         max_length=as_count(tokens.get("max_length")),
+        model=clean(str(tokens["model"])) if "model" in tokens and "backbone.model" in run.recipe.axes else None,
         lengths=tuple(_lengths(as_mapping(tokens.get("splits")), len(at))),
         overlaps=tuple(_overlaps(as_list(given.get("overlaps")))),
         repeated=_within("duplicate", findings),

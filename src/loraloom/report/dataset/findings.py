@@ -90,11 +90,12 @@ def _on_lengths(found: Counts, failed: Failures | None) -> str:
     train = next((each for each in found.lengths if each.split == "train"), None)
     if train is None or found.max_length is None:
         return ""
-    measured, limit = f"{train.measured:,} training rows that were measured", f"data.max_length = {found.max_length:,}"
+    measured = f"{train.measured:,} training rows that were measured"
+    limit = f"data.max_length = {found.max_length:,} tokens{f' of {found.model}' if found.model else ''}"
     if train.cut:
-        said = f"{percent(train.cut / train.measured)} of {measured} have more than {limit} tokens, and lose their end."
+        said = f"{percent(train.cut / train.measured)} of {measured} have more than {limit}, and lose their end."
     else:
-        said = f"None of {measured} has more than {limit} tokens, so none loses its end."
+        said = f"None of {measured} has more than {limit}, so none loses its end."
     if failed is None or failed.cut is None:
         return said
     if failed.max_length != found.max_length:
