@@ -33,11 +33,12 @@ from statistics import fmean, linear_regression
 import numpy as np
 
 from loraloom.intervals import Interval, mean_interval
+from loraloom.recipe import Train
 from loraloom.report.curves import Points
 from loraloom.report.effects.analysis import MARGIN, Verdict, decided
 from loraloom.report.effects.axes import Axis, make_axis
 from loraloom.report.effects.model import ALMOST, LEAST_FREEDOM, fit, make_design
-from loraloom.report.effects.observations import Observations
+from loraloom.report.effects.observations import Observations, as_planned
 from loraloom.report.points import points, size, spread
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.report.wording import value
@@ -50,6 +51,8 @@ MOST_MOVED = 0.02
 MOST_SERIES = 4
 LEVEL = 0.05 / 2
 _RANK = "lora.r"
+_Accuracies = tuple[float, float, float]
+"""Of an evaluation: its epoch, the accuracy in training and that of validation."""
 _WHY_NOT_AT_END = (
     "The gap at the last evaluation is known of fewer than two ranks, since validation accuracy still moved by more "
     f"than {100 * MOST_MOVED:g} points before it. More epochs may settle it: `--set train.num_train_epochs=4`"
@@ -121,19 +124,23 @@ def gap(run: RunRead, seen: Observations | None, problems: list[str]) -> Gap | N
 def _curves(
     run: RunRead, seen: Observations, rows: Sequence[int], lines: Mapping[int, Sequence[Evaluation]]
 ) -> list[_Curve]:
-    ranks = {record.number: float(record.configuration.lora.r) for record in run.records}
+    configurations = {record.number: record.configuration for record in run.records}
     found = []
     for row in rows:
         numbers = seen.numbers[row]
-        trials = [lines[number] for number in numbers if lines.get(number)]
+        trials = [_by_epoch(configurations[number].train, lines[number]) for number in numbers if lines.get(number)]
         gaps = _mean_gaps(trials)
         if gaps:
-            end = max(round(evaluations[-1].epoch, 3) for evaluations in trials)
-            found.append(_Curve(row, ranks[numbers[0]], gaps, end))
+            end = max(each[-1][0] for each in trials)
+            found.append(_Curve(row, float(configurations[numbers[0]].lora.r), gaps, end))
     return found
 
 
-def gaps(lines: Sequence[tuple[float, float, float]]) -> Points:
+def _by_epoch(train: Train, lines: Sequence[Evaluation]) -> list[_Accuracies]:
+    return [(round(as_planned(train, line), 3), line.train_accuracy, line.validation_accuracy) for line in lines]
+
+
+def gaps(lines: Sequence[_Accuracies]) -> Points:
     """A trial's gap at each epoch where it is known, from (epoch, training, validation accuracy) of its evaluations."""
     return tuple(
         (epoch, training - (before + validation) / 2)
@@ -142,12 +149,12 @@ def gaps(lines: Sequence[tuple[float, float, float]]) -> Points:
     )
 
 
-def _mean_gaps(trials: Sequence[Sequence[Evaluation]]) -> Points:
+def _mean_gaps(trials: Sequence[Sequence[_Accuracies]]) -> Points:
     """Over seeds, at the epochs at which it is known of all of them."""
     by_epoch: dict[float, list[float]] = {}
     for lines in trials:
-        for epoch, each in gaps([(line.epoch, line.train_accuracy, line.validation_accuracy) for line in lines]):
-            by_epoch.setdefault(round(epoch, 3), []).append(each)
+        for epoch, each in gaps(lines):
+            by_epoch.setdefault(epoch, []).append(each)
     return tuple((epoch, fmean(each)) for epoch, each in sorted(by_epoch.items()) if len(each) == len(trials))
 
 

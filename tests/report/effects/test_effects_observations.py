@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from loraloom.engine.progress import evaluation_steps
 from loraloom.recipe import Recipe
 from loraloom.report.effects import observations
-from loraloom.report.effects.observations import Observations, common_seeds, observe, survivors
+from loraloom.report.effects.observations import Observations, as_planned, common_seeds, observe, survivors
 from loraloom.report.reading import RunRead, read_run
 from loraloom.study.record import Evaluation, TrialRecord
-from tests.report.report_runs import make_evaluations, make_recipe, make_record, with_train, write_run
+from tests.report.report_runs import make_evaluations, make_recipe, make_record, with_train, write_run, write_trial
 
 
 def trial(recipe: Recipe, number: int, rank: int, accuracy: float | None, **changes: Any) -> TrialRecord:
@@ -124,6 +125,31 @@ def test_trials_that_were_ended_early_count_with_their_first_evaluation(tmp_path
     assert found.epochs == (1.0,)
     assert found.table.metric == pytest.approx(lines[0].validation_accuracy)
     assert found.selected
+
+
+def test_the_batch_size_does_not_tell_first_evaluations_apart_by_the_rounding_to_steps(tmp_path: Path) -> None:
+    """Of 1,558 rows half an epoch is 49 of 98 steps, 24 of 49 or 12 of 25. Three were cut short by the clock."""
+    recipe = make_recipe(lora={"r": [2, 4, 8, 16]}, train={"per_device_train_batch_size": [16, 32, 64]})
+    run = write_run(tmp_path / "r", recipe, [])
+    (line,) = make_evaluations(1)
+    for number, point in enumerate(recipe.grid()):
+        record = make_record(recipe, number, point, 0.9, state="pruned")
+        batches = {16: 98, 32: 49, 64: 25}[point["train.per_device_train_batch_size"]]
+        step = batches // 2 if point["lora.r"] < 16 else batches // 4
+        first = line.model_copy(update={"step": step, "epoch": step / batches})
+        write_trial(run / "trials" / f"{number:04d}", record, [first])
+    found = seen(read_run(run))
+    assert (found.table.size, found.epochs) == (12, (0.24, 0.5))
+    assert set(found.table.axes) == {"lora.r", "train.per_device_train_batch_size"}
+
+
+@pytest.mark.parametrize("batches", [98, 49, 25])
+def test_an_evaluation_is_at_the_epoch_that_it_was_planned_at(batches: int) -> None:
+    (line,) = make_evaluations(1)
+    train = make_recipe(lora={}, train={"lr_scheduler_type": "cyclic"}).configuration({}).train
+    steps = sorted(evaluation_steps(train, batches))
+    lines = [line.model_copy(update={"step": step, "epoch": step / batches}) for step in steps]
+    assert [as_planned(train, each) for each in lines] == [(number + 1) / 8 for number in range(8)]
 
 
 def test_trials_that_were_ended_early_and_left_no_evaluation_are_nothing_to_compare(tmp_path: Path) -> None:

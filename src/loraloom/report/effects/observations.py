@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from loraloom.recipe import Train
 from loraloom.report.leaderboard import field
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.search.costs import Key, cost_key
@@ -224,9 +225,21 @@ def _by_configuration(records: Iterable[TrialRecord], firsts: Mapping[int, Evalu
     for group in groups.values():
         least = min(record.train_rows or 0 for record in group)
         begun = [record for record in group if (record.train_rows or 0) == least]
-        epochs = [firsts[record.number].epoch for record in begun if record.number in firsts]
+        seen = [(record.configuration.train, firsts[record.number]) for record in begun if record.number in firsts]
+        epochs = [as_planned(train, first) for train, first in seen]
         first_seen.append(_Group(_Block(least, round(min(epochs, default=0.0), 2)), begun))
     return first_seen
+
+
+def as_planned(train: Train, evaluation: Evaluation) -> float:
+    """The epoch that an evaluation was planned at, where it came there but for the rounding to whole steps.
+
+    By which half an epoch of 98 batches is one of 0.50, and of 49 one of 0.49: the batch size would tell them apart.
+    """
+    between = train.num_train_epochs / train.evaluations
+    planned = between * max(1, round(evaluation.epoch / between))
+    within_a_step = abs(evaluation.epoch - planned) * evaluation.step <= 1.5 * evaluation.epoch
+    return planned if within_a_step else evaluation.epoch
 
 
 def _planned_anew(groups: Iterable[_Group]) -> set[int]:
