@@ -23,11 +23,11 @@ from loraloom.report.live import address, make_server
 from loraloom.report.live.rendering import LiveReport
 from loraloom.report.live.server import WatchServer
 from loraloom.report.live.shell import SCRIPT, STYLE, WAITING_POLICY, shell, waiting
-from loraloom.report.live.state import State, state_of
+from loraloom.report.live.state import State, stamp_of, state_of
 from loraloom.report.reading import RunRead, read_run
 from loraloom.study.commands import Command
-from loraloom.study.durable import MANIFEST
-from loraloom.study.run import LOCK, Run
+from loraloom.study.durable import MANIFEST, write_manifest
+from loraloom.study.run import BEST, BLEND, LOCK, SOUP, Run
 from tests.commands import Commands, wait_for
 from tests.report.live.watched import finish, served
 from tests.report.report_runs import SEARCH, whole_run, write_commands
@@ -304,6 +304,7 @@ def test_a_run_that_has_ended_is_shown_without_that_pause(growing: Path, monkeyp
         (SEARCH, "ended", "The search has ended."),
         (Command(started="x", ended="stopped", why="stopped by SIGTERM; go on"), "broken off", "stopped by SIGTERM."),
         (Command(started="x", ended="failed", why="the disk is full"), "broken off", "failed: the disk is full."),
+        (Command(started="x", ended="failed", why="runs/\udcff: no trial was finished"), "broken off", "runs/\ufffd:"),
         (Command(started="x"), "broken off", "it was broken off, or runs elsewhere"),
     ],
 )
@@ -319,6 +320,26 @@ def test_a_run_that_a_process_holds_is_under_way(growing: Path) -> None:
     with Run(growing).locked():
         assert state_of(growing).goes_on
     assert not state_of(growing).goes_on
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [(Command(started="x"), "The search is under way."), (SEARCH, "A command is at work on the run.")],
+)
+def test_of_a_run_whose_search_has_ended_none_is_said_to_be_under_way(growing: Path, last: Command, said: str) -> None:
+    """As while it is blended."""
+    write_commands(growing, last)
+    with Run(growing).locked():
+        assert state_of(growing).sentence == said
+
+
+@pytest.mark.parametrize("name", [BEST, SOUP, BLEND])
+def test_what_a_command_after_the_search_leaves_is_shown(growing: Path, name: str) -> None:
+    before = stamp_of(growing)
+    (growing / name).mkdir()
+    assert stamp_of(growing) == before
+    write_manifest(growing / name)
+    assert stamp_of(growing) != before
 
 
 def test_a_run_of_an_older_version_has_ended_where_it_has_a_winner(tmp_path: Path) -> None:

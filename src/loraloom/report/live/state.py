@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from loraloom.report.wording import clean
 from loraloom.study.commands import COMMANDS, known_commands
 from loraloom.study.cross_fitted import FOLDER as CROSS_FITTED
 from loraloom.study.durable import MANIFEST
 from loraloom.study.embeddings import SIMILARITY
 from loraloom.study.evidence import ROWS
 from loraloom.study.integrity import RECIPE
-from loraloom.study.run import BEST, PLAN, TRIALS, in_use, is_run
+from loraloom.study.run import BEST, BLEND, PLAN, SOUP, TRIALS, in_use, is_run
 
 Stamp = tuple[object, ...]
-_READ = (RECIPE, PLAN, COMMANDS, *(f"{folder}/{MANIFEST}" for folder in (BEST, ROWS, SIMILARITY, CROSS_FITTED)))
+_FOLDERS = (BEST, SOUP, BLEND, ROWS, SIMILARITY, CROSS_FITTED)
+_READ = (RECIPE, PLAN, COMMANDS, *(f"{folder}/{MANIFEST}" for folder in _FOLDERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,15 @@ def state_of(run: Path, *, seen: bool = True) -> State:
             return State("waiting", "There is no run here yet. It is shown as soon as a search begins it.")
         return State("gone", "The run's folder is gone. This is the last that was seen of it.")
     held = in_use(run)
-    if held:
-        return State("under way", "The search is under way.")
     commands = known_commands(run)
     last = commands[-1] if commands else None
+    if held:
+        searches = last is None or last.ended is None  # another, as a blend, is not among the commands
+        return State("under way", "The search is under way." if searches else "A command is at work on the run.")
     if last is not None and last.ended == "done":
         return State("ended", "The search has ended.")
     if last is not None and last.ended is not None:
-        how = f": {last.why.partition(';')[0]}" if last.why else ""
+        how = f": {clean(last.why.partition(';')[0])}" if last.why else ""
         return State("broken off", f"The search {'was stopped' if last.ended == 'stopped' else 'failed'}{how}.")
     if held is None:
         return State("unknown", "Whether the search is under way can't be told on this system.")
