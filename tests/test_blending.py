@@ -230,7 +230,8 @@ def test_the_command_prints_all_three_on_the_same_rows(commands: Commands, blend
     assert re.search(figures, ended.out, re.MULTILINE)
     for line in (r"test        [01]\.\d+ \(.*\) on 30 test rows", r"winner      [01]\.\d+ \(.*\) on the same"):
         assert re.search(f"^{line}$", ended.out, re.MULTILINE)
-    assert re.search(r"^gain        [+−]?\d.* pp of accuracy over the winner", ended.out, re.MULTILINE)
+    gain = r"^gain        [+−]?\d.* pp of accuracy over the winner.* McNemar's test, corrected for two$"
+    assert re.search(gain, ended.out, re.MULTILINE)
     assert f"loraloom predict {blended / 'blend'} --text" in ended.out
     told = json.loads(commands.run("blend", blended, "--json").out)
     assert told["blend"]["result"]["test"]["examples"] == told["tfidf"]["test"]["examples"] == 30
@@ -304,12 +305,19 @@ def test_the_report_says_how_tfidf_and_the_blend_stand_to_the_winner(blended: Pa
 def test_both_tests_against_the_winner_are_corrected_together(
     run_blended: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = iter([Paired(30, 9, -0.2, None, 0.03), Paired(30, 4, 0.1, None, 0.2)])
+    found = iter([Paired(30, 9, -0.2, None, 0.03), Paired(30, 4, 0.1, (0.01, 0.2), 0.08)])
     monkeypatch.setattr("loraloom.report.beside.paired", lambda *_: next(found))
     alone, together, corrected = beside(read_run(run_blended), [])
     assert "No difference was found. RUN/best is 20.0 points ahead of TF-IDF alone (McNemar p = 0.060" in alone
-    assert "McNemar p = 0.20" in together
+    assert "McNemar p = 0.080" in together
+    assert together.endswith("leaves out 0, but the exact test, corrected for both, is not convinced.")
     assert corrected == "The p-values are corrected for these two tests (Holm)."
+
+
+def test_the_gain_that_it_tells_has_the_p_value_of_the_report(blended: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([Paired(30, 9, -0.2, None, 0.03), Paired(30, 4, 0.1, None, 0.04)])
+    monkeypatch.setattr("loraloom.report.beside.paired", lambda *_: next(found))
+    assert blending.blend(blended).gain == Paired(30, 4, 0.1, None, 0.06)
 
 
 def test_the_report_advises_it_once(blended: Path) -> None:

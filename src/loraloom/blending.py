@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from loraloom.data import Split
 from loraloom.data.sampling import part_of
 from loraloom.execute.alone import alone, left_as_found
-from loraloom.intervals import Paired, paired
+from loraloom.intervals import Paired
 from loraloom.metrics import score, softmax
 from loraloom.preparation import prepare_again
+from loraloom.report.beside import corrected
 from loraloom.report.model_card import Form, model_card
 from loraloom.report.next_steps import blending_takes
 from loraloom.report.reading import read_best
@@ -57,7 +58,10 @@ MOST_ROWS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """What became of one: its record, what TF-IDF has apart from it, and what it gained; None if that can't be told."""
+    """What became of one: its record, what TF-IDF has apart from it, and what it gained; None if that can't be told.
+
+    The p of `gain` is corrected for the test of TF-IDF alone, as in the report.
+    """
 
     record: TrialRecord
     tfidf: Tfidf
@@ -108,7 +112,7 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
                 }.items():
                     write_text(new / name, text)
             apart = Result(validation=_scored(validation, by_tfidf[0]), test=_scored(test, by_tfidf[1]))
-            return Blend(record, tfidf, len(train), apart, _gain(run, test, predictions))
+            return Blend(record, tfidf, len(train), apart, _gain(run, test, by_tfidf[1].argmax(axis=1), predictions))
 
 
 def _begun(run: Run, winner: TrialRecord, tfidf: Tfidf, new: Path) -> Classifier:
@@ -126,14 +130,15 @@ def _scored(rows: Split, probabilities: NDArray[np.float64]) -> Score:
     return Score.of(score(rows.labels, probabilities))
 
 
-def _gain(run: Run, test: Split, predictions: str) -> Paired | None:
+def _gain(run: Run, test: Split, by_tfidf: NDArray[np.int64], predictions: str) -> Paired | None:
     """Against what best/ kept of its own test; None where that can't be read, or is of other rows."""
     best = read_best(run.path / BEST, [])
     if best is None or [row.text for row in best.predictions] != list(test.texts):
         return None
-    before = np.array([row.is_right for row in best.predictions])
-    after = np.array([json.loads(line)["prediction"] for line in predictions.rstrip("\n").split("\n")]) == test.labels
-    return paired(after, before)
+    before = [row.is_right for row in best.predictions]
+    said = [json.loads(line)["prediction"] for line in predictions.rstrip("\n").split("\n")]
+    _, gain = corrected(before, *((np.array(each) == test.labels).tolist() for each in (by_tfidf, said)))
+    return gain
 
 
 def _form(tfidf: Tfidf, train_rows: int) -> Form:

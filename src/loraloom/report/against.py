@@ -209,8 +209,11 @@ def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
     )
 
 
-def verdict_of(names: tuple[str, str], stand: Paired) -> str:
-    """Which of two, by their names, has more of the same rows right, by how much, and whether that may be chance."""
+def verdict_of(names: tuple[str, str], stand: Paired, test: str = "the exact test, which is the stricter,") -> str:
+    """Which of two, by their names, has more of the same rows right, by how much, and whether that may be chance.
+
+    `test` names the one that the p-value is of.
+    """
     rows, changed, difference, interval, p = stand.rows, stand.changed, stand.difference, stand.interval, stand.p
     if not changed:
         return (
@@ -230,9 +233,7 @@ def verdict_of(names: tuple[str, str], stand: Paired) -> str:
     if p < LEVEL:
         return f"{better} is better than {worse} by {ahead} ({figures})."
     level = "They are level" if difference == 0 else f"{better} is {ahead} ahead of {worse}"
-    strict = (
-        " The interval leaves out 0, but the exact test, which is the stricter, is not convinced." if low > 0 else ""
-    )
+    strict = f" The interval leaves out 0, but {test} is not convinced." if low > 0 else ""
     return f"No difference was found. {level} ({figures}).{strict}"
 
 

@@ -55,9 +55,8 @@ def _compared(folder: Path, best: Best) -> tuple[str, ...]:
         raise RunError(f"{folder / BY_TFIDF}: is of {len(given):,} rows, where {len(rows):,} were tested")
     of_alone = [one == row.label for one, row in zip(given, rows, strict=True)]
     each = {"TF-IDF alone": of_alone, "RUN/blend": [row.is_right for row in rows]}
-    stands = [paired(right, [row.is_right for row in best.predictions]) for right in each.values()]
-    corrected = [replace(stand, p=p) for stand, p in zip(stands, holm([stand.p for stand in stands]), strict=True)]
-    alone, blend = map(_stands, each, each.values(), corrected)
+    stands = corrected([row.is_right for row in best.predictions], *each.values())
+    alone, blend = map(_stands, each, each.values(), stands)
     return (
         f"TF-IDF alone, a linear classifier of words and pairs of words, {alone}",
         f"RUN/blend, the winner with one part in three of its answers TF-IDF's, which counts in no cap, {blend}",
@@ -65,8 +64,14 @@ def _compared(folder: Path, best: Best) -> tuple[str, ...]:
     )
 
 
+def corrected(winner: Sequence[bool], *others: Sequence[bool]) -> list[Paired]:
+    """How each of the others stands to the winner on the same rows, the p-values corrected for their number (Holm)."""
+    stands = [paired(other, winner) for other in others]
+    return [replace(stand, p=p) for stand, p in zip(stands, holm([stand.p for stand in stands]), strict=True)]
+
+
 def _stands(name: str, right: Sequence[bool], stand: Paired) -> str:
     """Its accuracy on the winner's test rows, and how it stands to the winner."""
     interval = wilson_interval(sum(right), len(right))
     accuracy = f"has {rounded(sum(right) / len(right), interval)} ({rounded_span(interval)}) on the same test rows."
-    return f"{accuracy} {verdict_of((name, 'RUN/best'), stand)}"
+    return f"{accuracy} {verdict_of((name, 'RUN/best'), stand, 'the exact test, corrected for both,')}"

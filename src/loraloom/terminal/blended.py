@@ -29,8 +29,8 @@ def blended_lines(made: Blend, run: Run) -> Iterator[str]:
         yield f"{name:<11} {with_interval(one.test, metric)}{rows}"
     if (gain := made.gain) is not None:
         interval = "" if gain.interval is None else f" (95 % interval {spread(gain.interval)})"
-        difference = points(gain.difference, gain.interval)
-        yield f"gain        {difference} of accuracy over the winner{interval}; {p_value(gain.p)} by McNemar's test"
+        difference = f"{points(gain.difference, gain.interval)} of accuracy over the winner{interval}"
+        yield f"gain        {difference}; {p_value(gain.p)} by McNemar's test, corrected for two"
     chosen, why = run.path / BLEND, ""
     if validation(made.record, metric) < validation(winner, metric):
         chosen, why = run.path / BEST, "   (the blend is behind it on the validation rows)"
