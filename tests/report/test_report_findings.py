@@ -230,6 +230,20 @@ def test_seeds_that_the_clock_cut_short_are_a_row_of_their_own(tmp_path: Path) -
     assert "What the clock cut short has a row of its own, and wins no tie." in board.rule
 
 
+def test_where_the_clock_cut_the_only_repeated_seeds_short_noise_is_not_said_to_be_known(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 8]}, train={"num_train_epochs": 4})
+    trained = [(8, 0.95, 0, 4.0), (2, 0.92, 0, 2.5), (2, 0.80, 1, 2.5)]
+    records = [
+        make_record(recipe, n, {"lora.r": r}, accuracy, seed=seed).model_copy(
+            update={"train_rows": 1000, "epochs": epochs}
+        )
+        for n, (r, accuracy, seed, epochs) in enumerate(trained)
+    ]
+    board = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0]))).board
+    assert [row.seeds for row in board.ranked] == [1, 2]
+    assert "is not known, since none of the best on these was trained to its end with two." in board.rule
+
+
 def test_a_pass_that_the_clock_cut_short_is_one(tmp_path: Path) -> None:
     recipe = make_recipe(lora={}, train={"num_train_epochs": 1})
     record = make_record(recipe, 0, {}).model_copy(update={"epochs": 0.86})

@@ -15,6 +15,7 @@ from loraloom.recipe.fields import Metric
 from loraloom.report import wording
 from loraloom.report.reading import RunRead
 from loraloom.report.rounding import UNKNOWN, decimals
+from loraloom.study.choice import chosen
 from loraloom.study.leaderboard import Place, axes_of, mean_of, metric_name, placed, reach, validation
 from loraloom.study.record import WARM_UP, Ended, Score, TrialRecord
 
@@ -71,7 +72,8 @@ class Row:
 class Leaderboard:
     """`ranked` has a complete seed each, best first; `unranked` were pruned or failed.
 
-    `tested` is the trial in best/, which no row has where its own folder is damaged or gone.
+    `tested` is the trial in best/, which no row has where its own folder is damaged or gone. `noise_known` is whether
+    the winner was chosen by what seeds do.
     """
 
     axes: tuple[str, ...]
@@ -79,6 +81,7 @@ class Leaderboard:
     ranked: tuple[Row, ...]
     unranked: tuple[Row, ...]
     tested: int | None
+    noise_known: bool
 
     @property
     def configurations(self) -> int:
@@ -122,10 +125,12 @@ class Leaderboard:
         """By which rule the winner is chosen."""
         any_cut = any(row.cut_short for row in self.ranked)
         cut = " What the clock cut short has a row of its own, and wins no tie." if any_cut else ""
-        if all(row.seeds < 2 for row in self.ranked):
+        if not self.noise_known:
+            repeated = any(row.seeds > 1 for row in self.ranked)
+            none = "none of the best on these was trained to its end" if repeated else "no configuration was trained"
             return (
                 "The highest mean on the most rows wins, of equals the one with fewer parameters: how far seeds alone "
-                "move a result is not known, since no configuration was trained with two." + cut
+                f"move a result is not known, since {none} with two.{cut}"
             )
         return (
             "Of the configurations on the most rows, those within one standard error (between seeds) of the highest "
@@ -178,6 +183,7 @@ def leaderboard(run: RunRead) -> Leaderboard:
         given = reach(record) if record.state == "complete" else record.train_rows or 0
         groups.setdefault((record.point_key, given, _is_cut_short(record)), []).append(record)
     metric = run.recipe.search.metric
+    choice = chosen(run.records, metric)
     rows = [_row(group, axes, metric, winner) for group in groups.values()]
     ranked = sorted((row for row in rows if row.state == "complete"), key=_order)
     unranked = sorted((row for row in rows if row.state != "complete"), key=_late_order)
@@ -187,6 +193,7 @@ def leaderboard(run: RunRead) -> Leaderboard:
         ranked=tuple(replace(row, rank=rank) for rank, row in enumerate(ranked, start=1)),
         unranked=tuple(unranked),
         tested=winner,
+        noise_known=choice is not None and choice.standard_error is not None,
     )
 
 
@@ -223,7 +230,7 @@ def axis_names(run: RunRead) -> tuple[str, ...]:
 
 def _row(group: list[TrialRecord], axes: Sequence[str], metric: Metric, winner: int | None) -> Row:
     group = sorted(group, key=lambda record: record.number)
-    complete = [record for record in group if record.state == "complete" and record.result]
+    complete = [record for record in group if record.state == "complete"]
     shown = complete or [record for record in group if record.result]
     scores = [record.result.validation for record in shown if record.result]
     seconds = [record.timings.seconds for record in (shown or group) if record.timings]
@@ -266,7 +273,7 @@ def _is_cut_short(record: TrialRecord) -> bool:
 
 
 def _lacks(record: TrialRecord) -> bool:
-    return record.state != "complete" or record.result is None or record.cut_short
+    return record.state != "complete" or record.cut_short
 
 
 def _reason(record: TrialRecord, of: int) -> str:
@@ -277,7 +284,7 @@ def _reason(record: TrialRecord, of: int) -> str:
         )
         why = f"cut short by the clock after {done}"
         return why if of == 1 else f"seed {record.seed}: {why}"
-    why = record.reason or ("no reason was kept" if record.state != "complete" else "it left no result")
+    why = record.reason or "no reason was kept"
     return why if of == 1 else f"seed {record.seed} {record.state}: {why}"
 
 
