@@ -19,7 +19,7 @@ from loraloom.report.page import page
 from loraloom.report.reading import read_run
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import ROWS_FILE, VALIDATION, Predicted, read_predicted, write_predicted
-from loraloom.study.record import TEST_PREDICTIONS, TrialRecord, read_record
+from loraloom.study.record import RECORD, SOUP_OF, TEST_PREDICTIONS, TrialRecord, read_record
 from tests.report.kept_runs import FACTS, keep, kept_predictions, make_predicted
 from tests.report.report_runs import LABELS, make_recipe, make_record, whole_run, write_run
 from tests.study.study_records import record as plain_record
@@ -287,6 +287,21 @@ def test_of_a_long_search_the_best_two_dozen_trials_are_read(tmp_path: Path, mon
     assert len(read) == len(kept.panel) == MOST_TRIALS
     assert list(kept.panel) == list(range(59, 59 - MOST_TRIALS, -1))
     assert kept.of == 60
+
+
+def test_the_mean_of_trials_is_judged_by_its_own_predictions_and_is_none_of_the_trials(run: Path) -> None:
+    soup = read_record(run / "best").model_copy(update={"marks": (f"{SOUP_OF}2 and 3",)})
+    predicted = make_predicted(soup, seed=99)
+    (run / "best" / RECORD).write_text(soup.model_dump_json())
+    write_predicted(run / "best", predicted)
+    write_manifest(run / "best")
+    kept = kept_of(run)
+    assert kept.validation is not None
+    assert kept.validation.predictions.tolist() == predicted.predictions.tolist()
+    assert list(kept.panel) == [3, 2, 1, 0]
+    of_seed = make_predicted(read_record(run / "trials" / "0003")).predictions.tolist()
+    assert kept.panel[3].predictions.tolist() == of_seed != predicted.predictions.tolist()
+    assert "of the winner's" not in missed_by(kept)
 
 
 def test_trials_on_fewer_rows_are_no_match_for_the_winner(run: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -87,20 +88,24 @@ def read_kept(run: RunRead, board: Leaderboard, problems: list[str]) -> Kept | N
     classes = len(winner.labels)
     rows = _rows(run, classes, problems)
     limit = rows_of(run.recipe).get("validation")
-    panel: dict[int, Predicted] = {}
-    alike = _alike(run, winner)
-    for record in (winner, *(each for each in alike[:MOST_TRIALS] if each.number != winner.number)):
-        folder = run.path / BEST if record.is_soup else run.folders.get(record.number)
+
+    def predicted(record: TrialRecord, folder: Path | None) -> Predicted | None:
         if folder is None or len(record.labels) != classes:
-            continue
+            return None
         try:
-            predicted = read_predicted(folder, classes, limit)
+            found = read_predicted(folder, classes, limit)
         except RunError as error:
             problems.append(str(error))
-            continue
-        if predicted is not None and not _contradicts(predicted, record, rows, problems):
-            panel[record.number] = predicted
-    own = panel.get(winner.number)
+            return None
+        return None if found is None or _contradicts(found, record, rows, problems) else found
+
+    own = predicted(winner, run.path / BEST if winner.is_soup else run.folders.get(winner.number))
+    trial = None if winner.is_soup else winner.number  # the mean of some is none of them
+    panel = {} if own is None or trial is None else {trial: own}
+    alike = _alike(run, winner)
+    for record in alike[:MOST_TRIALS]:
+        if record.number != trial and (found := predicted(record, run.folders.get(record.number))) is not None:
+            panel[record.number] = found
     order = [record.number for record in alike if record.number in panel]
     return Kept(
         winner=winner,

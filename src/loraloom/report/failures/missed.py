@@ -34,7 +34,8 @@ class Missed:
     `of_all` counts those of other rows too, `configurations` are those of `trials`.
 
     `expected` is how many would be if each trial erred as often as it does, but on rows of its own; `of_winner` is how
-    many rows the winner gets wrong, None where its predictions can't be read.
+    many rows the winner gets wrong, None where it is none of the `trials`: its predictions can't be read, or it is a
+    mean of several.
     """
 
     trials: tuple[int, ...]
@@ -99,6 +100,7 @@ def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
                 of_given=float(of_given[place]),
             )
         )
+    own = None if kept.winner.is_soup else kept.winner.number
     return Missed(
         trials=numbers,
         of=kept.of,
@@ -106,7 +108,7 @@ def missed(kept: Kept, labels: Sequence[str]) -> Missed | None:
         rows=int(shared.size),
         count=int(all_wrong.size),
         expected=float(shared.size * np.prod(wrong.mean(axis=1))),
-        of_winner=int(wrong[numbers.index(kept.winner.number)].sum()) if kept.winner.number in numbers else None,
+        of_winner=int(wrong[numbers.index(own)].sum()) if own in numbers else None,
         worst=tuple(worst),
         configurations=kept.configurations,
     )
