@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -106,8 +107,11 @@ def test_a_second_set_without_labels_has_distances_alone(tmp_path: Path) -> None
     assert len(found.comparisons) == 3
 
 
-def test_labels_predicted_by_another_winner_are_not_used(tmp_path: Path) -> None:
-    found = found_in(similar_run(tmp_path / "run", second=second_set(winner=1)))
+@pytest.mark.parametrize("other", [{"winner": 1}, {"soup_of": "trials 3 and 4"}])
+def test_labels_predicted_by_another_winner_are_not_used(tmp_path: Path, other: dict[str, Any]) -> None:
+    """The best of the seeds is another than their mean."""
+    second = second_set()
+    found = found_in(similar_run(tmp_path / "run", second=replace(second, about=replace(second.about, **other))))
     assert found.on_second is not None
     assert "predicted by another winner" in found.on_second
 

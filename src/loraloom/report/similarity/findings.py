@@ -117,7 +117,8 @@ def _computed(run: RunRead, best: Best, kept: Embeddings, why_not: str | None) -
     if second is not None:
         name = second.about.file
         distances = nearest(second.embedded.vectors, training)
-        usable = second.correct if second.about.winner == best.record.number else None
+        predicted_by = second.about.winner, second.about.soup_of
+        usable = second.correct if predicted_by == (best.record.number, best.record.soup_of) else None
         sets.append(Distances(name, second.embedded.numbers, distances, usable))
         pairs += [((each, name), own, second.embedded) for each, own in (("training", kept.train), ("test", kept.test))]
     results = [two_sample(one.vectors, other.vectors, seed) for _, one, other in pairs]
