@@ -183,7 +183,7 @@ def perturbed(path: Path, labels: bool = True) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label"] if labels else ["text"])
-        writer.writerows([*rows, ("", "food"), ("  ", "tools")] if labels else [[text] for text, _ in rows])
+        writer.writerows([("", "food"), ("  ", "tools"), *rows] if labels else [[text] for text, _ in rows])
     return path
 
 
@@ -195,6 +195,8 @@ def test_a_second_file_is_embedded_predicted_and_kept(run: Path, tmp_path: Path)
     assert kept is not None
     assert kept.second is not None
     assert (kept.second.about.file, kept.second.about.rows, kept.second.about.empty) == ("machine.csv", 90, 2)
+    assert kept.second.embedded.numbers.tolist() == list(range(2, 92))  # as the file has them
+    assert found_in(run).how.endswith(" and 90 machine.csv rows")
     right = loraloom.load(run / "best").predict([text for text, _ in _rows(tmp_path / "machine.csv")])
     truth = [label for _, label in _rows(tmp_path / "machine.csv")]
     assert kept.second.correct is not None

@@ -46,7 +46,7 @@ LENGTH_TOLERANCE = 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """Rows of a split that has `rows` in all: their `numbers` (N,) in it, and `vectors` (N, D) of unit length."""
+    """Rows of a split or a file of `rows` in all: their `numbers` (N,) in it, and `vectors` (N, D) of unit length."""
 
     rows: int
     numbers: NDArray[np.int64]

@@ -25,12 +25,14 @@ from loraloom.study.record import TrialRecord
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SecondRows:
-    """Rows of `file` that have a text; `labels` (N,) are the run's ids, or None for the reason `unlabelled`.
+    """Rows of `file` that have a text, by their `numbers` (N,) in it; `empty` is how many have none.
 
-    `note` says where labels were read as others than they are.
+    `labels` (N,) are the run's ids, or None for the reason `unlabelled`. `note` says where labels were read as others
+    than they are.
     """
 
     file: Path
+    numbers: NDArray[np.int64]
     texts: tuple[str, ...]
     labels: NDArray[np.int64] | None
     empty: int
@@ -54,7 +56,7 @@ def read_second(path: Path, record: TrialRecord) -> SecondRows:
     labels, why, note = _labels(table, columns, record)
     chosen = tuple(texts[row] for row in kept)
     own = None if labels is None else labels[kept]
-    return SecondRows(path, chosen, own, len(texts) - len(kept), why, _digest(chosen, own), note)
+    return SecondRows(path, np.array(kept), chosen, own, len(texts) - len(kept), why, _digest(chosen, own), note)
 
 
 def _text_columns(table: Table, of_run: tuple[str, ...] | None) -> tuple[str, ...]:

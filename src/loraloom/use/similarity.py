@@ -285,4 +285,5 @@ def _second(run: Run, winner: TrialRecord, second: SecondRows, rows: NDArray[np.
         note=second.note,
         soup_of=winner.soup_of,
     )
-    return Second(about, Embedded(len(second.texts), rows, embed.texts(texts)), labels, correct)
+    in_file = Embedded(len(second.texts) + second.empty, second.numbers[rows], embed.texts(texts))
+    return Second(about, in_file, labels, correct)

@@ -166,13 +166,15 @@ def _test(best: Best, kept: Embeddings) -> tuple[NDArray[np.int64], NDArray[np.f
 
 
 def _how(kept: Embeddings) -> str:
-    parts = [("training", kept.train), ("test", kept.test), ("validation", kept.validation)]
+    splits = {"training": kept.train, "test": kept.test, "validation": kept.validation}
+    parts = [(name, len(part), part.rows) for name, part in splits.items()]
     if kept.second:
-        parts.append((kept.second.about.file, kept.second.embedded))
+        about = kept.second.about
+        parts.append((about.file, len(kept.second.embedded), about.rows))
     rows = [
-        f"{len(part):,} {name} rows"
-        if len(part) == part.rows
-        else f"{len(part):,} of {part.rows:,} {name} rows (a part stratified by class)"
-        for name, part in parts
+        f"{embedded:,} {name} rows"
+        if embedded == of
+        else f"{embedded:,} of {of:,} {name} rows (a part stratified by class)"
+        for name, embedded, of in parts
     ]
     return listed(rows)
