@@ -61,6 +61,19 @@ def test_degrees_of_freedom_are_those_of_bell_and_mccaffreys_matrix() -> None:
     assert fit(design, generator.normal(size=15)).estimate(contrast).freedom == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("quantities", [2, 3, 4, 9])
+def test_degrees_of_freedom_of_few_and_of_many_quantities_are_those_of_the_whole_matrix(quantities: int) -> None:
+    """Their squares are fewer than the rows, or more: each has a way of its own."""
+    generator = np.random.default_rng(4)
+    design = np.column_stack([np.ones(12), generator.normal(size=(12, 2))])
+    hat = design @ np.linalg.inv(design.T @ design) @ design.T
+    pulls = generator.normal(size=(12, quantities))
+    alike = pulls @ np.linalg.inv((pulls.T * (1 - np.diag(hat))) @ pulls) @ pulls.T
+    total = ((alike * (np.eye(12) - hat)) ** 2).sum()
+    freedom = fit(design, generator.normal(size=12))._freedom(pulls)
+    assert freedom == pytest.approx(quantities * (quantities + 1) / (2 * total))
+
+
 def test_one_added_column_is_tested_as_its_own_coefficient_is() -> None:
     generator = np.random.default_rng(3)
     design = np.column_stack([np.ones(25), generator.normal(size=(25, 2))])

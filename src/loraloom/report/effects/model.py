@@ -11,12 +11,13 @@ for several at once, of which the former is the case q = 1. A value that two tri
 however many trials had the others: that is what keeps small studies from false findings.
 
 Accuracies are counts of rows: few configurations that differ by one row or none can leave a comparison less noise than
-there is. The variance of rounding (Sheppard 1898, as in `metrics.mean_interval`) is added to what the residuals have.
+there is. The variance of rounding (Sheppard 1898, as in `intervals.mean_interval`) is added to what the residuals have.
 
-Costs O(N p²) a test. Rejected: the classical F and t tests (false findings where one value scatters), HC3 with N - p
-degrees of freedom (false findings for values that few trials had, in the far tail that many comparisons need), mixed
-models (a variance of configurations and one of seeds can't be told apart with one seed; averaging over seeds first is
-exact), and the bootstrap (its tails need thousands of fits, and small samples break it).
+Costs O(N p²) a comparison, and q² times that for the q columns of an interaction, or O(N² p) where that is less.
+Rejected: the classical F and t tests (false findings where one value scatters), HC3 with N - p degrees of freedom
+(false findings for values that few trials had, in the far tail that many comparisons need), mixed models (a variance
+of configurations and one of seeds can't be told apart with one seed; averaging over seeds first is exact), and the
+bootstrap (its tails need thousands of fits, and small samples break it).
 """
 
 from __future__ import annotations
@@ -173,7 +174,8 @@ class Fit:
     def _freedom(self, pulls: Floats) -> float:
         """η of AHT: q (q + 1) over the summed variances of the standardised HC2 matrix; for q = 1 Bell–McCaffrey's.
 
-        With M = I - Q Q' the residual maker, Σ (u_i · u_j)² M_ij² is written without an (n, n) matrix.
+        With M = I - Q Q' the residual maker, Σ (u_i · u_j)² M_ij² is made of (n, n) matrices where these are smaller
+        than the (n, q²) that it takes without them: two axes of many values have many columns together.
         """
         n, q = pulls.shape
         leverage = (self.basis**2).sum(axis=1)
@@ -181,11 +183,14 @@ class Fit:
         mean = (pulls * (1 - leverage)[:, None]).T @ pulls
         values, vectors = np.linalg.eigh(mean)
         unit = pulls @ (vectors / np.sqrt(np.maximum(values, 1e-300)))
-        products = (unit[:, :, None] * unit[:, None, :]).reshape(n, q * q)  # u_i ⊗ u_i
-        lengths = (products**2).sum(axis=1)
-        total = float(lengths @ (1 - 2 * leverage))
-        for column in products.T:
-            total += float(((self.basis.T @ (self.basis * column[:, None])) ** 2).sum())
+        if q * q > n:
+            maker = np.eye(n) - self.basis @ self.basis.T
+            total = float((((unit @ unit.T) * maker) ** 2).sum())
+        else:
+            products = (unit[:, :, None] * unit[:, None, :]).reshape(n, q * q)  # u_i ⊗ u_i
+            total = float((products**2).sum(axis=1) @ (1 - 2 * leverage))
+            for column in products.T:
+                total += float(((self.basis.T @ (self.basis * column[:, None])) ** 2).sum())
         return q * (q + 1) / (2 * total) if total > 0 else float("inf")
 
 
