@@ -112,6 +112,17 @@ def test_the_ceiling_is_what_few_rows_make_of_good_calibration() -> None:
     assert ceilings[0] > 3 * ceilings[1] > 0
 
 
+@pytest.mark.parametrize(("seen", "above"), [(0.9497, False), (0.95, False), (0.9503, True)])
+def test_an_error_is_above_the_ceiling_just_where_its_p_is_below_5_percent(
+    monkeypatch: pytest.MonkeyPatch, seen: float, above: bool
+) -> None:
+    """Of draws of 0, 0.001, … 0.999, of which a quantile between two would lie at 0.94905."""
+    errors = iter([np.array([seen]), np.arange(1000) / 1000])
+    monkeypatch.setattr(calibration, "calibration_errors", lambda *_: next(errors))
+    p, ceiling = calibration_test(np.full(4, True), np.full(4, 0.9), np.random.default_rng(0))
+    assert (p <= 0.05, seen > ceiling) == (above, above)
+
+
 def test_a_temperature_divides_the_logits() -> None:
     logits = np.random.default_rng(0).normal(size=(20, 3)) * 4
     assert at_temperature(softmax(logits), 2.5) == pytest.approx(softmax(logits / 2.5))

@@ -112,7 +112,7 @@ def calibration_test(
             for count in portions(draws, right.size)
         ]
     )
-    return (1 + int((drawn >= seen - 1e-12).sum())) / (draws + 1), float(np.quantile(drawn, 0.95))
+    return (1 + int((drawn >= seen - 1e-12).sum())) / (draws + 1), float(np.quantile(drawn, 0.95, method="higher"))
 
 
 def at_temperature(probabilities: ArrayLike, temperature: float) -> Floats:
