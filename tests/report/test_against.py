@@ -209,7 +209,8 @@ def test_a_winner_without_predictions_of_single_rows_is_refused(tmp_path: Path) 
     run = whole_run(tmp_path / "run")
     recipe = make_recipe(lora={}, train={})
     best = make_record(recipe, 0, {}, test=make_score(0.97, TEST_ROWS))
-    bare = write_run(tmp_path / "bare", recipe, [best], best=best)
+    bare = write_run(tmp_path / "latest", recipe, [best], best=best)
+    (bare / "trials" / "0000" / "trial.json").write_text("{")  # a problem, and not of these rows
     with pytest.raises(RunError, match="it left no predictions of single rows"):
         against(read_run(run), bare)
 

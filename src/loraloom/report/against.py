@@ -22,6 +22,7 @@ from loraloom.report.test_rows import left_out
 from loraloom.report.wording import LEVEL, duration, p_value, value
 from loraloom.study.commands import go_on_command
 from loraloom.study.provenance import fingerprint_of
+from loraloom.study.run import BEST
 from loraloom.wording import percent, plural
 
 FEWEST_SHARED = 0.5
@@ -133,7 +134,8 @@ def _tested(run: RunRead) -> tuple[Best, tuple[Prediction, ...]]:
     if run.best is None:
         raise RunError(f"{run.path}: has no tested winner to compare; finish it by: {go_on_command(run.path)}")
     if not run.best.predictions:
-        why = next((problem for problem in run.problems if "test" in problem), "it left no predictions of single rows")
+        of_best = (problem for problem in run.problems if problem.startswith(f"{run.path / BEST}/"))
+        why = next(of_best, "it left no predictions of single rows")
         raise RunError(f"{run.path}: its test rows can't be compared: {why}")
     return run.best, run.best.predictions
 

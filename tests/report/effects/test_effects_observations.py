@@ -168,6 +168,15 @@ def test_of_many_trials_that_were_ended_early_some_are_drawn(tmp_path: Path, mon
     assert (found.table.size, found.table.seeds, found.drawn_of) == (2, (2, 2), 6)
 
 
+def test_many_trials_of_one_configuration_are_nothing_to_compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = ranks()
+    records = [trial(recipe, seed, 2, 0.97, state="pruned", seed=seed) for seed in range(5)]
+    monkeypatch.setattr(observations, "MOST_READ", 4)
+    assert observe(read(tmp_path, recipe, records), []) is None
+
+
 def test_a_trial_that_failed_or_that_the_clock_cut_short_is_left_out_and_counted(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [1, 2, 3, 4, 5]}, train={"num_train_epochs": 4})
     records = [trial(recipe, n, r, 0.9) for n, r in enumerate((1, 2, 3))]

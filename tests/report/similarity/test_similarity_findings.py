@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from loraloom.report.findings import findings
+from loraloom.report.markdown import markdown
 from loraloom.report.pictures.drawing import STYLE
 from loraloom.report.pictures.similarity import draw_similarity
 from loraloom.report.reading import read_run
@@ -154,6 +155,9 @@ def test_a_second_set_that_could_not_be_embedded_is_said_beside_what_was_kept(tm
     page = write_report(similar_run(tmp_path / "run"), why_not_similar="the model 'demo' is not the run's")
     assert "could not be embedded: <bdi>the model &#39;demo&#39; is not the run&#39;s</bdi>." in page.read_text()
     assert "Training and <bdi>test</bdi>" in page.read_text()
+    printed = markdown(findings(read_run(tmp_path / "run"), why_not_similar="the model 'demo' is not the run's"))
+    told = "What was asked for last could not be embedded: the model 'demo' is not the run's. This is what was kept"
+    assert told in printed
 
 
 def test_stale_embeddings_are_not_used(tmp_path: Path) -> None:

@@ -270,7 +270,8 @@ def _drawn(records: Sequence[TrialRecord]) -> tuple[Sequence[TrialRecord], int |
     if len(records) <= MOST_READ:
         return records, None
     keys = sorted({record.point_key for record in records})
-    chosen = set(random.Random(0).sample(keys, max(2, MOST_READ * len(keys) // len(records))))  # noqa: S311
+    most = max(2, MOST_READ * len(keys) // len(records))
+    chosen = set(random.Random(0).sample(keys, min(len(keys), most)))  # noqa: S311
     return [record for record in records if record.point_key in chosen], len(records)
 
 

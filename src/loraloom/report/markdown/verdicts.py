@@ -122,10 +122,11 @@ def similarity(found: Findings) -> Iterator[str]:
     if isinstance(alike, str):
         yield told(f"Not measured: {alike}.")
         return
-    said = [f"{' and '.join(each.names)}: {each.verdict}" for each in alike.comparisons]
+    lacking = "What was asked for last could not be embedded: {}. This is what was kept from before."
+    said = [lacking.format(alike.lacking)] if alike.lacking else []
+    said += [f"{' and '.join(each.names)}: {each.verdict}" for each in alike.comparisons]
     said += [f"{each.trend.name}: {each.verdict}" for each in alike.trends]
-    said += [str(alike.on_rank), *filter(None, (alike.on_second, alike.lacking))]
-    yield bullets(map(text, said))
+    yield bullets(map(text, filter(None, (*said, str(alike.on_rank), alike.on_second))))
 
 
 def against(found: Findings) -> Iterator[str]:
