@@ -2,7 +2,7 @@
 
 Verdicts are simultaneous: with m comparisons that can be tested, each interval misses the truth with probability
 0.04 / m (Bonferroni; Dunn 1961, "Multiple comparisons among means", section 2), and 0.01 is left for the interactions:
-all that is found on a page holds together in 95 of 100 studies, whatever its dependence, and an interval excludes zero
+all that is found of effects holds together in 95 of 100 studies, whatever its dependence, and an interval excludes zero
 exactly where the verdict is "effect". Rejected:
 Holm for the comparisons (sharper, but its intervals do not agree with its verdicts) and no correction (with 20
 comparisons, two studies in three would find something in noise).
@@ -26,7 +26,7 @@ from loraloom.report.effects.observations import RATIO, Table
 from loraloom.report.effects.pairs import Paired, coded, groups_along, paired
 
 TOGETHER = 0.05
-"""Of all that a page finds."""
+"""Of all that a page finds of effects."""
 ERROR_RATE = TOGETHER - LEVEL
 """Of all comparisons together: the rest is the interactions' own."""
 MARGIN = 0.005
@@ -43,7 +43,7 @@ class Effect:
 
     `verdict`: "effect" where the interval excludes zero; "none" where it also lies within the margin; "open" where it
     allows for both; "confounded" where `with_axes` changed along with it; "few" where too few configurations had one of
-    the values. `p_value` is corrected for all that the page tests: it is below 0.05 exactly where there is an effect.
+    the values. `p_value` is corrected for all such tests: it is below 0.05 exactly where there is an effect.
     `needed` configurations would show an effect of the margin with a power of 80 %.
     """
 

@@ -2,9 +2,9 @@
 
 Each pair of axes is tested for what its products add to the model of all axes (AHT, see model.py: robust, and honest of
 few trials in a cell), and the pairs are corrected together by Holm 1979, "A simple sequentially rejective multiple test
-procedure". Their level is a small part of the 5 % that a page's findings
-have together: with ten axes 45 pairs are looked at, and a heat map invites a story. Of a curve
-the straight part is crossed: a rate that must fall as the rank rises shows there.
+procedure". Their level is a small part of the 5 % that all findings of effects have together: with ten axes 45 pairs
+are looked at, and a heat map invites a story. Of a curve the straight part is crossed: a rate that must fall as the
+rank rises shows there.
 """
 
 from __future__ import annotations

@@ -24,13 +24,12 @@ LEAST_SURVIVORS = 8
 
 @dataclass(frozen=True, slots=True)
 class AxisVerdict:
-    """`importance` is fANOVA's share, None for a derived axis and where there are too few trials."""
+    """The comparisons along an axis, and what they come to."""
 
     name: str
     verdict: Verdict
     badge: str
     sentence: str
-    importance: float | None
     effects: tuple[Effect, ...]
 
 
@@ -64,14 +63,13 @@ def effects(run: RunRead, seen: Observations | None) -> Effects:
     if seen is None or not seen.table.axes or _all_alike(seen):
         return Effects(metric, (_nothing(run, seen),))
     found = analyse(seen.table)
-    shares = importances(seen.table, made_axes(seen.table))
     of_survivors, survivor_rows = _of_survivors(run, seen)
     return Effects(
         metric_name=metric,
         where=tuple(_where(run, seen)),
-        axes=_axes(found, shares or {}),
+        axes=_axes(found),
         analysis=found,
-        importances=shares,
+        importances=importances(seen.table, made_axes(seen.table)),
         on_model=_on_model(found, seen),
         on_interactions=_on_interactions(found),
         advice=advice(run, found, max(seen.table.seeds), early=seen.selected and not _on_all_rows(run, seen)),
@@ -90,7 +88,7 @@ def _of_survivors(run: RunRead, seen: Observations) -> tuple[Analysis | None, in
     return (None if found is None or found.noise is None else found), rows
 
 
-def _axes(found: Analysis, shares: Mapping[str, float]) -> tuple[AxisVerdict, ...]:
+def _axes(found: Analysis) -> tuple[AxisVerdict, ...]:
     along: dict[str, list[Effect]] = {}
     for effect in found.effects:
         along.setdefault(effect.axis, []).append(effect)
@@ -100,7 +98,6 @@ def _axes(found: Analysis, shares: Mapping[str, float]) -> tuple[AxisVerdict, ..
             verdict=(verdict := verdict_on(each)),
             badge=BADGES[verdict],
             sentence=sentence_on(name, each) + _depends(name, found),
-            importance=shares.get(name),
             effects=tuple(each),
         )
         for name, each in along.items()
