@@ -25,7 +25,7 @@ trials, so a resumed search proposes what it would have.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from heapq import nsmallest
 
@@ -39,9 +39,10 @@ LIMIT, BEST, NEWEST = 500, 25, 25
 def shown(trials: Trials, scores: Mapping[int, float] | None = None) -> Trials:
     """What TPE is shown of `trials`, by number; of those that have ended the ones that have `scores`, where given."""
     if scores is None:
-        return _thinned(trials)
+        return _thinned(trials, _from_best)
     compared = [trial for trial in trials if trial.number in scores or trial.state is TrialState.RUNNING]
-    return _thinned([_scored(trial, scores.get(trial.number)) for trial in compared])
+    kept = _thinned(compared, lambda trial: (-scores[trial.number], trial.number))
+    return [_scored(trial, scores.get(trial.number)) for trial in kept]  # few: a copy takes microseconds
 
 
 def _scored(trial: FrozenTrial, score: float | None) -> FrozenTrial:
@@ -52,11 +53,11 @@ def _scored(trial: FrozenTrial, score: float | None) -> FrozenTrial:
     return scored
 
 
-def _thinned(trials: Trials) -> Trials:
+def _thinned(trials: Trials, order: Callable[[FrozenTrial], tuple[float, ...]]) -> Trials:
     ended = [trial for trial in trials if trial.state is TrialState.COMPLETE or trial.state is TrialState.PRUNED]
     if len(ended) <= LIMIT:
         return trials
-    kept = {trial.number for trial in nsmallest(BEST, ended, key=_from_best)}
+    kept = {trial.number for trial in nsmallest(BEST, ended, key=order)}
     kept.update(trial.number for trial in ended[-NEWEST:])
     others = [trial.number for trial in ended if trial.number not in kept]
     step = 1
