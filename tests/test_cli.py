@@ -237,6 +237,7 @@ def test_budget_counts_every_rank_of_a_range(
     code, out, _ = call(capsys, monkeypatch, *command)
     assert "32 combinations differ in what is counted; 11 fit the budget" in out
     assert "the most parameters: 999,172 (lora.r=11)" in out
+    assert "with all else as here, the largest rank that fits is r = 11" in out
 
 
 def test_budget_counts_the_points_that_memory_leaves(

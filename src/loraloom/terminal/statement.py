@@ -31,7 +31,7 @@ def print_statement(console: Console, statement: Statement) -> None:
         grid.add_row("budget", ProgressBar(total=statement.cap, completed=shown, width=40), _against_cap(statement))
         console.print(grid)
         if statement.fits:
-            say(console, f"the largest rank that fits is r = {statement.largest_rank}")
+            say(console, f"with all else as here, the largest rank that fits is r = {statement.largest_rank}")
         elif not statement.fitting:
             _print_remedies(console, statement)
     if statement.axes:
