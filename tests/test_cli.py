@@ -569,7 +569,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["search", "nowhere.yaml", "--out", "{tmp}/run"], "nowhere.yaml: no such recipe"),
+        (["search", "nowhere.yaml", "--out", "{tmp}/run"], "to write one: loraloom new"),
         (["budget", "dmeo"], "dmeo: no such recipe; did you mean demo?; those"),
         (["recipes", "nothing"], "nothing: no such recipe comes with loraloom; there are agnews-auto, "),
         (["search", "{recipe}", "--out", "{tmp}/run", "--set", "lora.r=0"], "lora.r: 0 is too small"),

@@ -233,7 +233,8 @@ def _text(path: Path) -> str:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         meant = near_name(str(path))
-        raise RecipeError(f"{path}: no such recipe{meant}; those that come with loraloom: loraloom recipes") from None
+        ways = "those that come with loraloom: loraloom recipes; to write one: loraloom new"
+        raise RecipeError(f"{path}: no such recipe{meant}; {ways}") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 at byte {error.start}") from None
     except (OSError, ValueError) as error:
