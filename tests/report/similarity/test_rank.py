@@ -56,12 +56,22 @@ def test_rows_without_a_distance_are_left_out() -> None:
     assert found.rows == 200
 
 
-@pytest.mark.parametrize("ranks", [(4,) * 8, (4, 8), (4, 4, 4, 4, 4, 16)], ids=["one rank", "two trials", "one of 16"])
-def test_too_few_trials_say_what_it_takes(ranks: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("ranks", "there"),
+    [
+        ((4,) * 8, "are 8 of rank 4"),
+        ((4, 8), "are 2 of rank 4, 8"),
+        ((4, 4, 4, 4, 4, 16), "are 6 of rank 4, 16"),
+        ((4,), "is 1 of rank 4"),
+    ],
+    ids=["one rank", "two trials", "one of 16", "one trial"],
+)
+def test_too_few_trials_say_what_it_takes(ranks: tuple[int, ...], there: str) -> None:
     distances = generator_of(4).gamma(4, 0.1, size=ROWS)
     found = interaction(trials(generator_of(4), ranks, distances, 0.0), np.arange(ROWS), distances)
     assert isinstance(found, str)
     assert "it takes 6 trials" in found
+    assert found.endswith(f"; there {there}")
 
 
 def test_trials_without_errors_are_not_measured() -> None:

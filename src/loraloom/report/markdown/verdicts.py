@@ -126,7 +126,7 @@ def similarity(found: Findings) -> Iterator[str]:
     said = [lacking.format(alike.lacking)] if alike.lacking else []
     said += [f"{' and '.join(each.names)}: {each.verdict}" for each in alike.comparisons]
     said += [f"{each.trend.name}: {each.verdict}" for each in alike.trends]
-    yield bullets(map(text, filter(None, (*said, str(alike.on_rank), alike.on_second))))
+    yield bullets(map(text, filter(None, (*said, f"a higher rank: {alike.on_rank}", alike.on_second))))
 
 
 def against(found: Findings) -> Iterator[str]:

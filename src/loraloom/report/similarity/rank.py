@@ -86,7 +86,7 @@ def interaction(
     if len(answers) < FEWEST_TRIALS or sum(number > 1 for number in ranks.values()) < 2:
         return (
             f"it takes {FEWEST_TRIALS} trials on as many rows that kept their predictions, of two ranks, two of each; "
-            f"there are {len(answers)} of rank {', '.join(map(str, sorted(ranks)))}"
+            f"there {'is' if len(answers) == 1 else 'are'} {len(answers)} of rank {', '.join(map(str, sorted(ranks)))}"
         )
     table = _table(answers, numbers, distances)
     wrong = len(np.unique(table.row[~table.correct]))
