@@ -278,6 +278,37 @@ def test_of_one_class_that_is_nearly_all_each_is_to_count_alike(
     assert any(step.command.endswith("--set search.metric=macro_f1") for step in found.next_steps) == advised
 
 
+@pytest.mark.parametrize(
+    ("train", "right", "sections", "advised"),
+    [
+        ({}, 60, {}, True),
+        ({}, 95, {}, False),
+        ({"num_train_epochs": 12}, 60, {}, False),
+        ({"num_train_epochs": [1, 2]}, 60, {}, False),
+        ({}, 60, {"budget": {"max_seconds": 90}}, False),
+    ],
+    ids=["one pass", "it learnt", "twelve passes", "an axis", "a clock"],
+)
+def test_few_passes_that_taught_nothing_are_to_be_more(
+    tmp_path: Path, train: Any, right: int, sections: Any, *, advised: bool
+) -> None:
+    recipe = make_recipe(WHOLE, lora={"r": [2, 4]}, train=train, **sections)
+    records = [make_record(recipe, n, point, 0.6) for n, point in enumerate(recipe.grid())]
+    score = Score(examples=100, accuracy=right / 100, macro_f1=0.5, loss=0.2)
+    counts = ((60, 0, 0, 0, 0), (100 - right, right - 60, 0, 0, 0), *((0,) * 5 for _ in range(3)))
+    tested = Result(validation=make_score(0.6, VALIDATION_ROWS), test=score.model_copy(update={"confusion": counts}))
+    few = [record.model_copy(update={"train_rows": 240}) for record in records]
+    best = few[0].model_copy(update={"result": tested})
+    steps = findings(read_run(write_run(tmp_path / "run", recipe, few, best=best, evaluations=()))).next_steps
+    assert any(step.command.endswith("/run-passes --set train.num_train_epochs=16") for step in steps) == advised
+    if advised:
+        assert steps[0].sentence == (
+            "More passes: the winner is not shown to beat a constant answer, and train.num_train_epochs is 1. Over 240 "
+            "rows a search under a clock makes up to 16."
+        )
+        assert not any(step.sentence.startswith("More seeds") for step in steps)
+
+
 def test_equals_by_one_seed_are_to_have_three(tmp_path: Path) -> None:
     step = of(tmp_path, *ranks({1: 0.9, 2: 0.9})).next_steps[0]
     assert step.sentence.startswith("More seeds: by one seed another configuration can't be told from the winner;")

@@ -1,9 +1,10 @@
 """What to try next: one to three commands, each with the reason that this run gives for it; none where it gives none.
 
-The order is that of what they promise: another metric where one class is nearly all, the seeds of few rows in one
-adapter, all rows where the winner saw a part, more configurations where the time was the limit, a higher rank where the
-highest beat a lower one by more than noise, more seeds where rows are few or one alone decides between equals, the
-experiment that would tell effects, and TF-IDF beside the winner. A higher cap is never advised: it has to be kept.
+The order is that of what they promise: another metric where one class is nearly all, more passes where few taught
+nothing, the seeds of few rows in one adapter, all rows where the winner saw a part, more configurations where the time
+was the limit, a higher rank where the highest beat a lower one by more than noise, more seeds where rows are few or one
+alone decides between equals, the experiment that would tell effects, and TF-IDF beside the winner. A higher cap is
+never advised: it has to be kept.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Best, RunRead
 from loraloom.report.wording import count, duration, roughly
 from loraloom.search.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
+from loraloom.search.passes import most_passes
 from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
 from loraloom.study.durable import is_whole
@@ -49,12 +51,15 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
     if run.best is None or found.winner is None:
         return ()
     longer = more_time(run.path, run.recipe, run.best.record, run.records)
+    passes = tuple(_more_passes(run, run.best.record))
+    no_seeds = passes or isinstance(longer, AllRows)  # of what has learnt nothing; or there is no time for them either
     steps = itertools.chain(
         _each_class(run, run.best.record),
+        passes,
         _soup(run, run.best.record),
         _more_time(run, longer),
         _higher_rank(run, board, found),
-        () if isinstance(longer, AllRows) else _more_seeds(run, board),  # for which there is no time either
+        () if no_seeds else _more_seeds(run, board),
         _effects(to_tell_effects),
         _blend(run, run.best),
     )
@@ -69,6 +74,20 @@ def _each_class(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
             "Each class alike: the winner is not shown to beat a constant answer, by accuracy, in which rare classes "
             "hardly count. Macro-F1 counts them as much as others.",
             _search(run, "macro-f1", "search.metric=macro_f1"),
+        )
+
+
+def _more_passes(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
+    """Where the recipe gave few passes over few rows, and the winner is not shown to beat a constant answer."""
+    given, rows = winner.configuration.train.num_train_epochs, winner.train_rows or 0
+    chosen = run.recipe.search.epochs == "clock" or "train.num_train_epochs" in run.recipe.axes
+    if chosen or run.recipe.budget.max_seconds or not rows or not unbeaten(winner, run.recipe):
+        return
+    if 2 * given <= (most := most_passes(rows)):
+        yield Step(
+            f"More passes: the winner is not shown to beat a constant answer, and train.num_train_epochs is {given:g}. "
+            f"Over {count(rows)} rows a search under a clock makes up to {most:g}.",
+            _search(run, "passes", f"train.num_train_epochs={most:g}"),
         )
 
 
