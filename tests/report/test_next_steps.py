@@ -315,6 +315,13 @@ def test_equals_by_one_seed_are_to_have_three(tmp_path: Path) -> None:
     assert step.command.endswith("/run-seeds --set search.seeds=3")
 
 
+def test_seeds_for_which_there_was_no_time_are_to_have_the_time_of_three(tmp_path: Path) -> None:
+    """In the same time a search of three seeds would try fewer configurations, in fewer passes, or but one seed."""
+    step = of(tmp_path, *ranks({1: 0.9, 2: 0.9}, budget={"max_seconds": 90})).next_steps[1]
+    assert step.sentence.endswith("three say how far chance moves each. They take three times the time, 4 min 30 s.")
+    assert step.command.endswith("/run-seeds --set search.seeds=3 --set budget.max_seconds=270")
+
+
 def test_few_rows_seeds_of_the_winner_are_to_be_one_adapter(tmp_path: Path) -> None:
     recipe, records = of_few_rows(seeds=3)
     step = of(tmp_path / "few", recipe, records).next_steps[0]

@@ -10,6 +10,7 @@ never advised: it has to be kept.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ from loraloom.study.run import BLEND
 from loraloom.wording import percent, plural
 
 MOST = 3
+SEEDS = 3
 QUICKLY_BLENDED = 20_000
 """Rows of which TF-IDF takes some ten seconds, of texts of fifty words."""
 ROOM = 0.5
@@ -59,7 +61,7 @@ def next_steps(run: RunRead, board: Leaderboard, found: Answer, to_tell_effects:
         _soup(run, run.best.record),
         _more_time(run, longer),
         _higher_rank(run, board, found),
-        () if no_seeds else _more_seeds(run, board),
+        () if no_seeds else _more_seeds(run, board, longer),
         _effects(to_tell_effects),
         _blend(run, run.best),
     )
@@ -135,21 +137,27 @@ def _higher_rank(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[St
         )
 
 
-def _more_seeds(run: RunRead, board: Leaderboard) -> Iterator[Step]:
+def _more_seeds(run: RunRead, board: Leaderboard, longer: AllRows | MoreConfigurations | None) -> Iterator[Step]:
+    """Three seeds; where one had all the time already, with the time of three."""
     row, near = board.winner, len(board.in_noise)
     if row is None or row.seeds > 1 or run.recipe.search.seeds > 1:
         return
-    if is_better_mixed(row.record, 3):
+    settings, end = [f"search.seeds={SEEDS}"], "."
+    if isinstance(longer, MoreConfigurations):
+        seconds = math.ceil(SEEDS * longer.had)
+        settings.append(f"budget.max_seconds={seconds}")
+        end = f". They take three times the time, {duration(seconds)}."
+    if is_better_mixed(row.record, SEEDS):
         yield Step(
             "More seeds: of so few training rows the mean of three seeds' weights tends to be better than one of them, "
-            "and a search mixes them by itself.",
-            _search(run, "seeds", "search.seeds=3"),
+            f"and a search mixes them by itself{end}",
+            _search(run, "seeds", *settings),
         )
     elif near:
         others = "another configuration" if near == 1 else f"{near:,} other configurations"
         yield Step(
-            f"More seeds: by one seed {others} can't be told from the winner; three say how far chance moves each.",
-            _search(run, "seeds", "search.seeds=3"),
+            f"More seeds: by one seed {others} can't be told from the winner; three say how far chance moves each{end}",
+            _search(run, "seeds", *settings),
         )
 
 
@@ -188,5 +196,5 @@ def _is_blended(run: RunRead, winner: TrialRecord) -> bool:
     return blend.is_of(winner) and blend.tested_rows == winner.tested_rows
 
 
-def _search(run: RunRead, name: str, setting: str) -> str:
-    return search_command(run.place, run.recipe, name, setting)
+def _search(run: RunRead, name: str, *settings: str) -> str:
+    return search_command(run.place, run.recipe, name, *settings)
