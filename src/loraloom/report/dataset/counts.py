@@ -56,11 +56,12 @@ def counts(run: RunRead) -> Counts:
     at = tuple(each for each in map(as_count, as_list(tokens.get("at"))) if each is not None)
     rows = class_rows(run.recipe)
     findings = findings_stated(run.recipe)
+    several_models = len(run.recipe.values("backbone.model")) > 1
     return Counts(
         by_class={split: rows[split] for split in SPLITS if sum(rows.get(split, {}).values())},
         at=at,
         max_length=as_count(tokens.get("max_length")),
-        model=clean(str(tokens["model"])) if "model" in tokens and "backbone.model" in run.recipe.axes else None,
+        model=clean(str(tokens["model"])) if "model" in tokens and several_models else None,
         lengths=tuple(_lengths(as_mapping(tokens.get("splits")), len(at))),
         overlaps=tuple(_overlaps(as_list(given.get("overlaps")))),
         repeated=_within("duplicate", findings),
