@@ -9,6 +9,7 @@ import pytest
 
 from loraloom.errors import RecipeError
 from loraloom.recipe import read_recipe
+from loraloom.recipe.fields import Search
 from loraloom.recipe.reading import MAX_RECIPE_BYTES, MOST_PROBLEMS, MOST_VALUES
 from tests.recipe.refused import problem_of, problems_of
 
@@ -216,6 +217,14 @@ def test_a_column_of_the_text_is_named_once_but_by_a_run_that_was_begun(tmp_path
     assert problem.endswith(" names a column twice; name each once")
     begun = {"data": {"text_column": ["title", "title"]}, "provenance": {"loraloom": "0.1.0"}}
     assert read_recipe(begun).data.text_column == ("title", "title")
+
+
+def test_seeds_are_a_thousand_at_most_but_in_a_run_that_was_begun(tmp_path: Path) -> None:
+    problem = problem_of(tmp_path, "search:\n  seeds: 2026\n")
+    assert problem == "recipe.yaml:2: search.seeds: 2026 is too large; it must be 1000 or less"
+    begun = {"search": {"seeds": 2026}, "provenance": {"loraloom": "0.1.0"}}
+    assert read_recipe(begun).search.seeds == 2026
+    assert Search.model_json_schema()["properties"]["seeds"]["maximum"] == 1000
 
 
 def test_a_test_file_without_a_train_file_is_refused(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ SEEDS = 2**32
 """Seeds are below it: numpy takes no larger ones."""
 MORE_SEEDS = 3
 """Seeds that finalists are given where there is time, though fewer were asked for."""
+MOST_SEEDS = 1000
+"""Who gives more took their number for the seed, which is `train.seed`."""
 MOST_SECONDS = 315_360_000
 """Ten years: timers and calendars end somewhere, and no search is meant to come there."""
 Name = Annotated[str, Field(min_length=1)]
@@ -231,7 +233,7 @@ class Search(Section):
     seeds: int = Field(
         1,
         ge=1,
-        le=1000,  # who gives more took it for the seed, which is train.seed
+        json_schema_extra={"maximum": MOST_SEEDS},  # `reading.py` holds to it
         description="Trials of a configuration or finalist, with train.seed, train.seed + 1, …; under a deadline "
         "finalists have up to 3 where there is time, though fewer are asked for.",
     )

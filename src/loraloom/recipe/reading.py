@@ -22,7 +22,16 @@ from loraloom.errors import RecipeError, first_line, without_path
 from loraloom.recipe.axes import Axis, Range, Recipe
 from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
-from loraloom.recipe.fields import LIST_FIELDS, LIST_WORDS, MORE_SEEDS, NOT_AXES, SECTIONS, SEEDS, TEXT_FIELDS
+from loraloom.recipe.fields import (
+    LIST_FIELDS,
+    LIST_WORDS,
+    MORE_SEEDS,
+    MOST_SEEDS,
+    NOT_AXES,
+    SECTIONS,
+    SEEDS,
+    TEXT_FIELDS,
+)
 from loraloom.recipe.problems import Source, dotted, explain, kind
 from loraloom.shipped import find_recipe, near_name
 from loraloom.wording import plural
@@ -344,6 +353,9 @@ def _check_together(source: Source, recipe: Recipe) -> None:
     texts = data.text_column or ()
     if len(set(texts)) < len(texts) and not recipe.provenance:  # a run of an older version reads it twice
         source.refuse(("data", "text_column"), list(texts), "names a column twice; name each once")
+    if recipe.search.seeds > MOST_SEEDS and not recipe.provenance:
+        why = f"is too large; it must be {MOST_SEEDS} or less"
+        source.refuse(("search", "seeds"), recipe.search.seeds, why)
     seeds = max(recipe.search.seeds, MORE_SEEDS)
     if recipe.train.seed + seeds > SEEDS:
         why = f"is too large: each configuration may be trained with {seeds} seeds, counted from it"
