@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from copy import copy
 from itertools import pairwise
 
 import optuna
@@ -12,6 +13,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from loraloom.search import history
 from loraloom.search.history import BEST, LIMIT, NEWEST, shown
 
 AXIS = {"x": FloatDistribution(0, 1)}
@@ -83,6 +85,25 @@ def test_where_values_are_of_different_rows_each_is_shown_by_its_place() -> None
     assert [(one.number, one.value) for one in found if one.state is not TrialState.RUNNING] == list(scores.items())
     assert found[-1] is trials[4]
     assert trials[0].value == 0.88
+
+
+def test_of_a_long_search_those_alone_that_are_shown_are_given_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To copy thousands of trials for each proposal took many times as long as to choose among them."""
+    copied: list[int] = []
+
+    def noted(trial: FrozenTrial) -> FrozenTrial:
+        copied.append(trial.number)
+        return copy(trial)
+
+    monkeypatch.setattr(history, "copy", noted)
+    trials = _search(5000)
+    scores = {trial.number: (trial.number * 7 % 5000) / 5000 for trial in trials}
+    found = shown(trials, scores)
+    assert copied == _numbers(found)
+    assert len(found) <= LIMIT
+    best = sorted(scores, key=lambda number: -scores[number])[:BEST]
+    assert set(best) <= set(copied)
+    assert all(one.value == scores[one.number] for one in found)
 
 
 def test_the_newest_are_shown() -> None:

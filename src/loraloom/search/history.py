@@ -41,8 +41,8 @@ def shown(trials: Trials, scores: Mapping[int, float] | None = None) -> Trials:
     if scores is None:
         return _thinned(trials, _from_best)
     compared = [trial for trial in trials if trial.number in scores or trial.state is TrialState.RUNNING]
-    kept = _thinned(compared, lambda trial: (-scores[trial.number], trial.number))
-    return [_scored(trial, scores.get(trial.number)) for trial in kept]  # few: a copy takes microseconds
+    thinned = _thinned(compared, lambda trial: (-scores[trial.number], trial.number))
+    return [_scored(trial, scores.get(trial.number)) for trial in thinned]  # not all are copied
 
 
 def _scored(trial: FrozenTrial, score: float | None) -> FrozenTrial:
@@ -54,6 +54,7 @@ def _scored(trial: FrozenTrial, score: float | None) -> FrozenTrial:
 
 
 def _thinned(trials: Trials, order: Callable[[FrozenTrial], tuple[float, ...]]) -> Trials:
+    """At most `LIMIT` of those that have ended, the best by `order` among them."""
     ended = [trial for trial in trials if trial.state is TrialState.COMPLETE or trial.state is TrialState.PRUNED]
     if len(ended) <= LIMIT:
         return trials
