@@ -42,7 +42,7 @@ def promotion(pace: Pace, ranks: Ranks, at: Callable[[str], Configuration], keep
     rungs = pace.plan.rungs
     upwards = range(len(rungs) - (1 if pace.hyperband else 2))
     for rung in range(len(rungs) - 2, -1, -1) if pace.limited else upwards:
-        if not pace.limited and rung in _under_way(pace, ranks):
+        if not pace.limited and any(rung == other for other, _ in _under_way(pace, ranks)):
             return None
         for found in ranks.results(rung):
             if all(pace.leads(place) for _, place, _ in found):
@@ -70,13 +70,10 @@ class Finals:
 
         By hyperband, or where there is one rung, configurations are tried on the last too: each by its first seed.
         """
-        plan, counts = self._pace.plan, self._ranks.tried.counts
-        last = len(plan.rungs) - 1
+        last = len(self._pace.plan.rungs) - 1
         tries = last == 0 or self._pace.hyperband
-        return any(
-            count and state == "running" and (plan.rung(rows) < last or (tries and not repeated))
-            for (rows, state, repeated), count in counts.items()
-        )
+        under_way = _under_way(self._pace, self._ranks)
+        return any(rung < last or (tries and not repeated) for rung, repeated in under_way)
 
     @property
     def missing(self) -> Kept:
@@ -162,7 +159,9 @@ class Finals:
         return None
 
 
-def _under_way(pace: Pace, ranks: Ranks) -> set[int]:
-    """The rungs that trials are under way on."""
-    counts = ranks.tried.counts
-    return {pace.plan.rung(rows) for (rows, state, _), count in counts.items() if count and state == "running"}
+def _under_way(pace: Pace, ranks: Ranks) -> set[tuple[int, bool]]:
+    """The rungs that trials are under way on, and whether of a further seed."""
+    counts = ranks.tried.counts.items()
+    return {
+        (pace.plan.rung(rows), repeated) for (rows, state, repeated), count in counts if count and state == "running"
+    }
