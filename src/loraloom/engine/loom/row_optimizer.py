@@ -52,10 +52,7 @@ class RowOptimizer:
         found: dict[str, Tensor] = {}
         for held in self._held:
             for key, value in read_state(self._optimizer, held.parameter).items():
-                whole = held.span is None or value.ndim == 0  # of one parameter, or a count of steps, which is of each
-                row = value if whole else self._row(held, value)
-                for name in held.names:
-                    part = row if whole else self._own.of_trial(row, 0, name)
+                for name, part in self._parts(held, value):
                     found[f"{key}:{name}"] = part.clone(memory_format=torch.contiguous_format)
         return found
 
@@ -82,14 +79,17 @@ class RowOptimizer:
                     parameter, tuple(name for name, at in layout.offsets.items() if start <= at < stop), (start, stop)
                 )
 
-    def _row(self, held: _Held, value: Tensor) -> Tensor:
-        """A row (1, size) that has `value`, a piece, where the piece lies."""
+    def _parts(self, held: _Held, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The part of `value` that is of each of the parameters held; a count of steps is of each."""
+        if held.span is None or value.ndim == 0:
+            yield from ((name, value) for name in held.names)
+            return
         row = torch.zeros_like(self._own.values)
-        row[0, slice(*held.span or ())] = value
-        return row
+        row[0, slice(*held.span)] = value
+        yield from ((name, self._own.of_trial(row, 0, name)) for name in held.names)
 
     def _joined(self, held: _Held, parts: list[Tensor]) -> Tensor:
-        """A piece of its parameters' parts; one parameter's, or a count of steps, as it is."""
+        """`_parts` undone."""
         if held.span is None or parts[0].ndim == 0:
             return parts[0]
         row = torch.zeros_like(self._own.values)
