@@ -255,12 +255,13 @@ def pin(source: Source) -> str:
     """What weights and tokenizer are, so that a run goes on with the same: the hub's commit, or the folder's SHA-256.
 
     Raises:
-        BackboneError: the model can't be had.
+        BackboneError: the model can't be had, or has an adapter beside it.
     """
     if not source.local:
         commit = _commit(source)
         if commit is None:
             raise BackboneError(f"backbone.model: the hub gave no commit for {source.model!r}, so a run can't name it")
+        _refuse_adapter(source)
         return commit
     digest, folder = hashlib.sha256(), Path(source.location)
     vocabularies = frozenset() if (folder / "tokenizer.json").is_file() else _VOCABULARIES
@@ -287,24 +288,28 @@ def _read_digest(path: Path, *state: int) -> bytes:
 
 
 def _commit(source: Source) -> str | None:
-    """The commit that a hub model's branch or tag stands for, as the hub's cache has it; None where it has not.
-
-    Raises:
-        BackboneError: it can't be had, or has an adapter beside it.
-    """
+    """The commit that a hub model's branch or tag stands for, as the hub's cache has it; None where it has not."""
     from transformers.utils.hub import cached_file, extract_commit_hash
 
     try:
         path = cached_file(source.location, "config.json", **hub_arguments(source))
-        adapter = cached_file(
-            source.location, _ADAPTER, _raise_exceptions_for_missing_entries=False, **hub_arguments(source)
-        )
+    except (OSError, ValueError) as error:
+        raise _unavailable(source, error) from None
+    commit = extract_commit_hash(path, None)
+    return None if commit is None else str(commit)
+
+
+def _refuse_adapter(source: Source) -> None:
+    """Raises BackboneError where a hub model has an adapter beside its weights, or that can't be looked for."""
+    from transformers.utils.hub import cached_file
+
+    arguments = {"_raise_exceptions_for_missing_entries": False, **hub_arguments(source)}
+    try:
+        adapter = cached_file(source.location, _ADAPTER, **arguments)
     except (OSError, ValueError) as error:
         raise _unavailable(source, error) from None
     if adapter is not None:
         raise _has_adapter(source.model)
-    commit = extract_commit_hash(path, None)
-    return None if commit is None else str(commit)
 
 
 def hub_arguments(source: Source) -> dict[str, Any]:
