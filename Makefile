@@ -17,8 +17,9 @@ endif
 	PYTHON="$(PYTHON)" scripts/install
 
 demo: setup ## the main job on real text: writes runs/demo
-	@if [ -e runs/demo ]; then echo "runs/demo is there and is gone on with; remove it for a new one"; fi
-	@if [ -e runs/demo ]; then $(BIN)/loraloom resume runs/demo; else $(BIN)/loraloom search recipes/demo.yaml --out runs/demo; fi
+	@if [ -e runs/demo ]; then \
+	  echo "runs/demo is there and is gone on with; remove it for a new one"; $(BIN)/loraloom resume runs/demo; \
+	else $(BIN)/loraloom search recipes/demo.yaml --out runs/demo; fi
 	@command -v loraloom >/dev/null || echo "first       . $(BIN)/activate   (loraloom is there)"
 
 lint: setup ## format, lint and types

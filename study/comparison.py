@@ -178,10 +178,8 @@ def _readings(results: Results) -> dict[str, Any]:
     reads, again, revisions = reads_of(results, "agnews")
     held = " and ".join(f"`{name}` ({_in_words(results, name)})" for name, each in SETS.items() if each.held_out)
     undone = sum(one["date"] > result["date"] for result in results for one in result.get("earlier", []))
-    return {
-        **{"reads": reads, "again": again, "revisions": plural(revisions, "revision")},
-        **{"held": held, "undone": undone},
-    }
+    at = plural(revisions, "revision")
+    return {"reads": reads, "again": again, "revisions": at, "held": held, "undone": undone}
 
 
 def _in_words(results: Results, name: str) -> str:

@@ -6,6 +6,7 @@ import html
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.intervals import mean_interval, wilson_interval
+from loraloom.recipe import Recipe
 from loraloom.report.curves import MOST_TRACE_POINTS
 from loraloom.report.findings import MOST_NAMED, findings
 from loraloom.report.markdown import markdown
@@ -22,7 +24,7 @@ from loraloom.report.reading import read_run
 from loraloom.report.wording import clean, duration, listed, passes, share, value
 from loraloom.report.writing import write_report
 from loraloom.study.durable import MANIFEST, write_manifest
-from loraloom.study.record import SOUP_OF
+from loraloom.study.record import SOUP_OF, TrialRecord
 from loraloom.wording import percent, plural
 from tests.report.report_runs import (
     LABELS,
@@ -215,15 +217,19 @@ def test_a_winner_within_the_noise_of_a_leader_that_the_clock_cut_short_is_said_
     assert "within noise, what the clock cut short does not win." in " ".join(found.cautions)
 
 
-def test_seeds_that_the_clock_cut_short_are_a_row_of_their_own(tmp_path: Path) -> None:
-    recipe = make_recipe(lora={"r": [2, 8]}, train={"num_train_epochs": 4})
-    accuracies = [(8, 0.95, 0, 4.0), (2, 0.92, 0, 4.0), (8, 0.80, 1, 3.96)]
-    records = [
+def timed(recipe: Recipe, trained: Sequence[tuple[int, float, int, float]]) -> list[TrialRecord]:
+    """Trials by rank, accuracy, seed and the passes that the clock left them."""
+    return [
         make_record(recipe, n, {"lora.r": r}, accuracy, seed=seed).model_copy(
             update={"train_rows": 1000, "epochs": epochs}
         )
-        for n, (r, accuracy, seed, epochs) in enumerate(accuracies)
+        for n, (r, accuracy, seed, epochs) in enumerate(trained)
     ]
+
+
+def test_seeds_that_the_clock_cut_short_are_a_row_of_their_own(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 8]}, train={"num_train_epochs": 4})
+    records = timed(recipe, [(8, 0.95, 0, 4.0), (2, 0.92, 0, 4.0), (8, 0.80, 1, 3.96)])
     board = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0]))).board
     assert [(row.numbers, row.seeds) for row in board.ranked] == [((0,), 1), ((1,), 1), ((2,), 1)]
     assert board.ranked[2].reasons == ("cut short by the clock after 3.96 of 4 passes",)
@@ -232,13 +238,7 @@ def test_seeds_that_the_clock_cut_short_are_a_row_of_their_own(tmp_path: Path) -
 
 def test_where_the_clock_cut_the_only_repeated_seeds_short_noise_is_not_said_to_be_known(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [2, 8]}, train={"num_train_epochs": 4})
-    trained = [(8, 0.95, 0, 4.0), (2, 0.92, 0, 2.5), (2, 0.80, 1, 2.5)]
-    records = [
-        make_record(recipe, n, {"lora.r": r}, accuracy, seed=seed).model_copy(
-            update={"train_rows": 1000, "epochs": epochs}
-        )
-        for n, (r, accuracy, seed, epochs) in enumerate(trained)
-    ]
+    records = timed(recipe, [(8, 0.95, 0, 4.0), (2, 0.92, 0, 2.5), (2, 0.80, 1, 2.5)])
     board = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0]))).board
     assert [row.seeds for row in board.ranked] == [1, 2]
     assert "is not known, since none of the best on these was trained to its end with two." in board.rule
