@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from loraloom.backbone.quiet import awaited, quietly
@@ -52,3 +53,15 @@ def test_fp16_is_not_the_trainers_which_says_so_once(tmp_path: Path) -> None:
     jobs, told = [make_job(folder, tmp_path / name, recipe) for name in "ab"], list[str]()
     assert [outcome.dtype for outcome in TrainerEngine().train_pack(jobs, hear, note=told.append)] == ["fp32"] * 2
     assert told == ["engine: trainer has no fp16: what it trains is in fp32"]
+
+
+def test_a_number_type_that_the_environment_has_for_accelerate_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_model("bert", tmp_path / "model")
+    recipe: dict[str, Any] = {"train": {"bf16": False, "per_device_train_batch_size": 4}}
+    plain, launched = (make_job(folder, tmp_path / name, recipe) for name in ("plain", "launched"))
+    TrainerEngine().train_pack([plain], hear)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    TrainerEngine().train_pack([launched], hear)
+    assert contents(launched.folder) == contents(plain.folder)

@@ -263,4 +263,5 @@ def training_arguments(train: Train, folder: Path, dtype: str) -> TrainingArgume
         disable_tqdm=True,
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # one trial, one device: batches are never split over several
+    arguments.mixed_precision = "bf16" if dtype == "bf16" else "no"  # whatever $ACCELERATE_MIXED_PRECISION says
     return arguments
