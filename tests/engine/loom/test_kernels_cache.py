@@ -51,3 +51,23 @@ def test_a_compiler_that_fails_in_words_of_another_encoding_is_a_reason_to_do_wi
         kernels.load_fp32.__wrapped__()
         == "The compiled kernels can't be used: error: \N{REPLACEMENT CHARACTER}berladen"
     )
+
+
+def test_systems_that_share_a_home_have_a_library_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a machine and its containers, whose compilers have one name, and whose C libraries may be older."""
+
+    def compile_at_once(compiler: str, flags: tuple[str, ...], sources: list[Path], work: Path) -> Path:
+        del compiler, flags, sources
+        (library := work / "kernels.so").write_bytes(b"a library")
+        return library
+
+    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path))
+    monkeypatch.setattr(kernels, "_compile", compile_at_once)
+    named, found = tmp_path / "c++", []
+    for own, version in (("g++-12", "2.36"), ("g++-14", "2.36"), ("g++-14", "2.41"), ("g++-14", "2.41")):
+        named.unlink(missing_ok=True)
+        named.symlink_to(tmp_path / own)
+        monkeypatch.setattr("platform.libc_ver", lambda version=version: ("glibc", version))
+        found.append(kernels._built(str(named), (), [], "a processor"))
+    assert len(set(found)) == 3
+    assert found[2] == found[3]

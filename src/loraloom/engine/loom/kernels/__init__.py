@@ -4,9 +4,10 @@ In bf16 products with their epilogues, norms and attention, as torch.ops.loraloo
 every processor has; in fp32 what stands between products, as torch.ops.loraloom_fp32 (`fp32/*.cpp`), on any.
 
 `load()` and `load_fp32()` compile the sources on first use (ten to twenty seconds, once for their version, torch's,
-a compiler and a processor) and keep the library in the cache folder. No OpenMP runtime is linked: libtorch_cpu's own is
-the only one in the process. Rejected: torch.utils.cpp_extension.load, which needs ninja and torch/extension.h and takes
-longer than the compiler alone; wheels per platform, for what a compiler on the spot does better (-march=native).
+a compiler, a C library and a processor) and keep the library in the cache folder. No OpenMP runtime is linked:
+libtorch_cpu's own is the only one in the process. Rejected: torch.utils.cpp_extension.load, which needs ninja and
+torch/extension.h and takes longer than the compiler alone; wheels per platform, for what a compiler on the spot does
+better (-march=native).
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ def _built(compiler: str, flags: tuple[str, ...], sources: list[Path], processor
     """The library for this processor and these sources, compiled if it is not in the cache."""
     key = hashlib.sha256()
     texts = (f"{path.name}\n{path.read_text(encoding='utf-8')}" for path in sources)
-    for part in (compiler, *flags, torch.__version__, processor, *texts):
+    # A home may be shared by systems that call unlike compilers by one name, and of which one can't load the other's.
+    system = compiler, os.path.realpath(compiler), *platform.libc_ver()
+    for part in (*system, *flags, torch.__version__, processor, *texts):
         key.update(os.fsencode(part) + b"\0")
     folder = default_cache() / "kernels" / key.hexdigest()
     if not (folder / _LIBRARY).exists():
