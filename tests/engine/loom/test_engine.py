@@ -218,6 +218,23 @@ def test_kernels_are_left_out_for_a_reason_of_the_machine_alone() -> None:
     assert "can't be used" not in (kernels.load() or "")  # as where they don't compile
 
 
+@pytest.mark.parametrize(("wish", "said"), [("", 1), ("off", 0)])
+def test_what_a_machine_without_a_compiler_loses_is_said_once_unless_kernels_are_declined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: str, said: int
+) -> None:
+    monkeypatch.setenv("LORALOOM_KERNELS", wish)
+    monkeypatch.setattr(kernels, "_compiler", lambda: None)
+    monkeypatch.setattr(kernels, "load_fp32", kernels.load_fp32.__wrapped__)
+    engine, notes = LoomEngine(), list[str]()
+    recipe = {"train": {"bf16": False, "num_train_epochs": 1}}
+    for number, architecture in enumerate(("bert", "roberta")):
+        folder = save_model(architecture, tmp_path / architecture)
+        job = make_job(folder, tmp_path / str(number), recipe, number=number)
+        engine.train_pack([job], hear, note=notes.append)
+    assert len(notes) == said
+    assert all("plain torch" in note and "No C++ compiler was found" in note for note in notes)
+
+
 @pytest.mark.parametrize("said", ["0", "none", "avx2"])
 def test_a_wish_for_kernels_that_there_are_not_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv("LORALOOM_KERNELS", said)

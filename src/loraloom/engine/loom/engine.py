@@ -30,6 +30,7 @@ from loraloom.engine.checkpoint import HaltError, Rhythm, heeding
 from loraloom.engine.device import device
 from loraloom.engine.gemm_rates import LayerSize, gemm_peak
 from loraloom.engine.job import OUT_OF_MEMORY, Job, Listener, Outcome, memory_key, never, pack_key, silent, take_fewer
+from loraloom.engine.loom import kernels
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
 from loraloom.engine.loom.frozen import FrozenEncoder, freeze
@@ -45,6 +46,7 @@ from loraloom.engine.loom.setting import (
     plan_layout,
     read_anatomy,
     trained_parameters,
+    why_plain,
 )
 from loraloom.engine.loom.trial import Trial
 from loraloom.engine.objective import class_weights
@@ -67,6 +69,7 @@ class _Ready:
     emptied: nn.Module
     loaded: frozenset[str]  # names of the head's parameters that the checkpoint held
     taken: int  # parameters that the model no longer holds
+    why_plain: str | None  # why the compiled kernels don't compute it
 
 
 @dataclass(slots=True)
@@ -106,6 +109,7 @@ class LoomEngine:
         self._advice = lru_cache(measure_pack)
         # How many trials of a kind memory may suffice for, where it did not for more.
         self._fits: dict[tuple[Hashable, ...], int] = {}
+        self._told = False
 
     def pack_size(self, source: Source, configuration: Configuration) -> int:
         """How many trials are best trained together: one on a CPU, by measurement on a GPU.
@@ -169,6 +173,9 @@ class LoomEngine:
         with quietly():  # no other thread draws between the seed and LoRA's weights
             model = add_lora(self._base(job, found, dtype), job)
         assert self._ready is not None
+        if not self._told and kernels.can_be_mended(self._ready.why_plain):
+            self._told = True
+            note(f"engine: loom computes in plain torch, which is slower: {self._ready.why_plain}")
         window = self._ready.frozen.ops.sorted_batches
         return Trial(job, model, dtype, note, window=window, taken=self._ready.taken)
 
@@ -182,7 +189,8 @@ class LoomEngine:
             return redrawn_base(ready.emptied, ready.loaded, job)
         self._ready = None  # its memory is free before the next is laid out
         base = build_base(job)
-        ops = choose_ops(DTYPES[dtype], device(), found, cast(Any, base).config)
+        wanted = DTYPES[dtype], device(), found, cast(Any, base).config
+        ops = choose_ops(*wanted)
         if self._profile is not None:
             self._profile.watch(ops)
         before = sum(parameter.numel() for parameter in base.parameters())
@@ -192,7 +200,8 @@ class LoomEngine:
             parameter.data = parameter.data.clone()  # what is left are vectors, which would keep the checkpoint mapped
         keep_freed_memory()  # not before: what loading needed goes back to the system
         taken = before - sum(parameter.numel() for parameter in base.parameters())
-        self._ready = _Ready(key, lowest, frozen, copy.deepcopy(base), loaded_head(base), taken)
+        emptied = copy.deepcopy(base)
+        self._ready = _Ready(key, lowest, frozen, emptied, loaded_head(base), taken, why_plain(*wanted))
         return base
 
     def _group(self, trials: list[Trial]) -> _Group:

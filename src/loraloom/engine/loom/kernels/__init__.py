@@ -35,6 +35,8 @@ _FOLDER = Path(__file__).parent
 _FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
 _NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")
 _LIBRARY, _BUILDING = "kernels.so", ".building-"
+_NO_COMPILER = "No C++ compiler was found: neither $CXX nor c++ nor g++."
+_UNUSABLE = "The compiled kernels can't be used:"
 _LONGEST_SECONDS = 3_600
 """Of a compilation; a minute is more than most take."""
 
@@ -67,6 +69,11 @@ def load_fp32() -> str | None:
     )
 
 
+def can_be_mended(reason: str | None) -> bool:
+    """Whether a reason why there are no kernels is the machine's set-up, as where no compiler is installed."""
+    return reason is not None and reason.startswith((_NO_COMPILER, _UNUSABLE))
+
+
 def _wish() -> str:
     wish = os.environ.get("LORALOOM_KERNELS", "").strip().lower()
     if wish not in ("", "off", "avx512"):
@@ -80,12 +87,12 @@ def _load(wish: str, sources: list[Path], flags: tuple[str, ...] = ()) -> str | 
         return "LORALOOM_KERNELS=off declines them."
     compiler = _compiler()
     if compiler is None:
-        return "No C++ compiler was found: neither $CXX nor c++ nor g++."
+        return _NO_COMPILER
     try:
         library = _built(compiler, (*_FLAGS, *flags), sources, _processor())
         torch.ops.load_library(library)  # type: ignore[no-untyped-call]
     except (OSError, subprocess.SubprocessError) as error:
-        return f"The compiled kernels can't be used: {_compilers_words(error)}"
+        return f"{_UNUSABLE} {_compilers_words(error)}"
     return None
 
 
