@@ -122,8 +122,9 @@ class Lora(Section):
     )
     target_modules: Targets | None = Field(
         None,
-        description="Names of the layers to adapt, or all-linear; by default PEFT's choice for the model, or, where "
-        "it has none, query and value (in ModernBERT one projection with the key).",
+        description="Names of the layers to adapt, of the encoder's blocks alone, or all-linear: all of these; by "
+        "default PEFT's choice for the model, or, where it has none, query and value (in ModernBERT one projection "
+        "with the key).",
     )
     layers_to_transform: Layers | None = Field(
         None, description="Numbers of the layers to adapt, from 0, or top-half: the upper half of the model's."
