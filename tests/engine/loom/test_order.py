@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -81,3 +82,11 @@ def test_a_window_is_sorted_and_its_batches_shuffled() -> None:
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
 def test_seeds_at_the_ends_of_their_range_give_an_order(seed: int) -> None:
     assert len(epoch(order(seed=seed))) == 26
+
+
+def test_an_order_is_gone_with_its_trial_and_not_at_a_later_look_for_cycles() -> None:
+    found = order()
+    found.step(0)
+    alive = weakref.ref(found)
+    del found
+    assert alive() is None

@@ -7,8 +7,6 @@ not padded), but plain attention pays for the longest text of a batch. An epoch 
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from loraloom.engine.loom.tokens import Ints
@@ -22,13 +20,15 @@ class Order:
         self._seed, self._window = seed, window
         batches = -(-len(lengths) // batch)
         self.steps_per_epoch = -(-batches // accumulated)
-        self._epoch = lru_cache(maxsize=2)(self._batches)
+        self._drawn: tuple[int, list[Ints]] = -1, []  # the epoch that was asked for last
 
     def step(self, step: int) -> list[Ints]:
         """The batches of optimizer step `step`, from 0; an epoch's last may have fewer, or fewer rows."""
         epoch, within = divmod(step, self.steps_per_epoch)
+        if self._drawn[0] != epoch:
+            self._drawn = epoch, self._batches(epoch)
         start = within * self._accumulated
-        return self._epoch(epoch)[start : start + self._accumulated]
+        return self._drawn[1][start : start + self._accumulated]
 
     def _batches(self, epoch: int) -> list[Ints]:
         generator = np.random.Generator(np.random.PCG64([self._seed, epoch]))
