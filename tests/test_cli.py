@@ -350,6 +350,17 @@ def test_a_closed_pipe_ends_a_command_without_a_word(command: str, errors_too: b
     assert (done.returncode, done.stderr or b"") == (code, b"")
 
 
+@pytest.mark.parametrize("disk_is_full", [False, True])
+def test_the_exit_code_says_that_something_went_wrong_where_nothing_else_can(disk_is_full: bool) -> None:
+    """Standard error is a pipe that nobody reads, or a log on a full disk."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = [sys.executable, "-m", "loraloom", "recipes", "none-of-this-name"]
+    with os.fdopen(writing, "wb") as unread, Path("/dev/full").open("wb") as full:
+        done = subprocess.run(arguments, stderr=full if disk_is_full else unread, check=False)
+    assert done.returncode == 2
+
+
 def test_without_a_command_the_help_is_printed_as_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,5 +169,6 @@ def _raised_again() -> Iterator[None]:
 def _fail(sentence: str, code: int) -> int:
     let_go(2)
     seen = _ESCAPED.sub(lambda sign: repr(sign[0])[1:-1], sentence)
-    typer.echo(f"loraloom: {seen}", err=True)
+    with contextlib.suppress(OSError):  # nobody reads it, or its disk is full: the exit code says what it can
+        typer.echo(f"loraloom: {seen}", err=True)
     return code
