@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import loraloom
 from loraloom import conclusion, pipeline, preparation
 from loraloom.conclusion import GAVE_UP, SPENT, _given_up, _in_the_time, _reasons
 from loraloom.data import telling
-from loraloom.errors import LoraloomError, StoppedError
+from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.driver import Ending
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import read_recipe
@@ -344,3 +346,20 @@ def test_pictures_are_drawn_as_long_as_there_is_time_for_the_page_after_them(
     given: Any = SimpleNamespace(path=tmp_path, data=None)
     conclusion._report(given, given, given, Watcher(), clock, Stop())
     assert asked == [True, False]
+
+
+@pytest.mark.parametrize("place", [(Run, "publish_best"), (conclusion, "write_text"), (conclusion, "write_report")])
+def test_a_disk_that_is_full_after_the_last_trial_is_said_with_the_command_that_goes_on(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
+) -> None:
+    """The search itself would be refused: its folder is taken."""
+
+    def write(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path))
+
+    monkeypatch.setattr(*place, write)
+    with pytest.raises(RunError, match="no space is left on the disk; free some, then: loraloom resume "):
+        loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.num_train_epochs=1"])
+    monkeypatch.undo()
+    loraloom.resume(tmp_path / "run")
+    assert (tmp_path / "run" / "report" / "index.html").is_file()

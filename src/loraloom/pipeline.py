@@ -15,7 +15,7 @@ from typing import Any
 
 from loraloom.backbone import sources
 from loraloom.conclusion import conclude
-from loraloom.errors import DeviceLostError, LoraloomError, RunInUseError, StoppedError
+from loraloom.errors import DeviceLostError, LoraloomError, RunError, RunInUseError, StoppedError
 from loraloom.execute.alone import alone, left_as_found
 from loraloom.execute.driver import Driver
 from loraloom.execute.executor import Executor
@@ -33,6 +33,7 @@ from loraloom.search.clock import Clock, make_clock, point_in_time
 from loraloom.search.space import again_seconds, default_space, leaves_length_open, refuse_no_clock, with_length
 from loraloom.search.watcher import Watcher
 from loraloom.study.commands import go_on_command, logged
+from loraloom.study.durable import disk_is_full
 from loraloom.study.evidence import has_rows, write_rows
 from loraloom.study.provenance import describe_machine
 from loraloom.study.record import TrialRecord
@@ -169,6 +170,7 @@ def _go_on(
             finished=lambda: len(run.records()),
             say=watchers.note,
         ) as log,
+        _full_disk_explained(run),
     ):
         if not has_rows(run.path):
             write_rows(run.path, place.rows_to_keep())
@@ -205,3 +207,15 @@ def _lost_device_explained(run: Run) -> Iterator[None]:
         if not run.is_begun:
             raise LoraloomError(str(error)) from error
         raise StoppedError(run.path, str(error), go_on=go_on_command(run.path)) from error
+
+
+@contextmanager
+def _full_disk_explained(run: Run) -> Iterator[None]:
+    """Says how to go on with what a full disk ended; a run of which no trial was begun is not kept."""
+    try:
+        yield
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        then = f"then: {go_on_command(run.path)}" if run.is_begun else "and give the command again"
+        raise RunError(f"{run.path}: no space is left on the disk; free some, {then}") from error

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Collection
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from loraloom.engine import Job, Outcome, never, pack_key
@@ -29,8 +29,8 @@ from loraloom.search.plan import as_begun
 from loraloom.search.proposals import Proposal, Proposals
 from loraloom.search.restoring import open_ledger
 from loraloom.search.watcher import SearchPlan, Watcher
-from loraloom.study.commands import CommandLog, go_on_command
-from loraloom.study.durable import discard, disk_is_full, is_whole
+from loraloom.study.commands import CommandLog
+from loraloom.study.durable import discard, is_whole
 from loraloom.study.leaderboard import LEADERBOARD, reported, validation
 from loraloom.study.live_leaderboard import LiveLeaderboard
 from loraloom.study.provenance import dropped_points
@@ -123,12 +123,10 @@ class Driver:
 
         Raises:
             BudgetError: the time does not suffice for one trial.
-            RunError: the disk is full.
         """
         self._pace.slots = self._executor.slots
-        with self._full_disk_explained():
-            self._planner.prepare(self._executor, self._watcher.note)
-            self._planner.write()
+        self._planner.prepare(self._executor, self._watcher.note)
+        self._planner.write()
         data, (dropped, more_dropped) = self._place.data, dropped_points(self._run.recipe)
         self._watcher.planned(
             SearchPlan(
@@ -150,7 +148,7 @@ class Driver:
 
     def run_trials(self) -> Ending:
         """Trains until the plan is done, the time is used, or the run is asked to stop."""
-        with self._full_disk_explained(), self._leaderboard:
+        with self._leaderboard:
             self._again.extend(
                 self._as_begun(proposal) for proposal in self._proposals.interrupted() if not self._settled(proposal)
             )
@@ -380,17 +378,6 @@ class Driver:
     def _outlook(self) -> Outlook:
         begun = self._proposals
         return self._planner.outlook(begun.tried, self._leaderboard.finished, begun.finals_begun)
-
-    @contextmanager
-    def _full_disk_explained(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            if not disk_is_full(error):
-                raise
-            # a run of which no trial was begun is not kept
-            then = f"then: {go_on_command(self._run.path)}" if self._run.is_begun else "and give the command again"
-            raise RunError(f"{self._run.path}: no space is left on the disk; free some, {then}") from error
 
 
 def _failure(outcome: Outcome) -> str | None:
