@@ -16,6 +16,7 @@ from loraloom.backbone.sources import Source
 from loraloom.data import Encoded, Split, TextData
 from loraloom.engine import Job, Listener, Outcome, Rows, never, silent
 from loraloom.errors import BackboneError, RecipeError
+from loraloom.machine import THREADS
 from loraloom.recipe import Configuration
 from loraloom.study.record import Counts, Evaluation, Result, Score
 
@@ -52,7 +53,7 @@ class NothingEngine:
 
     def _train(self, job: Job, listener: Listener, stop: Callable[[], bool], note: Callable[[str], None]) -> Outcome:
         (job.folder / "pid").write_text(str(os.getpid()))
-        (job.folder / "threads").write_text(os.environ.get("OMP_NUM_THREADS", "unset"))
+        (job.folder / "threads").write_text(" ".join(os.environ.get(name, "unset") for name in THREADS))
         if job.deadline is not None:
             (job.folder / "left").write_text(str(job.deadline - time.monotonic()))
         data = job.rows.data

@@ -149,6 +149,17 @@ def test_threads_that_do_not_match_the_cores_are_noted_with_the_remedy(
     assert any(f"OMP_NUM_THREADS={cores}" in note for note in diagnose().notes) == advised
 
 
+def test_the_remedy_names_the_variable_that_torch_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the two, MKL's is the one."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    facts = replace(machine.read_machine(), physical_cores=4, logical_cores=4)
+    monkeypatch.setattr(machine, "read_machine", lambda: facts)
+    (note,) = [note for note in diagnose().notes if note.startswith("torch uses 1 of 4 cores")]
+    assert note.endswith("(OMP_NUM_THREADS=4 and MKL_NUM_THREADS=1): set MKL_NUM_THREADS=4 to train faster")
+
+
 @pytest.mark.parametrize("share", [0.5, 2])
 def test_a_busy_machine_is_noted(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 100)

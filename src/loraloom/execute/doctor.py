@@ -160,22 +160,23 @@ def _layer_size(model: str, config: Any) -> LayerSize | None:
 
 
 def _threads_reason() -> str:
-    names = [name for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") if os.environ.get(name)]
+    names = [name for name in machine.THREADS if os.environ.get(name)]
     return " and ".join(f"{name}={os.environ[name]}" for name in names) or "torch's own choice"
 
 
 def _notes(facts: Machine, threads: int, load: float | None, crowded: bool) -> tuple[str, ...]:
     """What slows down training on a processor, and what to do about it."""
     notes = []
+    setting = next((name for name in reversed(machine.THREADS) if os.environ.get(name)), machine.THREADS[0])
     if threads < facts.physical_cores:
         notes.append(
             f"torch uses {threads} of {facts.physical_cores} cores ({_threads_reason()}): "
-            f"set OMP_NUM_THREADS={facts.physical_cores} to train faster"
+            f"set {setting}={facts.physical_cores} to train faster"
         )
     elif threads > facts.logical_cores:
         notes.append(
             f"torch uses {threads} threads, but this process may use {facts.logical_cores} cores: "
-            f"set OMP_NUM_THREADS={facts.logical_cores}, since threads that wait for each other are slow"
+            f"set {setting}={facts.logical_cores}, since threads that wait for each other are slow"
         )
     if crowded:
         notes.append(

@@ -26,6 +26,7 @@ from loraloom.engine import Engine, Rows
 from loraloom.errors import LoraloomError, MissingExtraError, first_line, in_a_line, without_path
 from loraloom.execute.messages import Died, Order, Report
 from loraloom.execute.pool import Link
+from loraloom.machine import THREADS
 
 ANSWER_SECONDS = 10.0
 """How long a cluster's head may take to answer."""
@@ -168,7 +169,7 @@ class _Remote:
         resources = {"num_cpus": share.cpus, "num_gpus": share.gpus, "memory": share.memory_bytes}
         once = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 3}
         environment = {name: value for name, value in os.environ.items() if name.startswith("LORALOOM_")}
-        environment["OMP_NUM_THREADS"] = str(share.cpus)
+        environment |= dict.fromkeys(THREADS, str(share.cpus))
         self._actor = ray.remote(**resources, **once)(_Actor).remote(make_engine, environment)
         self.name = f"Ray worker {self._actor._actor_id.hex()[:8]}"
         self.coming = self._actor.report.remote()

@@ -32,6 +32,7 @@ from loraloom.engine import Engine, Rows
 from loraloom.engine.job import LESS_MEMORY
 from loraloom.execute.messages import Died, Order, Report
 from loraloom.execute.pool import Link
+from loraloom.machine import THREADS
 
 END_SECONDS = 10
 """How long a killed process may take to be gone."""
@@ -60,7 +61,7 @@ class WorkerProcesses:
         """Begins a worker in the first place that is free, which decides on its GPU."""
         place = next(place for place in itertools.count() if not self._taken(place))
         environment = os.environ | {
-            "OMP_NUM_THREADS": str(self._threads),
+            **dict.fromkeys(THREADS, str(self._threads)),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         }
         if self._gpus:
