@@ -155,6 +155,20 @@ def test_cores_respect_the_strictest_quota_of_processor_time(
     assert (read.cpu_quota_cores, read.logical_cores, read.physical_cores) == (quota, cores, cores)
 
 
+@pytest.mark.parametrize(("quota", "threads"), [(None, None), (0.5, 1), (1.5, 2), (3, 3), (5, 4), (8, None), (9, None)])
+def test_threads_are_told_where_a_quota_gives_fewer_cores_than_there_are(
+    root: Root, allow: Callable[[int], None], quota: float | None, threads: int | None
+) -> None:
+    """Of eight on four cores."""
+    allow(8)
+    siblings = {
+        f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list": f"{cpu % 4},{cpu % 4 + 4}" for cpu in range(8)
+    }
+    limit = "max" if quota is None else f"{quota * 100_000:.0f}"
+    group = {"proc/self/cgroup": "0::/box/job\n", f"{OWN}/cpu.max": f"{limit} 100000\n"}
+    assert machine.quota_threads(root(siblings | group)) == threads
+
+
 def test_memory_is_the_machines_where_no_group_limits_it(root: Root) -> None:
     place = root({"proc/self/cgroup": "0::/box/job\n", f"{OWN}/memory.max": "max\n"})
     assert machine.read_machine(place).memory_total_gb == pytest.approx(64, abs=0.01)

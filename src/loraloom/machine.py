@@ -73,6 +73,18 @@ def read_machine(root: Path = ROOT) -> Machine:
     )
 
 
+def quota_threads(root: Path = ROOT) -> int | None:
+    """Threads that a quota of processor time has cores for, where those are fewer than there are; None elsewhere.
+
+    Torch asks for no quota: it would take a thread for each core of a machine of which a container has two.
+    """
+    quota = _cpu_quota(root)
+    if quota is None:
+        return None
+    physical, logical = _cores(root)
+    return min(physical, max(1, math.ceil(quota))) if quota < logical else None
+
+
 def available_memory_gb(root: Path = ROOT) -> float | None:
     """Memory that could be taken now, in 10^9 bytes: the system's or what the cgroup leaves, whichever is less.
 

@@ -20,7 +20,7 @@ import typer
 import yaml
 from safetensors import SafetensorError
 
-from loraloom import cli
+from loraloom import cli, machine
 from loraloom.cli import adapters, entry, runs
 from loraloom.cli.running import TerminatedError, follow, run_search, stoppable
 from loraloom.errors import LoraloomError, RunError, StoppedError
@@ -250,6 +250,16 @@ def test_a_full_disk_is_a_sentence_in_whatever_words_it_is_said(
     assert cli.run() == 2
     full = "no space is left on the disk; free some, and give the command again"
     assert capsys.readouterr().err == f"loraloom: {place}{full}\n"
+
+
+@pytest.mark.parametrize(("quota", "said", "taken"), [(3, None, "3"), (3, "5", "5"), (None, None, None)])
+def test_a_command_takes_as_many_threads_as_a_quota_has_cores_for_unless_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, quota: int | None, said: str | None, taken: str | None
+) -> None:
+    monkeypatch.setattr(os, "environ", {} if said is None else {"OMP_NUM_THREADS": said})
+    monkeypatch.setattr(machine, "quota_threads", lambda: quota)
+    entry._settle_threads()
+    assert os.environ.get("OMP_NUM_THREADS") == taken
 
 
 @pytest.mark.parametrize(("options", "after"), [((), "\x1b[?25l"), ((), ""), (("--quiet",), "")])

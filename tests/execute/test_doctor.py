@@ -153,11 +153,19 @@ def test_the_remedy_names_the_variable_that_torch_goes_by(monkeypatch: pytest.Mo
     """Of the two, MKL's is the one."""
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    monkeypatch.setattr(machine, "quota_threads", lambda: None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     facts = replace(machine.read_machine(), physical_cores=4, logical_cores=4)
     monkeypatch.setattr(machine, "read_machine", lambda: facts)
     (note,) = [note for note in diagnose().notes if note.startswith("torch uses 1 of 4 cores")]
     assert note.endswith("(OMP_NUM_THREADS=4 and MKL_NUM_THREADS=1): set MKL_NUM_THREADS=4 to train faster")
+
+
+@pytest.mark.parametrize("quota", [2, 3])
+def test_threads_that_are_as_many_as_a_quota_gives_are_said_to_be(monkeypatch: pytest.MonkeyPatch, quota: int) -> None:
+    monkeypatch.setattr(machine, "quota_threads", lambda: quota)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert (diagnose().threads.reason == "as many as the quota of processor time has cores for") == (quota == 2)
 
 
 @pytest.mark.parametrize("share", [0.5, 2])

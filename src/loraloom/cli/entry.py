@@ -72,7 +72,7 @@ def _on_sigterm(handler: Callable[[int, Any], None] | signal.Handlers) -> None:
 
 def _exit_code() -> int:
     """Runs the command; what went wrong becomes one sentence and an exit code."""
-    _wait_politely()
+    _settle_threads()
     _set_up_streams()
     if sys.flags.optimize > 1:
         stripped = "python -OO (PYTHONOPTIMIZE=2) drops docstrings, without which transformers can't be imported"
@@ -126,12 +126,15 @@ def _is_out_of_memory(error: Exception) -> bool:
     return is_out_of_memory(error)
 
 
-def _wait_politely() -> None:
-    """Threads that wait for each other sleep where other programs take the cores, before torch is loaded.
+def _settle_threads() -> None:
+    """Before torch is loaded: how many threads it takes, and how they wait for each other.
 
-    They spin otherwise, which is some 10 % faster on a quiet machine, and ten times slower where the one that is
-    waited for has lost its core.
+    They are as many as a quota has cores for. Where other programs take the cores they sleep meanwhile: they spin
+    otherwise, which is some 10 % faster on a quiet machine, and ten times slower where the one that is waited for has
+    lost its core.
     """
+    if (threads := machine.quota_threads()) is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     if machine.is_busy(machine.load_average()):
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

@@ -116,7 +116,7 @@ def diagnose(recipe: Recipe | None = None) -> Diagnosis:
         dtype=dtype,
         engine=engine,
         kernels=by_kernels,
-        threads=Choice(threads, _threads_reason()),
+        threads=Choice(threads, _threads_reason(threads)),
         trials_per_pack=pack_advice(engine.value, size, dtype.value, by_kernels=by_kernels.value),
         notes=_notes(facts, threads, load, any(each.one_thread for _, each in rates)) if on_cpu else (),
     )
@@ -159,7 +159,9 @@ def _layer_size(model: str, config: Any) -> LayerSize | None:
     return None if (hidden, wide) == (BASE.hidden, BASE.intermediate) else LayerSize(model, hidden, wide)
 
 
-def _threads_reason() -> str:
+def _threads_reason(threads: int) -> str:
+    if threads == machine.quota_threads():
+        return "as many as the quota of processor time has cores for"
     names = [name for name in machine.THREADS if os.environ.get(name)]
     return " and ".join(f"{name}={os.environ[name]}" for name in names) or "torch's own choice"
 
@@ -170,7 +172,7 @@ def _notes(facts: Machine, threads: int, load: float | None, crowded: bool) -> t
     setting = next((name for name in reversed(machine.THREADS) if os.environ.get(name)), machine.THREADS[0])
     if threads < facts.physical_cores:
         notes.append(
-            f"torch uses {threads} of {facts.physical_cores} cores ({_threads_reason()}): "
+            f"torch uses {threads} of {facts.physical_cores} cores ({_threads_reason(threads)}): "
             f"set {setting}={facts.physical_cores} to train faster"
         )
     elif threads > facts.logical_cores:
