@@ -317,6 +317,23 @@ def test_a_lost_pack_goes_on_from_its_last_checkpoint(
     assert lost + again == whole
 
 
+def test_what_a_trial_took_that_goes_on_from_a_checkpoint_is_not_what_one_takes_here(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most of it may have been trained on another machine."""
+    engine, timed = _Killing(_KilledError()), dict[int, float | None]()
+
+    def note(_: planning.Planner, job: Job, __: Outcome, ___: float, seconds: float | None) -> None:
+        timed[job.number] = seconds
+
+    monkeypatch.setattr(planning.Planner, "note", note)
+    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: Chosen(engine, "it is the test's"))
+    with pytest.raises(_KilledError):
+        loraloom.search(tiny_recipe, tmp_path / "run", overrides=["lora.r=1,2"], report=False)
+    loraloom.resume(tmp_path / "run")
+    assert [number for number, seconds in timed.items() if seconds is not None] == [1]
+
+
 def test_a_trial_of_a_hub_model_goes_on_from_its_checkpoint_at_its_commit_though_the_branch_has_moved(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -356,8 +356,9 @@ class Driver:
         if outcome.state == "stopped":
             self._stopped.append(begun.proposal)
             return
-        # Of trials that were trained together none says what one by itself would take.
-        tells = len(finished.jobs) == 1 and self._clock.pauses() == begun.pauses
+        # Of trials that were trained together none says what one by itself would take; and what goes on from a
+        # checkpoint was timed by another process too, which may have been on another machine.
+        tells = len(finished.jobs) == 1 and begun.step == 0 and self._clock.pauses() == begun.pauses
         seconds = time.monotonic() - (finished.began or begun.at) if tells else None
         self._planner.note(job, outcome, self._recorder.epochs(job), seconds)
         record = self._recorder.write(begun.proposal, job, outcome)

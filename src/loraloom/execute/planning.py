@@ -291,8 +291,8 @@ class Planner:
     def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float | None) -> None:
         """Plans anew after a trial, by what it took: `seconds` from its start to its end.
 
-        None of one that was trained with others, or while the process stood still: it says nothing of what one by
-        itself takes, as finals are.
+        None of one that was trained with others, in part by another process, or while this one stood still: it says
+        nothing of what one by itself takes here, as finals are.
         """
         if outcome.timings is None or not epochs:
             return
