@@ -302,6 +302,31 @@ def test_what_killed_a_process_is_said(tmp_path: Path, workers: int, advice: str
         executor.close()
 
 
+@pytest.mark.parametrize(
+    ("said", "failed", "why"),
+    [
+        (
+            "The actor died unexpectedly before finishing this task.\n\tclass_name: _Actor\n\tpid: 7\n"
+            "The actor is dead because its node has died. Node Id: 12",
+            False,
+            "The actor is dead because its node has died. Node Id: 12",
+        ),
+        (
+            "The actor died because of an error raised in its creation task, ray::_Actor.__init__() (pid=7)\n"
+            "  File worker.py, line 1\nModuleNotFoundError: No module named 'loraloom'",
+            True,
+            "ModuleNotFoundError: No module named 'loraloom'",
+        ),
+        ("The actor 12 is unavailable: no route to host.", False, "The actor 12 is unavailable: no route to host."),
+    ],
+)
+def test_why_a_ray_worker_died_is_taken_from_what_ray_says_of_it(said: str, failed: bool, why: str) -> None:
+    exceptions = pytest.importorskip("ray.exceptions", reason="the extra ray is not installed")
+    from loraloom.execute.ray_cluster import _why
+
+    assert _why(exceptions.RayActorError(error_msg=said, actor_init_failed=failed)) == why
+
+
 def no_engine() -> Any:
     raise MissingExtraError("this engine", "dev")
 
@@ -452,6 +477,29 @@ def test_a_workers_advice_is_for_trials_of_one_batch_and_halved_where_memory_did
         pool.wait(go_on, never)
         assert [pool.pack_size(SOURCE, job.configuration) for job in jobs] == sizes
     assert worker.asked == [16, 128]
+
+
+class _Dying(_Told):
+    """A fleet whose workers begin, and die of the question."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.says, self.begun = list[Report](), 0
+
+    def begin(self) -> _Told:
+        self.says.append(Ready("a processor"))
+        self.begun += 1
+        return self
+
+    def send(self, order: Order, _: Any) -> None:
+        self.says.append(Died(f"worker {self.begun} was killed"))
+
+
+def test_why_workers_die_that_are_asked_is_said(tmp_path: Path) -> None:
+    pool = Pool(fleet := _Dying(), print)
+    with pytest.raises(LoraloomError, match=r"3 workers .* how to train 'nothing'; the last: worker 3 was killed"):
+        pool.pack_size(SOURCE, job_of(tmp_path, 0, rows()).configuration)
+    assert fleet.begun == 3
 
 
 class _NoRoom:

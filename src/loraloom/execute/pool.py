@@ -199,8 +199,8 @@ class Pool:
         Raises:
             LoraloomError: one worker after another died of it.
         """
-        asked, died = None, 0
-        while died < ATTEMPTS:
+        asked, died = None, list[str]()
+        while len(died) < ATTEMPTS:
             if stop():
                 return None
             if asked is None and (worker := self._idle()).ready:
@@ -211,13 +211,16 @@ class Pool:
                 if isinstance(report, Advice):
                     advice = report
                     continue
-                died += isinstance(report, Died) and worker.pack is None
+                if isinstance(report, Died) and worker.pack is None:
+                    died.append(report.why)
                 self._take(worker, report, listener)
             if advice is not None:
                 return advice
             if asked not in self._workers:
                 asked = None
-        raise LoraloomError(f"{ATTEMPTS} workers died when they were asked how to train {source.model!r}")
+        raise LoraloomError(
+            f"{ATTEMPTS} workers died when they were asked how to train {source.model!r}; the last: {died[-1]}"
+        )
 
     def _receive(self) -> list[tuple[_Worker, Report]]:
         by_link = {id(worker.link): worker for worker in self._workers}

@@ -20,6 +20,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 from loraloom.engine import Engine, Rows
@@ -32,6 +33,8 @@ ANSWER_SECONDS = 10.0
 """How long a cluster's head may take to answer."""
 EXACT = 1e-4
 """What Ray counts resources in."""
+MOST_SAID = 300
+"""Characters of what Ray says of a worker's end."""
 _ACCELERATOR = "accelerator_type:"
 """How a node's resources begin that name its kind of GPU."""
 
@@ -183,7 +186,7 @@ class _Remote:
         try:
             report: Report = self._ray.get(self.coming)
         except self._ray.exceptions.RayError as error:
-            return Died(first_line(error))
+            return Died(_why(error))
         self.coming = self._actor.report.remote()
         return report
 
@@ -191,6 +194,16 @@ class _Remote:
         """Kills the actor, also one that only seems gone: two must never write into one trial's folder."""
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.kill(self._actor, no_restart=True)
+
+
+def _why(error: Exception) -> str:
+    """Why a worker is gone, in a line of what Ray says, whose first one says that it is and whose next ones name it."""
+    lines = str(error).strip().splitlines()
+    if getattr(error, "actor_init_failed", False):  # then a traceback follows
+        why = lines[-1]
+    else:
+        why = next((line for line in lines[1:] if line and not line[0].isspace()), first_line(error))
+    return shorten(why, MOST_SAID, placeholder=" …")
 
 
 class _Actor:
