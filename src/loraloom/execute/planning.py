@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -15,9 +15,10 @@ from loraloom.execute.executor import Executor
 from loraloom.execute.kept_plan import as_json, plan_of, read_plan, write_plan
 from loraloom.execute.reserve import TEST_CAUTION, Reserve
 from loraloom.execute.warm_up import WarmUpFailedError, measure_one, warm_up
+from loraloom.execute.warmup_steps import told_by_plan
 from loraloom.execute.workplace import Workplace
 from loraloom.machine import read_machine
-from loraloom.recipe import Configuration, Range
+from loraloom.recipe import Configuration
 from loraloom.search.costs import Costs, Key, Measured, cost_key, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace, named
@@ -89,28 +90,8 @@ class Planner:
             self._take_up(kept, executor)
         else:
             self._plan_first(executor, note)
-            self._note_warm_up(note)
-
-    def _note_warm_up(self, note: Callable[[str], None]) -> None:
-        """Says where the time leaves finals fewer steps than the rate rises for, as the recipe's own passes would not.
-
-        That of a range is kept short enough.
-        """
-        from loraloom.engine.progress import plan_schedule
-
-        pace, task, field = self.pace, self.pace.task, "train.warmup_steps"
-        if task is None or not pace.limited or isinstance(task.recipe.axes.get(field), Range):
-            return
-        plan, warm_up = pace.plan, max(task.recipe.values(field))
-
-        def steps(rows: int, kinds: Iterable[Configuration]) -> int:
-            return max(plan_schedule(kind.train, rows).total for kind in kinds)
-
-        most = steps(task.rows(plan.top), (plan.planned(kind, plan.top) for kind in task.kinds))
-        is_told = task.recipe.search.epochs != "clock" and warm_up >= steps(task.train_rows, task.kinds)
-        if warm_up >= most and not is_told:
-            rate = "the rate never comes to train.learning_rate"
-            note(f"{field}: {rate}, rising for {warm_up:,} steps where the time allows a training {most:,} at most")
+            if pace.limited and (told := told_by_plan(pace.plan, pace.task)) is not None:
+                note(told)
 
     def _cut_texts(self, longest: int | None, note: Callable[[str], None]) -> None:
         """Has no texts tried that are longer than this, where it is given."""

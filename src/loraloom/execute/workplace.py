@@ -20,8 +20,8 @@ from loraloom.data.telling import Telling
 from loraloom.engine import Job, Rows
 from loraloom.errors import BackboneError, DataError, RecipeError
 from loraloom.execute.demands import Demands
+from loraloom.execute.warmup_steps import told_by_recipe
 from loraloom.recipe import Backbone, Configuration, Recipe
-from loraloom.recipe.axes import Range
 from loraloom.search.costs import TextKey, text_key
 from loraloom.study.evidence import LONGEST_TEXT, MOST_ROWS
 from loraloom.study.provenance import SPLITS
@@ -171,31 +171,14 @@ class Workplace:
         self._check_rows()
         self.demands.check_lengths()
         self._check_texts()
-        self._check_warm_up()
+        if (warm_up := told_by_recipe(self.recipe, self.most_rows[0])) is not None:
+            self._found(warm_up)
         return self.demands.check()
 
     def _check_rows(self) -> None:
         rows, classes = self.recipe.data.max_train_samples, len(self.data.labels)
         if rows is not None and rows < classes:
             raise RecipeError(f"data.max_train_samples: {rows} is fewer than the {classes} classes")
-
-    def _check_warm_up(self) -> None:
-        from loraloom.engine.progress import plan_schedule
-
-        recipe, field = self.recipe, "train.warmup_steps"
-        if recipe.search.epochs == "clock" or isinstance(recipe.axes.get(field), Range):  # which is kept short enough
-            return
-        values = {
-            "num_train_epochs": max(recipe.values("train.num_train_epochs")),
-            "per_device_train_batch_size": min(recipe.values("train.per_device_train_batch_size")),
-            "gradient_accumulation_steps": min(recipe.values("train.gradient_accumulation_steps")),
-        }
-        longest = plan_schedule(recipe.train.model_copy(update=values), self.most_rows[0]).total
-        warm_up = max(recipe.values(field))
-        if warm_up >= longest:
-            rate = "the rate never comes to train.learning_rate"
-            sentence = f"{field}: {rate}, rising for {warm_up:,} steps where a training has {longest:,} at most."
-            self._found(Finding("warm_up", "warning", warm_up, sentence))
 
     def _check_texts(self) -> None:
         """No model can read a text without tokens, nor a token that it has no row of: most have both for any text."""
