@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from loraloom.engine import Engine, Job, checkpoint
@@ -363,6 +366,34 @@ def test_a_damaged_generation_is_said_and_the_one_before_is_used(
     assert len(said) == 1
     assert said[0].startswith("trial 0: its checkpoint of step 4 ")
     assert said[0].endswith("; it goes on from step 3")
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json", "manifest.json", "load_file"])
+def test_a_generation_that_can_not_be_read_now_is_kept(
+    killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As where a network's disk does not answer; the last is how safetensors says it."""
+    engine, job, _ = killed
+    mine, opened = replace(job, folder=tmp_path / "copy"), Path.open
+    shutil.copytree(job.folder, mine.folder)
+
+    def refused(path: Path, *how: Any, **more: Any) -> Any:
+        if path.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return opened(path, *how, **more)
+
+    def fails(_: Path) -> None:
+        raise SafetensorError("I/O error: Input/output error (os error 5)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refused)
+        if name == "load_file":
+            patch.setattr(checkpoint, name, fails)
+        with pytest.raises(OSError, match=r"Input/output error: .*4/"):
+            Checkpoints(mine, engine.name, "fp32", print).load()
+    found = Checkpoints(mine, engine.name, "fp32", print).load()
+    assert found is not None
+    assert found.step == 4
 
 
 def test_a_trial_goes_on_from_the_generation_before_a_damaged_one(killed: Killed, tmp_path: Path) -> None:

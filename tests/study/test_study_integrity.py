@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,26 @@ def test_a_trial_with_a_damaged_file_counts_as_unfinished(tmp_path: Path) -> Non
     assert "adapter_model.safetensors: is damaged" in said[0]
     assert "trial 1 is trained again" in said[0]
     assert (damaged / "trial.json").exists()  # it says with how many passes the trial was trained
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "adapter_model.safetensors"])
+def test_what_can_not_be_read_now_is_not_taken_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As where a network's disk does not answer: to train it again would take hours."""
+    folder, opened = _folder(tmp_path / "trials" / "0000", 0), Path.open
+
+    def refused(path: Path, *how: Any, **more: Any) -> Any:
+        if path.name == name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(OSError, match=f"Input/output error: .*{name}"):
+        _put_aside(tmp_path)
+    monkeypatch.undo()
+    assert is_whole(folder)
+    assert _put_aside(tmp_path) == []
 
 
 def test_a_damaged_record_goes_with_its_trials_manifest(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from torch import Tensor
 from loraloom.engine.job import Job, silent
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration
-from loraloom.study.durable import mend_folders, replacing_folder, sync_folder, verify_manifest
+from loraloom.study.durable import mend_folders, replacing_folder, sync_folder, system_errors_of, verify_manifest
 from loraloom.study.provenance import version_of
 from loraloom.study.record import CHECKPOINT, METRICS, Dtype, checkpoints
 
@@ -133,6 +133,9 @@ class Checkpoints:
         """The state to go on from, metrics.jsonl cut back to it; None where the trial begins anew, without metrics.
 
         What can't be used is removed, and said.
+
+        Raises:
+            OSError: it can't be read now, which is no reason to begin anew.
         """
         refused: list[str] = []
         if self.folder.is_dir():
@@ -169,10 +172,11 @@ class Checkpoints:
             length = int(values["metrics"]["bytes"])
             if _metrics(self._job.folder / METRICS, length) != values["metrics"]:
                 raise _UnusableError(f"does not belong to this {METRICS}")
-            tensors = load_file(folder / _TENSORS)
+            with system_errors_of(folder / _TENSORS):
+                tensors = load_file(folder / _TENSORS)
         except AdapterError as error:
             raise _UnusableError(f"is damaged ({str(error).split(';', 1)[0]})") from None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise _UnusableError(f"can't be read ({type(error).__name__}: {error})") from None
         return State(int(folder.name), tensors, values["state"]), length
 

@@ -329,7 +329,8 @@ def verify_manifest(folder: Path, only: Collection[str] | None = None, *, but: C
     """Compares every file with the manifest, or those named in `only`, or all `but` some.
 
     Raises:
-        AdapterError: the manifest is missing or unreadable, or a file is missing or differs.
+        AdapterError: the manifest is missing or damaged, or a file is missing or differs.
+        OSError: a file can't be read now.
     """
     path = folder / MANIFEST
     try:
@@ -356,13 +357,14 @@ def verify_manifest(folder: Path, only: Collection[str] | None = None, *, but: C
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """What the manifest says; raises FileNotFoundError where there is none, AdapterError where it can't be read."""
+    """What the manifest says; raises FileNotFoundError where there is none, AdapterError where it is damaged.
+
+    Where it can't be read now, as from a network's disk, an OSError, which is no reason to make anything anew.
+    """
     path = folder / MANIFEST
     try:
         digests = json.loads(path.read_bytes())["sha256"]
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise AdapterError(f"{path}: can't be read: {error}; take another copy of the folder") from None
     if not isinstance(digests, dict):
         raise AdapterError(f"{path}: is not a manifest; take another copy of the folder")
