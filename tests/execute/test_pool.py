@@ -143,6 +143,22 @@ def test_a_result_that_has_come_when_the_time_is_over_is_taken(tmp_path: Path) -
     assert not any(worker.ended for worker in fleet.workers)
 
 
+@pytest.mark.parametrize("patience", [0.05, 30.0])
+def test_that_workers_do_not_begin_for_long_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    """As where a cluster is full: a search would else say nothing for hours."""
+    monkeypatch.setattr("loraloom.execute.pool.PLACING_SECONDS", patience)
+    said = list[str]()
+    pool = Pool(_Fleet(slow_seconds=0.3), said.append)
+    for number in range(2):
+        pool.start([_job(tmp_path, number)])
+    for _ in range(2):
+        pool.wait(lambda *_: True, never)
+    assert len(said) == (patience < 1)
+    assert all(sentence.startswith("a worker has not begun after 0.05 s, and is waited for") for sentence in said)
+
+
 def test_a_pack_s_time_begins_when_its_worker_gets_it(tmp_path: Path) -> None:
     pool, job, started = Pool(_Fleet(slow_seconds=0.3), lambda _: None), _job(tmp_path, 0), time.monotonic()
     pool.start([job])

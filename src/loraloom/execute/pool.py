@@ -116,6 +116,7 @@ class Pool:
         self._auto: Dtype | None = None
         self._devices: list[str] = []
         self._packs = 0
+        self._told_to_wait = False
 
     def pack_size(
         self,
@@ -223,6 +224,10 @@ class Pool:
         )
 
     def _receive(self) -> list[tuple[_Worker, Report]]:
+        if not self._told_to_wait and any(worker.waits_for_room for worker in self._workers):
+            self._told_to_wait = True
+            why = "a cluster has given its room to others, or its libraries load slowly"
+            self._note(f"a worker has not begun after {PLACING_SECONDS:g} s, and is waited for: {why}")
         by_link = {id(worker.link): worker for worker in self._workers}
         reports = self._fleet.receive([worker.link for worker in self._workers], HEED_SECONDS)
         return [(by_link[id(link)], report) for link, report in reports]
