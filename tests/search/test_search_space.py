@@ -273,6 +273,8 @@ def test_lengths_are_compared_by_auto_and_by_the_clock_alone(
         ({"data": {"max_length": 128}}, True, False),
         ({"search": {"sampler": "auto"}, "lora": {"r": [4, 8]}}, True, False),
         ({"lora": {"r": 4}}, True, False),
+        ({"lora": {"r": 4}, "search": {"epochs": "clock"}}, True, False),
+        ({"search": {"sampler": "grid", "epochs": "clock"}}, True, False),  # as `train` has it
     ],
     ids=str,
 )

@@ -81,7 +81,7 @@ def default_space(recipe: Recipe, *, deadline: bool = False) -> Recipe:
 def leaves_length_open(asked: Recipe, searched: Recipe) -> bool:
     """Whether a recipe whose default space is `searched` by the clock leaves it to that how long texts are."""
     own = asked.axes.keys() - {_MODEL} or _is_written(asked, _LENGTH)
-    return not own and searched.search.epochs == "clock"
+    return not own and (searched.search.sampler, searched.search.epochs) == ("auto", "clock")
 
 
 def with_length(recipe: Recipe, tokens: int, most: int | None) -> Recipe:
