@@ -227,6 +227,20 @@ def test_seeds_are_a_thousand_at_most_but_in_a_run_that_was_begun(tmp_path: Path
     assert Search.model_json_schema()["properties"]["seeds"]["maximum"] == 1000
 
 
+def test_passes_that_a_clock_would_not_heed_are_not_put_over_a_recipe(tmp_path: Path) -> None:
+    clocked = "search: {sampler: auto, epochs: clock}\n"
+    problem = problem_of(tmp_path, clocked, "train.num_train_epochs=4")
+    assert problem.startswith("--set: train.num_train_epochs: 4 would not be heeded: search.epochs is clock, ")
+    assert problem.endswith("; give search.epochs: recipe too")
+    own = read_recipe(tmp_path / "recipe.yaml", ["train.num_train_epochs=4", "search.epochs=recipe"])
+    assert (own.train.num_train_epochs, own.search.epochs) == (4, "recipe")
+    # as a run's recipe has both
+    begun = {"train": {"num_train_epochs": 2}, "search": {"epochs": "clock"}}
+    assert read_recipe(begun, ["lora.r=4"]).search.epochs == "clock"
+    with pytest.raises(RecipeError, match=r"^recipe: train\.num_train_epochs: 2 would not be heeded"):
+        read_recipe(begun, over={"train.num_train_epochs"})
+
+
 def test_a_test_file_without_a_train_file_is_refused(tmp_path: Path) -> None:
     assert "needs data.train_file or data.dataset beside it" in problem_of(tmp_path, "data: {test_file: a.csv}\n")
 

@@ -360,6 +360,11 @@ def _check_together(source: Source, recipe: Recipe) -> None:
     if recipe.train.seed + seeds > SEEDS:
         why = f"is too large: each configuration may be trained with {seeds} seeds, counted from it"
         source.refuse(("train", "seed"), recipe.train.seed, why)
+    passes = ("train", "num_train_epochs")
+    over = source.places.get(passes) == "--set" or dotted(passes) in source.over
+    if over and recipe.search.epochs == "clock" and dotted(passes) not in recipe.axes:
+        why = "would not be heeded: search.epochs is clock, by which time says how many; give search.epochs: recipe too"
+        source.refuse(passes, recipe.train.num_train_epochs, why)
     if recipe.search.sampler == "grid":
         _check_grid(source, recipe)
 
