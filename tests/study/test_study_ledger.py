@@ -93,6 +93,21 @@ def test_a_report_below_the_others_ends_a_trial_early(tmp_path: Path) -> None:
     assert not ledger.report(1, {1: 0.1})
 
 
+def test_further_seeds_of_what_came_through_are_trained_to_their_end_and_judge_no_other(tmp_path: Path) -> None:
+    """Else their mean would be that of those that did well."""
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+    ledger = _open(tmp_path, pruner)
+    for seed, value in enumerate((0.8, 0.2, 0.9)):
+        number = _ask(ledger, 2, seed_index=seed).number
+        assert ledger.report(number, {1: value})
+        ledger.tell(number, "complete", value)
+    assert ledger.report(_ask(ledger, 4).number, {1: 0.85})  # above the first seed, and below the third
+    assert not ledger.report(_ask(ledger, 8).number, {1: 0.5})
+    again = _open(tmp_path, pruner)
+    assert again.report(1, {1: 0.2})
+    assert not again.report(4, {1: 0.5})
+
+
 def test_a_trial_that_is_begun_anew_may_report_another_value(tmp_path: Path) -> None:
     ledger = _open(tmp_path, optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0))
     _ask(ledger, 2)

@@ -186,14 +186,17 @@ class Ledger:
     def report(self, number: int, values: Mapping[int, float]) -> bool:
         """Notes intermediate values by step, of which the last is judged; returns whether the trial goes on.
 
-        Those of earlier steps may be given again: a ledger that was written anew lacks them.
+        Configurations are judged by their first seeds: a further one always goes on, and judges no other. Values of
+        earlier steps may be given again: a ledger that was written anew lacks them.
         """
         with self._explained():
             trial, step = self._trials[number], max(values)
             # A trial that goes on gives the same again; one that another machine begins anew may give another.
             values = {**trial.intermediate_values, **values}
-            decided = went_on(trial, step)
-            goes_on = decide(self._study.pruner, self._trials, number, values) if decided is None else decided
+            repeats = bool(trial.user_attrs.get(SEED_INDEX))  # what came through: the mean is to be of all its seeds
+            decided = True if repeats else went_on(trial, step)
+            first_seeds = [one for one in self._trials if not one.user_attrs.get(SEED_INDEX)]
+            goes_on = decide(self._study.pruner, first_seeds, number, values) if decided is None else decided
             ended = step if decided is None and not goes_on else None
             self._write_values(number, values, trial.intermediate_values, ended)
             return goes_on
