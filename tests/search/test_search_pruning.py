@@ -52,3 +52,10 @@ def test_a_pruner_ends_poor_trials_early(tmp_path: Path, pruner: str) -> None:
 @pytest.mark.parametrize("pruner", ["halving", "hyperband"])
 def test_a_pruner_lets_the_best_so_far_go_on(tmp_path: Path, pruner: str) -> None:
     assert _evaluations(tmp_path, pruner, [0.5, 0.6, 0.7, 0.8, 0.9]) == [EVALUATIONS] * 5
+
+
+@pytest.mark.parametrize("strategies", [["end", "auto"], ["auto", "end"]])
+def test_the_most_of_hyperband_is_as_often_as_any_trial_is_evaluated(strategies: list[str]) -> None:
+    train = {"eval_strategy": strategies, "num_train_epochs": [3, 9]}
+    pruner = make_pruner(read_recipe({"train": train, "search": {"pruner": "hyperband", "resource": "epochs"}}))
+    assert vars(pruner)["_max_resource"] == 9

@@ -8,6 +8,8 @@ decides which configurations get more of them.
 
 from __future__ import annotations
 
+import itertools
+
 import optuna
 
 from loraloom.recipe import Recipe
@@ -31,9 +33,6 @@ def make_pruner(recipe: Recipe) -> optuna.pruners.BasePruner:
 
 def _most_evaluations(recipe: Recipe) -> int:
     """R: as often as any trial is evaluated. Optuna would take it from the first trial that ends."""
-    trains = (
-        recipe.train.model_copy(update={"num_train_epochs": epochs, "lr_scheduler_type": kind})
-        for epochs in recipe.values("train.num_train_epochs")
-        for kind in recipe.values("train.lr_scheduler_type")
-    )
-    return max(train.evaluations for train in trains)
+    told_by = ("num_train_epochs", "lr_scheduler_type", "eval_strategy")
+    every = itertools.product(*(recipe.values(f"train.{name}") for name in told_by))
+    return max(recipe.train.model_copy(update=dict(zip(told_by, values, strict=True))).evaluations for values in every)
