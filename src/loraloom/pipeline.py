@@ -138,9 +138,9 @@ def resume(
             refuse_no_clock(run.recipe, f"{option} or {'deadline' if called else '--deadline'}")
         with run.locked():
             place = prepare_again(run, watcher, in_memory, go_on_command(run.path))
-            if placement == IN_PROCESS and (said := another_type_here(place.dtype)):
-                watcher.note(said)
             chosen = choose_engine(run.recipe, profile=bool(run.recipe.provenance.get("profile")))
+            if placement == IN_PROCESS and (said := another_type_here(place.dtype, run.recipe, chosen.engine.name)):
+                watcher.note(said)
             return _go_on(run, place, chosen, watcher, clock, stop or Stop(), placement, command)
 
 

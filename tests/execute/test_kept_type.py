@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from bench.synthetic import synthetic_record
-from loraloom.execute.kept_type import kept_type
+from loraloom.engine import precision
+from loraloom.engine.gemm_rates import GemmRates
+from loraloom.execute.kept_type import another_type_here, kept_type
 from loraloom.recipe import read_recipe
 from loraloom.study.durable import write_manifest
 from loraloom.study.record import write_record
@@ -53,3 +55,20 @@ def test_a_checkpoint_of_loom_says_it_where_only_the_trainer_has_ended_a_trial(
     run = _run(tmp_path, AUTO, ("trainer", "fp32"))
     (tmp_path / "trials" / "0001").mkdir()
     assert kept_type(run) == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "engine", "said"),
+    [
+        (AUTO, "loom", "the run's trials stay in fp32; this machine would take fp16: "),
+        (AUTO, "trainer", None),  # which has no fp16
+        (AUTO | {"train": {"fp16": False}}, "loom", None),
+    ],
+)
+def test_fp16_is_no_other_type_where_it_could_not_be_taken(
+    recipe: dict[str, Any], engine: str, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_a_t4 = GemmRates(fp32=4e12, bf16=2e12, fp32_best=5e12, bf16_best=3e12, fp16=3e13)
+    monkeypatch.setattr(precision, "measure", lambda: as_a_t4)
+    found = another_type_here("fp32", read_recipe(recipe), engine)
+    assert found is None if said is None else str(found).startswith(said)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from loraloom.errors import RunError
-from loraloom.recipe import Train
+from loraloom.recipe import Recipe, Train
 from loraloom.study.durable import is_whole
 from loraloom.study.record import Dtype, TrialRecord, read_record
 from loraloom.study.run import Run, trial_folders
@@ -34,16 +34,17 @@ def kept_type(run: Run) -> Dtype | None:
     return next(filter(None, map(type_begun_in, folders)), by_trainer)
 
 
-def another_type_here(kept: Dtype | None) -> str | None:
+def another_type_here(kept: Dtype | None, recipe: Recipe, engine: str) -> str | None:
     """That this machine would take another type than a run has, in a sentence; None where it would not.
 
     It measures, and so is for the process that trains.
     """
-    from loraloom.engine.precision import explain_dtype  # with torch
+    from loraloom.engine.precision import explain_dtype, without_fp16  # with torch
 
     if kept is None:
         return None
-    here, why = explain_dtype(Train())
+    no_fp16 = engine == "trainer" or "auto" not in recipe.values("train.fp16")
+    here, why = explain_dtype(without_fp16(Train()) if no_fp16 else Train())
     return None if here == kept else f"the run's trials stay in {kept}; this machine would take {here}: {why}"
 
 
