@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError, DataError
 from loraloom.study.durable import write_manifest
 from loraloom.use.backbones import Backbones
+from loraloom.use.export import export
 from tests.numerics.architectures import CONFIGS, save_model
 
 
@@ -198,3 +201,23 @@ def test_another_backbone_is_found(copy: Path, tiny_model: Path, tmp_path: Path)
     write_manifest(copy)
     with pytest.raises(AdapterError, match=r"was trained on another .*; bring back the files"):
         loraloom.load(copy)
+
+
+def test_where_the_folder_of_its_backbone_is_not_here_it_is_said_what_to_bring_and_where(
+    copy: Path, tmp_path: Path
+) -> None:
+    """As on another machine."""
+    record = json.loads((copy / "trial.json").read_text())
+    model, elsewhere = Path(record["configuration"]["backbone"]["model"]), tmp_path / "elsewhere" / "model"
+    record["configuration"]["backbone"]["model"] = str(elsewhere)
+    (copy / "trial.json").write_text(json.dumps(record))
+    write_manifest(copy)
+    uses: list[Callable[[Path], Any]] = [loraloom.load, partial(export, form="peft", out=tmp_path / "exported")]
+    for use in uses:
+        with pytest.raises(AdapterError) as refused:
+            use(copy)
+        said = f"{copy}: was trained on the model in {elsewhere}, which is not on this machine; put that folder, "
+        assert str(refused.value).startswith(said)
+    elsewhere.parent.mkdir()
+    elsewhere.symlink_to(model)
+    assert len(loraloom.load(copy).predict(["cat"])) == 1

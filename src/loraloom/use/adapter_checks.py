@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loraloom.backbone import sources
+from loraloom.backbone.sources import Source
 from loraloom.errors import AdapterError, first_line
 from loraloom.recipe import Lora
 from loraloom.study.durable import MANIFEST, sha256
@@ -159,6 +162,20 @@ def check_config(folder: Path, lora: Lora) -> None:
     for field in ("use_dora", "alpha_pattern", "rank_pattern", "modules_to_tie", "trainable_token_indices"):
         if config.get(field):
             raise AdapterError(f"{path}: {field} is set, which a trial of loraloom never does; its weights mean other")
+
+
+def backbone_of(folder: Path, record: TrialRecord) -> Source:
+    """Where the backbone of an adapter is.
+
+    Raises:
+        AdapterError: it was a folder, which is not there, as on another machine.
+        BackboneError: it can't be had.
+    """
+    model = record.configuration.backbone.model
+    if Path(model).is_absolute() and not os.path.isdir(model):  # noqa: PTH112  # Path's own raises for a long name
+        there = "is not on this machine; put that folder, or a link to it, in its place"
+        raise AdapterError(f"{folder}: was trained on the model in {model}, which {there}")
+    return sources.find(model, record.backbone_revision)
 
 
 def check_backbone(folder: Path, record: TrialRecord, pin: str | None) -> None:

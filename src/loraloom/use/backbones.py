@@ -25,7 +25,7 @@ from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration, Head, Train
 from loraloom.study.record import Dtype, TrialRecord
 from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_record
-from loraloom.use.adapter_checks import check_backbone, check_config, check_labels
+from loraloom.use.adapter_checks import backbone_of, check_backbone, check_config, check_labels
 from loraloom.use.peft_forward import PeftForward
 from loraloom.use.peft_weights import Expected, build_adapted, checked_weights
 from loraloom.use.tfidf import read as read_tfidf
@@ -84,9 +84,8 @@ class Backbones:
         record = read_adapter_record(folder)
         check_config(folder, record.configuration.lora)
         check_labels(folder, record.labels)
-        backbone = record.configuration.backbone
         with self._lock:
-            known = self._known(record) if only_known else sources.find(backbone.model, record.backbone_revision)
+            known = self._known(record) if only_known else backbone_of(folder, record)
             if known is None:
                 raise AdapterError(f"{folder}: its backbone is not in memory; start with an adapter of it")
             key = _Key(known.location, known.revision, _dtype(record))

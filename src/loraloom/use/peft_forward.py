@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from loraloom.backbone import sources
 from loraloom.data import Encoded
 from loraloom.study.record import TrialRecord
-from loraloom.use.adapter_checks import check_backbone, check_config
+from loraloom.use.adapter_checks import backbone_of, check_backbone, check_config
 from loraloom.use.peft_weights import build_adapted, checked_weights
 
 if TYPE_CHECKING:
@@ -56,9 +56,8 @@ def load_peft(folder: Path, record: TrialRecord) -> tuple[sources.Source, PeftMo
             is not the one that it was trained on.
         BackboneError: its backbone can't be had.
     """
-    backbone = record.configuration.backbone
     check_config(folder, record.configuration.lora)
-    source = sources.find(backbone.model, record.backbone_revision)
+    source = backbone_of(folder, record)
     check_backbone(folder, record, sources.pin(source) if source.local else None)
     config = sources.load_config(source)
     return source, build_adapted(source, record, config, checked_weights(folder, record, config))

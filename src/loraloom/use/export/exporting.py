@@ -13,6 +13,7 @@ from loraloom.report.wording import LEVEL, p_value
 from loraloom.study.durable import refuse_bytes, refuse_dangling, replacing_folder, system_errors_of, write_text
 from loraloom.study.record import CARD, TrialRecord
 from loraloom.use.adapter import adapter_folder, read_adapter_record
+from loraloom.use.adapter_checks import backbone_of
 from loraloom.use.export.expressible import refuse_corrected, refuse_head
 from loraloom.use.export.measuring import Measured, measure, refuse_other
 from loraloom.use.export.onnx_folder import FP32, INT8, OnnxFolder, refuse_missing, write_onnx
@@ -108,8 +109,7 @@ def _refuse(form: str, folder: Path, record: TrialRecord) -> None:
     if record.is_blend:
         alone = "TF-IDF has a part in its answers, which no export holds"
         raise AdapterError(f"{folder}: {alone}; export the adapter alone, RUN/best, or predict by loraloom")
-    backbone = record.configuration.backbone
-    source = sources.find(backbone.model, record.backbone_revision)
+    source = backbone_of(folder, record)
     refuse_head(form, record.configuration.head, sources.load_config(source), str(folder))
     refuse_corrected(form, source, str(folder))
 
