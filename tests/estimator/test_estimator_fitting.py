@@ -270,6 +270,14 @@ def test_rows_that_are_left_out_are_warned_of_and_told_where_it_is_verbose(
     assert capsys.readouterr().out == ""
 
 
+def test_what_a_fit_can_hardly_learn_by_is_warned_of(tiny_model: Path) -> None:
+    foreign = [f"zz{row} qq{row}" for row in range(len(TEXTS))]
+    with pytest.warns(UserWarning, match=r"Training: 100 % of the tokens, in \d+ texts, are unknown to"):
+        tiny(tiny_model, num_train_epochs=1).fit(foreign, LABELS)
+    with pytest.warns(UserWarning, match=r"train\.warmup_steps: the rate never comes to train\.learning_rate"):
+        tiny(tiny_model, num_train_epochs=1, warmup_steps=1_000).fit(TEXTS, LABELS)
+
+
 def test_what_is_maximised_is_told_where_it_is_verbose(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny(tiny_model, num_train_epochs=1, metric="macro_f1", verbose=True).fit(TEXTS, LABELS)
     assert re.search(r"trial 0: complete, validation accuracy \d\.\d{3}, macro-F1 \d\.\d{3}\n", capsys.readouterr().out)

@@ -33,8 +33,8 @@ from loraloom.study.leaderboard import Standing, metric_name
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run, is_run
 
-_ROWS_CHANGED = {"leak", "near_copy", "empty_text"}
-"""Findings that say that rows were left out, or should have been."""
+_WARNED = {"leak", "near_copy", "empty_text", "unknown_tokens", "warm_up"}
+"""Findings that say that rows were left out, or should have been, or that what is trained can't be much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +207,14 @@ def _best_so_far(out: Path) -> tuple[Path, TrialRecord] | None:
 
 
 class _Follower(Watcher):
-    """Warns of rows that were left out, keeps the plan, and prints trials as they end where it is asked to."""
+    """Warns of what a fit suffers from, keeps the plan, and prints trials as they end where it is asked to."""
 
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
         self._plan: SearchPlan | None = None
 
     def found(self, finding: Finding) -> None:
-        if finding.severity == "warning" and finding.kind in _ROWS_CHANGED:
+        if finding.severity == "warning" and finding.kind in _WARNED:
             warnings.warn(finding.sentence, stacklevel=2)
         elif self._verbose:
             print(finding.sentence)
