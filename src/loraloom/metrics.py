@@ -7,6 +7,7 @@ means a broken model, so it is refused).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +107,7 @@ def score(labels: ArrayLike, probabilities: ArrayLike) -> Scores:
         correct=correct,
         accuracy=correct / total,
         accuracy_interval=wilson_interval(correct, total),
-        macro_f1=float(np.mean([each.f1 for each in per_class if each.f1 is not None])),
+        macro_f1=macro_f1(per_class),
         log_loss=log_loss(true, shares),
         expected_calibration_error=expected_calibration_error(true, shares),
         classes=per_class,
@@ -117,6 +118,11 @@ def score(labels: ArrayLike, probabilities: ArrayLike) -> Scores:
 def class_scores(counts: NDArray[np.int64]) -> tuple[ClassScore, ...]:
     """Precision, recall and F1 of each class from a `confusion` (C, C)."""
     return tuple(_class_score(counts, index) for index in range(len(counts)))
+
+
+def macro_f1(classes: Iterable[ClassScore]) -> float:
+    """The mean F1 of the classes that are seen in labels or predictions."""
+    return float(np.mean([each.f1 for each in classes if each.f1 is not None]))
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:

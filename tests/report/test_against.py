@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import f1_score
 
 from loraloom.errors import RunError
 from loraloom.intervals import mcnemar, paired
@@ -39,11 +40,12 @@ def with_winner(
     rank: int = 4,
     test_rows: int | None = None,
     marks: tuple[str, ...] = (),
+    metric: str = "accuracy",
 ) -> Path:
     """A run whose winner has `lines`, of `test_rows` test rows, else of all that it has."""
     rows = PROVENANCE["data"]["rows"] | {"test": len(lines) if test_rows is None else test_rows}
     provenance = PROVENANCE | {"data": PROVENANCE["data"] | {"rows": rows}}
-    recipe = make_recipe(provenance, lora={"r": [2, 4, 8]}, train={})
+    recipe = make_recipe(provenance, lora={"r": [2, 4, 8]}, train={}, search={"metric": metric})
     right = sum(line["label"] == line["prediction"] for line in lines)
     best = make_record(recipe, 0, {"lora.r": rank}, labels=labels, test=make_score(right / len(lines), len(lines)))
     best = best.model_copy(update={"marks": marks})
@@ -74,6 +76,23 @@ def test_a_small_difference_is_no_difference_found(tmp_path: Path) -> None:
         "No difference was found. one is 0.4 points ahead of two (McNemar p = 0.50, 445 shared rows of which 2 changed "
         "sides, too few for an interval)."
     )
+
+
+def test_runs_that_chose_by_macro_f1_are_said_to_be_compared_by_accuracy(tmp_path: Path) -> None:
+    lines, other = make_predictions(wrong=13), make_predictions(wrong=33)
+    first = read_run(with_winner(tmp_path / "one", lines, metric="macro_f1"))
+    expected = [
+        f1_score([line["label"] for line in each], [line["prediction"] for line in each], average="macro")
+        for each in (lines, other)
+    ]
+    figures = f"{expected[0]:.3f} in one and {expected[1]:.3f} in two"
+    for metric, whose in (("macro_f1", "The winners were"), ("accuracy", "The winner of one was")):
+        caution, *_ = against(first, with_winner(tmp_path / metric / "two", other, metric=metric)).cautions
+        assert caution == (
+            f"{whose} chosen by macro-F1, and compared by accuracy, in which rare classes hardly count. Macro-F1 on "
+            f"the shared rows is {figures}; of the difference no interval is made."
+        )
+    assert not any("macro-F1" in caution for caution in two(tmp_path / "by accuracy", lines, other).cautions)
 
 
 def test_rows_that_changed_sides_begin_with_the_surest_errors(tmp_path: Path) -> None:

@@ -256,6 +256,16 @@ def test_the_leaderboard_says_by_what_it_is_ordered_and_how_many_it_leaves_out(t
     assert "Not shown: 2 more with a result, 0 more that were pruned or failed." in made
 
 
+def test_of_a_search_by_macro_f1_the_answer_says_what_the_winner_has_of_it(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={}, search={"metric": "macro_f1"})
+    records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
+    best = make_record(recipe, 1, records[1].point, 0.91, test=make_score(0.9, TEST_ROWS))
+    made = markdown(findings(read_run(write_run(tmp_path / "r", recipe, records, best=best))))
+    assert "\n- Macro-F1, by which configurations are compared: 0.898 on test, 0.908 on validation.\n" in made
+    so_far = markdown(findings(read_run(write_run(tmp_path / "so far", recipe, records))))
+    assert "\n- Macro-F1, by which configurations are compared: 0.91 on validation.\n" in so_far
+
+
 def test_a_run_without_a_winner_says_so(tmp_path: Path) -> None:
     made = markdown(findings(read_run(write_run(tmp_path / "r", make_recipe({}), []))))
     assert "No trial has finished yet, so there is no winner." in made

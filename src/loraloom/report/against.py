@@ -15,11 +15,12 @@ from pathlib import Path
 
 from loraloom.errors import RunError
 from loraloom.intervals import Interval, Paired, paired, wilson_interval
+from loraloom.metrics import class_scores, confusion, macro_f1
 from loraloom.report.leaderboard import as_written, axis_names
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
 from loraloom.report.test_rows import left_out
-from loraloom.report.wording import LEVEL, duration, p_value, value
+from loraloom.report.wording import LEVEL, duration, p_value, share, value
 from loraloom.study.commands import go_on_command
 from loraloom.study.provenance import fingerprint_of
 from loraloom.study.run import BEST
@@ -164,6 +165,7 @@ def _compared(
     right, right_there = [one.is_right for one, _ in pairs], [two.is_right for _, two in pairs]
     tally = Counter(zip(right, right_there, strict=True))
     rows, names, stand = len(pairs), _names(run, other), paired(right, right_there)
+    both = {names[0]: run, names[1]: other}
     first = _side(run, best, names[0], sum(right), rows)
     second = _side(other, other_best, names[1], sum(right_there), rows)
     return Against(
@@ -178,7 +180,8 @@ def _compared(
         verdict=verdict_of(names, stand),
         on_cost=_on_cost(first, second),
         cautions=(
-            *_of_parts({names[0]: run, names[1]: other}),
+            *_by_macro_f1(both, pairs),
+            *_of_parts(both),
             *_cautions(first, second, rows, _comparable(run, other)),
             *_on_training(run, other, best, other_best, names),
         ),
@@ -266,6 +269,24 @@ def _of_parts(runs: Mapping[str, RunRead]) -> Iterator[str]:
                 f"{name} was tested on {tested:,} of its {tested + rest:,} test rows, a part stratified by class: the "
                 "rows that both runs were tested on are compared."
             )
+
+
+def _by_macro_f1(runs: Mapping[str, RunRead], pairs: Sequence[tuple[Prediction, Prediction]]) -> Iterator[str]:
+    """Where the winner of one was chosen by macro-F1: that accuracy is compared, and what both have of the other."""
+    chosen = [name for name, run in runs.items() if run.recipe.search.metric == "macro_f1"]
+    if not chosen:
+        return
+    had = (f"{share(_macro_f1(rows))} in {name}" for name, rows in zip(runs, zip(*pairs, strict=True), strict=True))
+    whose = "The winners were" if len(chosen) > 1 else f"The winner of {chosen[0]} was"
+    yield (
+        f"{whose} chosen by macro-F1, and compared by accuracy, in which rare classes hardly count. Macro-F1 on the "
+        f"shared rows is {' and '.join(had)}; of the difference no interval is made."
+    )
+
+
+def _macro_f1(rows: Sequence[Prediction]) -> float:
+    labels, predictions = [row.label for row in rows], [row.prediction for row in rows]
+    return macro_f1(class_scores(confusion(labels, predictions, len(rows[0].probabilities))))
 
 
 def _cautions(first: Side, second: Side, rows: int, comparable: int) -> list[str]:

@@ -60,6 +60,10 @@ def answer(found: Findings) -> Iterator[str]:
         f"Configuration: {'; '.join(settings)}",
         f"Trainable: {parts}; beside {count(record.counts.frozen)} frozen.",
     ]
+    if found.board.metric == "macro_f1":
+        of_split = f"{rounded(winner.score.macro_f1, winner.interval)} on {winner.split}"
+        chosen = f", {share(winner.validation.macro_f1)} on validation" if winner.split == "test" else ""
+        facts.insert(0, text(f"Macro-F1, by which configurations are compared: {of_split}{chosen}."))
     if found.answer.time:
         facts.append(f"Time: {found.answer.time.sentence}.")
     seconds = record.timings.seconds if record.timings else None
