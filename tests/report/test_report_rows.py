@@ -119,6 +119,15 @@ def test_a_row_s_recipe_has_the_passes_that_a_clock_gave_it(tmp_path: Path) -> N
     assert again == record.configuration
 
 
+def test_a_row_s_recipe_chooses_among_seeds_by_what_its_run_maximised(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": 4}, train={}, search={"metric": "macro_f1", "seeds": 2})
+    records = [make_record(recipe, seed, {}, 0.9, seed=42 + seed) for seed in range(2)]
+    found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
+    path = tmp_path / "again.yaml"
+    path.write_text(found.details[0].recipe, encoding="utf-8")
+    assert (read_recipe(path).search.metric, read_recipe(path).search.seeds) == ("macro_f1", 2)
+
+
 def test_a_row_on_fewer_rows_says_so_in_its_recipe(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [1, 8]}, train={})
     records = [

@@ -2,8 +2,9 @@
 
 It names what the run's recipe sets beside the defaults, and the row's own values: a dozen lines. Values are written as
 JSON, which YAML 1.2 reads; so the page's script writes the same lines for any row from the row's values alone, and ten
-thousand recipes take no room. The time limit and the search are left out: they are not the row's, but for its seeds: as
-many are asked for as it has, or as reach its best trial's. The run's own splits the data.
+thousand recipes take no room. The time limit and the search are left out: they are not the row's, but for what it
+maximises, and for its seeds: as many are asked for as it has, or as reach its best trial's. The run's own splits the
+data.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ def row_recipes(run: RunRead, board: Leaderboard) -> RowRecipes:
             if value != defaults[field] and f"{section}.{field}" not in (*names, "budget.max_seconds")
         }
         base[section] = fields  # an empty one keeps its place
+    if recipe.search.metric != "accuracy":
+        base["search"] = {"metric": recipe.search.metric}  # by which the best of several seeds is chosen, again
     if recipe.engine != "auto":
         base["engine"] = recipe.engine
     return RowRecipes(base, names, recipe.train.seed, train_command(recipe))
