@@ -9,7 +9,7 @@ import pytest
 
 from loraloom.backbone import sources
 from loraloom.engine import gemm_rates
-from loraloom.errors import BackboneError, BudgetError
+from loraloom.errors import BackboneError, BudgetError, RecipeError
 from loraloom.execute.demands import Demands
 from loraloom.execute.statement import state_budget
 from loraloom.recipe import Configuration, read_recipe
@@ -63,6 +63,13 @@ def test_a_length_that_a_model_does_not_read_is_refused_as_a_search_refuses_it(t
     of_table = read_recipe({"backbone": {"model": "roberta-base"}, "data": {"max_length": 513}})
     with pytest.raises(BackboneError, match="513 is too long for 'roberta-base', which reads 512 tokens"):
         state_budget(of_table, num_labels=4)
+
+
+def test_a_commit_is_refused_where_no_model_is_of_the_hub(tiny_recipe: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=r"^backbone\.revision: 'abc' is of a model on the hub, and not of '.*model'"):
+        state_budget(read_recipe(tiny_recipe, ["backbone.revision=abc"]))
+    of_table = read_recipe({"backbone": {"model": "roberta-base", "revision": "abc"}})
+    assert state_budget(of_table, num_labels=4).count.head == 593_668
 
 
 def test_a_model_is_looked_for_once_however_many_combinations_are_counted_which_is_said_of_many(

@@ -9,7 +9,7 @@ from loraloom.backbone import sources
 from loraloom.backbone.sources import Source
 from loraloom.budget import Adaptation, ParameterCount
 from loraloom.engine import in_type
-from loraloom.errors import BackboneError, BudgetError
+from loraloom.errors import BackboneError, BudgetError, RecipeError
 from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
 from loraloom.recipe.axes import Point, as_option
 from loraloom.search.costs import TextKey, text_key
@@ -152,6 +152,19 @@ class Demands:
             if key not in found and self.why_not(configuration) is None:
                 found[key] = configuration
         return found
+
+    def check_revision(self) -> None:
+        """Refuses a commit where no model is of the hub: it would not be heeded.
+
+        Raises:
+            RecipeError: there is one.
+            BackboneError: a model is not to be had.
+        """
+        models, revision = self.recipe.values("backbone.model"), self.recipe.backbone.revision
+        if revision is not None and all(sources.find(model).local for model in models):
+            them = " and ".join(map(repr, models))
+            of_hub = f"{revision!r} is of a model on the hub, and not of {them}; leave it out"
+            raise RecipeError(f"backbone.revision: {of_hub}")
 
     def check_lengths(self) -> None:
         """Refuses texts that are longer than a model reads.

@@ -119,6 +119,7 @@ def state_budget(
     searched = _ranks_singly(default_space(recipe, deadline=timed))
     classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data, data_revision(recipe))
     demands, configuration = Demands(searched, [str(index) for index in range(classes)]), recipe.configuration({})
+    demands.check_revision()
     demands.check_lengths()
     adaptation, limits = demands.adaptation(configuration), recipe.budget
     count, peft = demands.parameters(configuration), demands.peft_count(configuration)

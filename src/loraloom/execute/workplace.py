@@ -166,9 +166,10 @@ class Workplace:
             BackboneError: a model, a target or a layer is not to be had, a text can't be so long, or has a token that a
                 model has not got.
             DataError: a text of which a tokenizer makes no token.
-            RecipeError: `data.max_train_samples` is fewer rows than there are classes.
+            RecipeError: `data.max_train_samples` is fewer rows than there are classes, or see `Demands.check_revision`.
         """
         self._check_rows()
+        self.demands.check_revision()
         self.demands.check_lengths()
         self._check_texts()
         if (warm_up := told_by_recipe(self.recipe, self.most_rows[0])) is not None:
