@@ -555,6 +555,19 @@ def test_report_and_schema_print_what_they_made(
     json.loads(out)
 
 
+def test_what_a_command_writes_may_be_named_from_the_home_folder_after_an_equals_sign(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert call(capsys, monkeypatch, "schema", "--out=~/schema.json")[0] == 0
+    assert call(capsys, monkeypatch, "train", str(recipe_file), "--out=~/run", "--quiet")[0] == 0
+    assert (tmp_path / "run" / "best").is_dir()
+    assert (tmp_path / "schema.json").is_file()
+    assert not list((tmp_path / "work").iterdir())
+
+
 def test_report_prints_markdown_or_writes_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
 ) -> None:

@@ -168,6 +168,17 @@ def test_sigterm_exits_75_and_says_how_to_go_on(
     assert not ended.traceback
 
 
+def test_a_run_in_the_home_folder_may_be_named_from_there(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    winner = loraloom.search(tiny_recipe, "~/run")
+    assert [path.name for path in tmp_path.iterdir() if path.name in ("home", "~")] == ["home"]
+    assert loraloom.resume("~/run") == winner
+    assert loraloom.load("~/run/best").record == read_record(tmp_path / "home" / "run" / "best")
+
+
 def test_resuming_a_finished_run_changes_nothing(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     winner = loraloom.search(tiny_recipe, tmp_path / "run")
     before = (tmp_path / "run" / "best" / "manifest.json").read_bytes()

@@ -26,6 +26,7 @@ from loraloom.execute.placement import IN_PROCESS, Placement, make_executor
 from loraloom.execute.reserve import Rehearsal
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
+from loraloom.machine import with_home
 from loraloom.preparation import anchored, prepare, prepare_again, stated
 from loraloom.recipe import Recipe
 from loraloom.report.writing import load_libraries, rehearse_report
@@ -79,7 +80,8 @@ def search(
         watcher = watcher or Watcher()
         placement.check()
         refuse_missing(recipe.report_to)
-        refuse_taken(Path(out))
+        out = with_home(out)
+        refuse_taken(out)
         asked = anchored(recipe)
         recipe = default_space(asked, deadline=clock.max_seconds is not None)
         for model in recipe.values("backbone.model"):
@@ -91,7 +93,7 @@ def search(
             place = place.over(recipe=recipe)
         made = {"command": list(command), "allow_leak": allow_leak, "profile": profile, **stated(place)}
         made["from_python"] = [split for split, rows in in_memory.items() if rows is not None]
-        run = Run.create(Path(out), recipe.model_copy(update={"provenance": made}))
+        run = Run.create(out, recipe.model_copy(update={"provenance": made}))
         with ExitStack() as held:
             try:
                 held.enter_context(run.locked())

@@ -96,6 +96,16 @@ def test_a_loaded_one_works_from_any_folder(
     assert loaded.predict(TEXTS[:2]).tolist() == fitted.predict(TEXTS[:2]).tolist()
 
 
+def test_one_may_be_kept_in_the_home_folder_and_named_from_there(
+    fitted: LoraClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert fitted.save("~/kept") == tmp_path / "home" / "kept"
+    assert LoraClassifier.load("~/kept").predict(TEXTS).tolist() == fitted.predict(TEXTS).tolist()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 def test_a_link_to_a_saved_one_stays_a_link(fitted: LoraClassifier, tmp_path: Path) -> None:
     fitted.save(tmp_path / "v3")
     (tmp_path / "latest").symlink_to("v3")

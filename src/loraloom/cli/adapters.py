@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loraloom.cli.completion import complete_adapter
-from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, ClassShares, LabelColumn, TextColumns
+from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, ClassShares, LabelColumn, TextColumns, from_home
 from loraloom.cli.running import TerminatedError, print_json, say_doing, say_loading
 from loraloom.collecting import settle
 from loraloom.errors import OptionError, PredictionStoppedError
@@ -49,7 +49,9 @@ def evaluate(
     text_column: TextColumns = [],  # noqa: B006
     label_column: LabelColumn = None,
     class_shares: ClassShares = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option("--out", help="Also write the result as JSON here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write the result as JSON here.", callback=from_home)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score an adapter on a labelled file: accuracy with interval, macro-F1, per class, confusion, calibration.
@@ -105,6 +107,7 @@ def predict(
             "--out",
             help=".csv, .tsv, .jsonl (also with .gz, .bz2, .xz or, by the extra 'zstd', .zst) or .parquet; by default "
             "JSONL is printed.",
+            callback=from_home,
         ),
     ] = None,
     text_column: TextColumns = [],  # noqa: B006
@@ -207,7 +210,7 @@ def export(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The folder to make.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="The folder to make.", show_default=False, callback=from_home)],
     rows: Annotated[
         Path | None,
         typer.Option(
@@ -255,7 +258,9 @@ def submit(
         Path | None,
         typer.Option("--test_file", help=f"Unlabelled rows: {FILES}, or a dataset saved to disk."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The submission to write, .csv.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The submission to write, .csv.", callback=from_home)
+    ] = None,
     check: Annotated[
         Path | None, typer.Option("--check", metavar="FILE", help="Look at this submission instead; needs --template.")
     ] = None,

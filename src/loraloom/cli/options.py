@@ -8,6 +8,13 @@ from typing import Annotated
 import typer
 
 from loraloom.cli.completion import complete_adapter, complete_recipe, complete_run
+from loraloom.machine import with_home
+
+
+def from_home(path: Path | None) -> Path | None:
+    """A path to write to, with the home folder for a first `~`, which a shell leaves alone in --out=~/here."""
+    return None if path is None else with_home(path)
+
 
 RecipePath = Annotated[
     Path,
@@ -18,7 +25,7 @@ RecipePath = Annotated[
         autocompletion=complete_recipe,
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="The run folder to make.", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="The run folder to make.", show_default=False, callback=from_home)]
 Overrides = Annotated[
     list[str],
     typer.Option(

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from loraloom.cli.completion import complete_recipe, complete_shipped
-from loraloom.cli.options import AsJson, Overrides, RecipePath
+from loraloom.cli.options import AsJson, Overrides, RecipePath, from_home
 from loraloom.cli.running import print_json, print_or_write, say_doing
 from loraloom.errors import BudgetError, OptionError
 
@@ -47,7 +47,9 @@ def budget(
         raise BudgetError(statement.refusal)
 
 
-def schema(out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.")] = None) -> None:
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", help="Write it to this file.", callback=from_home)] = None,
+) -> None:
     """Print the JSON Schema of recipes, by which editors complete them.
 
     In VS Code, put '# yaml-language-server: $schema=recipe.schema.json' on the recipe's first line.

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from loraloom.cli.options import Port, RunPath
+from loraloom.cli.options import Port, RunPath, from_home
 from loraloom.cli.running import TerminatedError, print_or_write, say_doing
 from loraloom.errors import OptionError
 
@@ -45,7 +45,9 @@ def report(
     form: Annotated[
         Form, typer.Option("--format", help="html writes RUN/report, md prints Markdown for a README or an issue.")
     ] = Form.html,
-    out: Annotated[Path | None, typer.Option("--out", help="With --format md: write it to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="With --format md: write it to this file.", callback=from_home)
+    ] = None,
     pdf: Annotated[
         bool, typer.Option("--pdf", help="Also print the page to RUN/report/report.pdf, by Chromium.")
     ] = False,

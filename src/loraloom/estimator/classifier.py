@@ -22,6 +22,7 @@ from loraloom.estimator import saved
 from loraloom.estimator.columns import classes_of, ids_among, table_of_rows, texts_of
 from loraloom.estimator.saved import Kept
 from loraloom.estimator.settings import recipe_of
+from loraloom.machine import with_home
 from loraloom.study.record import TrialRecord
 from loraloom.use.class_shares import asked_shares
 
@@ -188,7 +189,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
             if given is not None:
                 numbers = ids_among(classes, labels, f"y_{suffix}")
                 rows[split] = table_of_rows(f"X_{suffix} and y_{suffix}", self._texts(given), numbers, classes)
-        run_dir = None if self.run_dir is None else Path(self.run_dir)
+        run_dir = None if self.run_dir is None else with_home(self.run_dir)
         fitted = fitting.fit(recipe, rows, run_dir, started=started, allow_leak=self.allow_leak, verbose=self.verbose)
         self._keep(fitted.kept, fitted.record, classes)
         self.partial_ = fitted.interrupted or fitted.unfinished is not None
@@ -241,8 +242,9 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         by_column = self.classes_[np.argsort(self._columns)]
         names, count = getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None)
         columns = count if names is None else list(map(str, names))
-        saved.save(kept, Path(path), by_column, self.get_params(deep=False), partial=self.partial_, columns=columns)
-        return Path(path)
+        folder = with_home(path)
+        saved.save(kept, folder, by_column, self.get_params(deep=False), partial=self.partial_, columns=columns)
+        return folder
 
     @classmethod
     def load(cls, path: Path | str, *, revision: str | None = None) -> Self:

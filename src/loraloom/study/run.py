@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from loraloom.errors import LoraloomError, RunError, RunInUseError, shell_path
+from loraloom.machine import with_home
 from loraloom.recipe import Recipe
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import (
@@ -56,12 +57,12 @@ class Run:
     """An existing run folder."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the run in `path`.
+        """Opens the run in `path`, in which a first `~` is the home folder.
 
         Raises:
             RunError: there is none.
         """
-        self.path = path
+        self.path = path = with_home(path)
         if not is_run(path):
             lacks = TRIALS + "/" if (path / RECIPE).is_file() else RECIPE
             what = f"is not a run folder (it has no {lacks})" if path.is_dir() else "no such run folder"

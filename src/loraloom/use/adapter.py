@@ -24,6 +24,7 @@ from loraloom.data import Encoded, encode
 from loraloom.data.cells import no_character
 from loraloom.data.telling import SILENT, Telling
 from loraloom.errors import AdapterError, DataError, RunError, without_path
+from loraloom.machine import with_home
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import verify_manifest
 from loraloom.study.record import CARD, RECORD, WEIGHTS, TrialRecord, read_record
@@ -272,7 +273,7 @@ def adapter_folder(path: Path | str, revision: str | None = None) -> Path:
         return hub_adapter.download(str(path), revision)
     if revision is not None:
         raise AdapterError(f"{path}: is a folder, which has no revisions; leave out revision={revision!r}")
-    return Path(path)
+    return with_home(path)
 
 
 def _no_winner(run: Path) -> str:

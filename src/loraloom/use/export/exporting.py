@@ -9,6 +9,7 @@ from typing import Any
 
 from loraloom.backbone import sources
 from loraloom.errors import AdapterError, LoraloomError
+from loraloom.machine import with_home
 from loraloom.report.wording import LEVEL, p_value
 from loraloom.study.durable import refuse_bytes, refuse_dangling, replacing_folder, system_errors_of, write_text
 from loraloom.study.record import CARD, TrialRecord
@@ -79,7 +80,7 @@ def export(
         LoraloomError: `out` is there already, or is not UTF-8, or what was written does not do what the adapter does.
         OSError: the folder can't be written.
     """
-    folder, target = adapter_folder(adapter), Path(out)
+    folder, target = adapter_folder(adapter), with_home(out)
     if form not in FORMATS:
         raise LoraloomError(f"--format {form}: there is no such format; it must be {', '.join(FORMATS)}")
     if form == "onnx":
