@@ -1,7 +1,8 @@
 """What a refit brings: a winner's accuracy on test rows, and that of the same trained on the validation rows too.
 
-    python -m study.refit                what is not yet in the results is trained; the table is printed
-    python -m study.refit --list         the cases, and train nothing
+    python -m study.refit                 what is not yet in the results is trained; the table is printed
+    python -m study.refit --seconds 600   no draw is begun after as many
+    python -m study.refit --list          the cases, and train nothing
 
 Each draw (`study/draws.py`) holds a tenth of its rows out for validation, and is trained and refitted by
 `loraloom.search` and `loraloom.refit`. Both are tested on the same rows of the set's test. Nothing was chosen by these
@@ -10,23 +11,18 @@ figures but whether to say that a refit is worth its time.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import loraloom
-from loraloom.intervals import mean_interval
 from loraloom.report.markdown.text import table
-from loraloom.study.durable import write_json
 from loraloom.study.record import TEST_PREDICTIONS
-from study.arguments import run
-from study.draws import Case, draws_of, key_of, parser_of, print_cases, read_kept, recipe_of, splits_of
-from study.machine import described
+from study.draws import Case, draws_of, gain_in_words, recipe_of, run_draws, splits_of
 
 RESULT = Path(__file__).parent / "results" / "refit.json"
 CASES = (
@@ -54,28 +50,12 @@ class Draw:
 
     @property
     def gained(self) -> float:
-        """Of all test rows, the share that the refit has right beyond the winner."""
-        return (self.right[1] - self.right[0]) / self.tested
+        """Of all test rows, what the refit has right beyond the winner, in percent."""
+        return 100 * (self.right[1] - self.right[0]) / self.tested
 
 
 def main() -> None:
-    parser = parser_of("study.refit", __doc__, RESULT)
-    run("study.refit", _do, parser.parse_args())
-
-
-def _do(given: argparse.Namespace) -> None:
-    if given.list:
-        print_cases(CASES)
-        return
-    kept = read_kept(given.results)
-    for case in CASES:
-        for seed in range(case.draws):
-            key = key_of(case, seed)
-            if key not in kept["draws"]:
-                kept["draws"][key] = asdict(measure(case, seed)) | {"machine": described()}
-                write_json(given.results, kept)
-                print(key, kept["draws"][key]["right"], flush=True)
-    print("\n".join(lines(kept)))
+    run_draws("study.refit", __doc__, RESULT, CASES, measure, lines)
 
 
 def measure(case: Case, seed: int) -> Draw:
@@ -103,22 +83,20 @@ def _right(adapter: Path) -> list[bool]:
 
 
 def lines(kept: dict[str, Any]) -> Iterator[str]:
-    """The table, and the mean over cases, each case weighing the same."""
-    shown, means = [], []
+    """The table, and the mean over sets."""
+    shown, gains = [], []
     for case in CASES:
         draws = [Draw(**one) for one in draws_of(kept, case)]
         if not draws:
             continue
-        gains = [100 * draw.gained for draw in draws]
-        means.append(fmean(gains))
+        gains += [(case, draw.gained) for draw in draws]
         before, after = (fmean(draw.right[place] / draw.tested for draw in draws) for place in (0, 1))
         figures = f"{draws[0].rows[0]:,}", f"{draws[0].rows[1]:,}", str(len(draws)), f"{before:.4f}", f"{after:.4f}"
-        shown.append((case.name, *figures, f"{fmean(gains):+.2f} pp", ", ".join(f"{gain:+.1f}" for gain in gains)))
+        each = ", ".join(f"{draw.gained:+.1f}" for draw in draws)
+        shown.append((case.name, *figures, f"{fmean(draw.gained for draw in draws):+.2f} pp", each))
     head = "set", "rows", "rows, refitted", "draws", "winner", "refitted", "gained", "each draw"
     yield table(head, shown, numbers=range(1, 7))
-    interval = mean_interval(means)
-    if interval is not None:
-        yield f"\nMean over cases {fmean(means):+.2f} pp, 95 % interval {interval[0]:+.2f} to {interval[1]:+.2f}."
+    yield from gain_in_words("Refitted − winner", gains)
 
 
 if __name__ == "__main__":
