@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -135,6 +136,16 @@ def mean_ranks(measured: dict[str, Results], tools: Sequence[str]) -> dict[str, 
         return {}
     ranks = [stats.rankdata([-found[tool] for tool in ranked]) for found in answered.values()]
     return {tool: float(np.mean([each[place] for each in ranks])) for place, tool in enumerate(ranked)}
+
+
+def critical_difference(tools: int, sets: int) -> float:
+    """How far apart two mean ranks of so many tools over so many sets lie where that is more than chance, at 5 %.
+
+    Nemenyi's test of every two: Demšar, "Statistical comparisons of classifiers over multiple data sets", Journal of
+    Machine Learning Research 7 (2006), 1-30, section 3.2.2.
+    """
+    quantile = float(stats.studentized_range.isf(0.05, tools, math.inf)) / math.sqrt(2)
+    return quantile * math.sqrt(tools * (tools + 1) / (6 * sets))
 
 
 def current_result(found: Results, tool: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from study.compared import (
     Results,
     Setting,
     accuracy_of,
+    critical_difference,
     current_result,
     mean_ranks,
     p_of_pairs,
@@ -93,6 +94,8 @@ _SHORT = """\
 
 {table}
 
+{ranks}
+
 Each section below is of one time, one encoder and one processor. Of those of one time and encoder, the one with the
 most results stands first.
 
@@ -140,7 +143,8 @@ def _in_short(sections: Sequence[tuple[Setting, Results]]) -> str:
             ranked = sorted(ranks, key=ranks.__getitem__)
             lines = [(PEERS[tool].title, f"{ranks[tool]:.2f}", _worst(measured, tool)) for tool in ranked]
             found = table(("tool", "mean rank", f"worst − {PEERS[BASELINE].title}"), lines)
-            return _SHORT.format(title=title, anchor=_anchor(title), sets=len(measured), table=found)
+            on_ranks = _on_ranks(ranks, len(measured))
+            return _SHORT.format(title=title, anchor=_anchor(title), sets=len(measured), table=found, ranks=on_ranks)
     return ""
 
 
@@ -242,9 +246,21 @@ def _overview(measured: dict[str, Results]) -> Iterator[str]:
     if ranks:
         yield "Ranks are by accuracy on the test rows, of tools that answered on all its sets as they are set up now;"
         yield "equal ones share one."
+        yield _on_ranks(ranks, len(measured))
     if held:
         yield "† held out: no default of loraloom was chosen by this set."
     yield ""
+
+
+def _on_ranks(ranks: Mapping[str, float], sets: int) -> str:
+    """What chance makes of mean ranks, and from whose that of the first is told by them."""
+    apart, (first, *others) = critical_difference(len(ranks), sets), sorted(ranks, key=ranks.__getitem__)
+    beyond = [PEERS[tool].title for tool in others if ranks[tool] - ranks[first] >= apart]
+    told = f"From the first so far: {'; '.join(beyond)}." if beyond else "None is so far from the first."
+    return (
+        f"By Nemenyi's test (5 %) mean ranks of {len(ranks)} tools over {sets} sets are told apart where they differ "
+        f"by {apart:.2f} or more. {told}"
+    )
 
 
 def _cell_of(result: dict[str, Any] | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ from loraloom.intervals import mcnemar
 from loraloom.machine import read_machine
 from study import first, sets
 from study.agnews_files import AGNEWS
-from study.compared import pairs_of, read_results
+from study.compared import critical_difference, pairs_of, read_results
 from study.comparison import PAGE, PAIRS, page_of
 from study.first import right_rows, score
 from study.peers import PEERS
@@ -189,6 +190,23 @@ def test_mean_ranks_and_the_worst_case_are_over_all_sets() -> None:
     assert page.count(f"- full fine-tuning, HF Trainer: {PEERS['finetune'].earlier}") == 1
     alone = page_of([made_up("loraloom", 190), made_up("loraloom", 190, set_name="r8"), *earlier], {})
     assert "mean rank |" not in alone  # of one tool
+
+
+def test_how_far_apart_mean_ranks_must_be_is_as_demsar_has_it() -> None:
+    """Table 5 (a) there: the quantile that the root of k (k + 1) / 6 N is multiplied by, at 5 %."""
+    for tools, quantile in {2: 1.960, 3: 2.343, 5: 2.728, 8: 3.031, 10: 3.164}.items():
+        per_root = math.sqrt(tools * (tools + 1) / (6 * 7))
+        assert critical_difference(tools, 7) / per_root == pytest.approx(quantile, abs=1e-3)
+
+
+def test_the_page_says_from_whose_mean_rank_that_of_the_first_is_told() -> None:
+    rights = {"loraloom": 190, "finetune": 180, "svm": 150}
+    names = list(sets.SETS)[:6]
+    results = [made_up(peer, right, set_name=name) for peer, right in rights.items() for name in names]
+    said = "mean ranks of 3 tools over 6 sets are told apart where they differ by 1.35 or more. From the first so far: "
+    assert page_of(results, {}).count(f"{said}TF-IDF + linear SVM.\n") == 2
+    two = page_of([one for one in results if one["set"] in names[:2]], {})
+    assert "over 2 sets are told apart where they differ by 2.34 or more. None is so far from the first." in two
 
 
 def test_a_tool_that_was_not_run_on_all_sets_is_not_ranked_and_not_said_to_have_failed() -> None:

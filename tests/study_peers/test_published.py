@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loraloom.intervals import mcnemar, paired_bootstrap
-from study.compared import Results, p_of_pairs, read_results, settings_of
+from study.compared import Results, critical_difference, p_of_pairs, read_results, settings_of
 from study.comparison import PAGE
 from study.first import is_earlier, right_rows
 from study.others import is_disturbed
@@ -154,6 +154,17 @@ def test_the_readmes_mean_ranks_are_those_of_the_comparison() -> None:
     assert [(tool, rank, worst.removesuffix(" points")) for tool, rank, worst in lines] == ranked
     assert (len(ranked), ranked[0][0]) == (8, "loraloom, default search")
     assert "loraloom is first by mean rank of eight tools" in readme
+
+
+def test_the_readme_says_what_mean_ranks_over_so_few_sets_can_not() -> None:
+    table = README.read_text(encoding="utf-8").split("| tool | mean rank |")[1].split("\n\n")[0]
+    ranks = [float(cells(line)[1]) for line in table.strip().splitlines()[2:]]
+    apart = critical_difference(len(ranks), len(TITLES))
+    assert [rank - ranks[0] >= apart for rank in ranks] == [False] * 7 + [True]
+    assert (
+        f"by Nemenyi's test (5 %) mean ranks of eight tools over seven sets are told apart where they differ by "
+        f"{apart:.2f}, so that loraloom's is told from that of the contest's preset alone."
+    ) in " ".join(README.read_text(encoding="utf-8").split())
 
 
 def test_the_readme_says_by_how_much_others_are_ahead_of_the_search_in_two_minutes() -> None:
