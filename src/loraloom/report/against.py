@@ -117,7 +117,8 @@ def against(run: RunRead, other_path: Path) -> Against:
     if len(pairs) < FEWEST_SHARED * _comparable(run, other):
         raise RunError(
             f"{other_path}: shares {len(pairs):,} test rows with {run.path}, of {len(predictions):,} here and "
-            f"{len(other_predictions):,} there; two runs are compared on the same test rows (at least half of them)"
+            f"{len(other_predictions):,} there{_labelled_otherwise(best, other_best, len(pairs))}; two runs are "
+            "compared on the same test rows (at least half of them)"
         )
     return _compared(run, other, best, other_best, pairs)
 
@@ -157,6 +158,15 @@ def _shared(best: Best, other: Best) -> list[tuple[Prediction, Prediction]]:
         if same := waiting.get((row.text, best.record.labels[row.label])):
             pairs.append((row, same.pop()))
     return pairs
+
+
+def _labelled_otherwise(best: Best, other: Best, shared: int) -> str:
+    """That texts are in both under other labels, where more are than the `shared` rows; else nothing."""
+    first, second = (Counter(row.text for row in each.predictions) for each in (best, other))
+    texts = (first & second).total()
+    if texts <= shared:
+        return ""
+    return f", where {plural(texts, 'text')} {'is' if texts == 1 else 'are'} in both, some under other labels"
 
 
 def _compared(
