@@ -25,6 +25,7 @@ from tests.report.report_runs import (
     LABELS,
     PROVENANCE,
     TEST_ROWS,
+    VALIDATION_ROWS,
     make_predictions,
     make_recipe,
     make_record,
@@ -196,6 +197,8 @@ def test_it_says_what_the_page_says(tmp_path: Path) -> None:
     assert PROVENANCE["command"] in made
     assert "- 0004: " in made  # why a trial has no result
     assert "Not shown" not in made
+    assert "Validation chose the order, so its best figures flatter." in made
+    assert "What follows is of" not in made  # it is of the test rows
 
 
 def test_a_small_part_of_the_cap_is_not_rounded_to_nothing(tmp_path: Path) -> None:
@@ -213,6 +216,19 @@ def test_curves_errors_and_rows_that_all_miss_are_told(tmp_path: Path) -> None:
     assert made.count("a row's number is its place in its split, from 0, and not that in your file") == 1
     assert made.count("A validation row. Number ") == 4
     assert "mostly taken for `entertainment` (validation row 0)" in made
+
+
+def test_where_the_test_rows_are_not_read_yet_it_says_which_rows_it_is_of(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={})
+    records = [make_record(recipe, n, point, 0.9) for n, point in enumerate(recipe.grid())]
+    several, one = (
+        markdown(findings(read_run(keep(write_run(tmp_path / f"of-{len(some)}", recipe, some)))))
+        for some in (records, records[:1])
+    )
+    said = f"## Where it fails\n\nWhat follows is of the {VALIDATION_ROWS} validation rows"
+    assert f"{said} by which it was chosen.\n" in several
+    assert f"{said}.\n" in one
+    assert "Validation chose the order" not in one
 
 
 def test_axes_that_few_trials_tell_of_are_one_line_and_questions_have_their_names(tmp_path: Path) -> None:

@@ -169,9 +169,11 @@ def test_a_single_trial_is_not_said_to_be_chosen_by_validation(demo_run: Path, t
     alone = read(keep(write_run(tmp_path / "run", recipe, [best], best=best)))
     assert "judged by the winner." in alone.text
     assert "Validation chose the order" not in alone.text
+    assert "222 rows, which chose it" not in alone.text
     several = read(keep(Path(shutil.copytree(demo_run, tmp_path / "several"))))
     assert "judged by the winner; it was chosen by the validation rows" in several.text
     assert "Validation chose the order, so its best figures flatter." in several.text
+    assert "(222 rows, which chose it)" in several.text
 
 
 def test_every_section_has_its_heading_and_its_link(demo: Page) -> None:

@@ -110,6 +110,11 @@ class Answer:
         return self.tally.complete + self.tally.pruned > 1
 
     @property
+    def on_validation(self) -> str:
+        """What is to be known of figures by which configurations are ordered; nothing where none was chosen."""
+        return "Validation chose the order, so its best figures flatter." if self.had_choice else ""
+
+    @property
     def subject(self) -> str:
         """What the headline is about: the best of so many, or else the one that was chosen, and why."""
         if self.configurations <= 1 or self.winner is None:

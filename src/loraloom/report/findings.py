@@ -69,6 +69,14 @@ class Findings:
     making: Making
     problems: tuple[str, ...]
 
+    @property
+    def on_judged(self) -> str:
+        """Of which rows it is said where the winner fails; nothing of test rows, which are expected."""
+        if self.failures is None or self.failures.split == "test":
+            return ""
+        chose = " by which it was chosen" if self.answer.had_choice else ""
+        return f"What follows is of the {plural(self.failures.rows, f'{self.failures.split} row')}{chose}."
+
 
 def findings(
     run: RunRead,

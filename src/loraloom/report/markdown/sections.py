@@ -95,6 +95,8 @@ def leaderboard(found: Findings) -> Iterator[str]:
     board = found.board
     if board.ranked:
         yield from _ranked(board)
+        if found.answer.on_validation:
+            yield found.answer.on_validation
     if reasons := [f"{row.trials}: {text('; '.join(row.reasons))}" for row in board.unranked if row.reasons]:
         yield bullets(reasons[:MOST_ROWS])
     left = max(0, len(board.ranked) - MOST_ROWS), len(board.unranked) - len(reasons[:MOST_ROWS])

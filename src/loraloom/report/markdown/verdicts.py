@@ -79,6 +79,8 @@ def failures(found: Findings) -> Iterator[str]:
     failed = found.failures
     if failed is None:
         return
+    if found.on_judged:
+        yield found.on_judged
     asked = {
         "Classes": failed.by_class,
         "Length": failed.by_length,
