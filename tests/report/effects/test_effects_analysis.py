@@ -82,13 +82,20 @@ def test_what_one_block_has_more_of_is_no_effect() -> None:
     assert bias.estimate == pytest.approx(0, abs=0.005)
 
 
-def test_a_value_that_one_trial_had_is_too_few() -> None:
+def test_a_value_that_one_trial_had_is_too_few_and_the_others_are_compared_without_it() -> None:
     whole = planted()
     points = [dict(zip(whole.axes, values, strict=True)) for values in zip(*whole.axes.values(), strict=True)]
-    points[0] = {**points[0], "lora.bias": "all"}
-    found = only(analyse(table(points, whole.metric)), "lora.bias")
-    assert {effect.verdict for effect in found if "all against" in effect.title} == {"few"}
-    assert only(analyse(table(points, whole.metric)), "train.optim")[0].verdict == "effect"
+    points[0] |= {"lora.bias": "all"}
+    points[1] |= {"train.optim": "sgd"}
+    points[-1] |= {"lora.r": 16}
+    found = analyse(table(points, whole.metric))
+    bias, optim, rank = (
+        {effect.title: effect.verdict for effect in only(found, axis)}
+        for axis in ("lora.bias", "train.optim", "lora.r")
+    )
+    assert bias == {"lora_only against none": "none", "all against none and lora_only": "few"}
+    assert (optim["sgd against adam, muon and adamw"], optim["muon against adam and adamw"]) == ("few", "effect")
+    assert (rank["above 4, without 16"], rank["16 against 2, 4 and 8"]) == ("none", "few")
 
 
 def test_fewer_configurations_than_unknowns_give_no_verdict() -> None:

@@ -32,6 +32,20 @@ def test_names_are_compared_with_the_others_as_often_as_these_were_tried() -> No
     assert muon.weights == pytest.approx((-2 / 3, -1 / 3, 1.0))
 
 
+def test_a_value_that_no_fitted_configuration_has_is_compared_with_the_others_and_left_out_of_theirs() -> None:
+    ranks = axis_of([2, 2, 4, 4, 8, 16])
+    first, *alone = ranks.comparisons(np.array([True] * 4 + [False] * 2))
+    assert (first.title, first.weights) == ("above 2, without 8 and 16", (-1.0, 1.0, 0.0, 0.0))
+    assert [each.title for each in alone] == ["8 against 2 and 4", "16 against 2 and 4"]
+    lowest = axis_of([2, 4, 4, 8, 8]).comparisons(np.array([False] + [True] * 4))
+    assert [each.title for each in lowest] == ["above 4", "2 against 4 and 8"]
+    names = axis_of([*"abcdeabcdef"], "train.optim")
+    of_names = [each.title for each in names.comparisons(np.array([True] * 10 + [False]))]
+    assert (of_names[0], of_names[-1]) == ("a against 4 others", "f against the other 5")
+    none = ranks.comparisons(np.zeros(6, dtype=np.bool_))
+    assert [each.title for each in none] == [each.title for each in ranks.comparisons()]
+
+
 def test_two_names_and_flags_are_one_comparison() -> None:
     assert [each.title for each in axis_of(["none", "all"]).comparisons()] == ["all against none"]
     assert [each.title for each in axis_of([False, True]).comparisons()] == ["true against false"]

@@ -129,7 +129,7 @@ def _ratio(table: Table) -> Axis | None:
 
 def _asked(axis: Axis, axes: Sequence[Axis], design: Design, model: Fit, table: Table) -> list[_Asked]:
     found = []
-    for comparison in axis.comparisons():
+    for comparison in axis.comparisons(model.kept):
         contrast = design.contrast(axis, comparison.weights)
         if model.knows(contrast):
             found.append(_Asked(axis, comparison, model.estimate(contrast), ()))

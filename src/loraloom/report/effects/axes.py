@@ -8,6 +8,9 @@
 - Numbers with more values (a rate from a range): a polynomial of low degree, in the logarithm where the values span
   more than tenfold; compared are its heights in the middle of the lower, middle and upper third of what was tried.
 
+A value that one configuration had takes a column of its own, so that nothing can be told of it: it is compared with the
+others, which are compared without it.
+
 Rejected: all pairs of values (k (k - 1) / 2 comparisons, each of which widens the intervals of all the others), bins as
 values for ranges (what is left of the trend within a bin is noise, and leaks into other axes where TPE tied them), and
 splines (knots are one more choice; a polynomial of degree 4 on the logarithm follows a rate's hump).
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,23 +70,34 @@ class Axis:
     def counts(self) -> NDArray[np.int64]:
         return np.bincount(self.level_of, minlength=len(self.labels))
 
-    def comparisons(self) -> tuple[Comparison, ...]:
-        """What is compared; a level that nothing was tried at is left out."""
-        present = [level for level, number in enumerate(self.counts) if number]
-        if self.kind == "names":
-            if len(present) == 2:
-                return (
-                    self._comparison(f"{self.labels[present[1]]} against {self.labels[present[0]]}", *present[::-1]),
-                )
-            return tuple(self._against_others(level, present) for level in present)
-        return tuple(
-            self._comparison(f"above {self.labels[level]}", present[place + 1 :], level)
-            for place, level in enumerate(present[:-1])
-        )
+    def comparisons(self, fitted: NDArray[np.bool_] | None = None) -> tuple[Comparison, ...]:
+        """What is compared; a level that nothing was tried at is left out.
 
-    def _against_others(self, level: int, present: Sequence[int]) -> Comparison:
-        others = [other for other in present if other != level]
-        names = listed([self.labels[other] for other in others]) if len(others) < 4 else f"the other {len(others)}"
+        `fitted` (N,) marks the configurations that a model is of. Of a level that none of them has nothing can be told,
+        nor of any comparison that it is a part of: so the others are compared without it, and it with them.
+        """
+        tried = np.flatnonzero(self.counts).tolist()
+        known = set(tried if fitted is None or self.kind == "curve" else self.level_of[fitted].tolist())
+        among = [level for level in tried if level in known] if len(known) > 1 else tried
+        alone = [level for level in tried if level not in among]
+        return (*self._among(among, alone), *(self._against_others(level, among, tried) for level in alone))
+
+    def _among(self, levels: Sequence[int], without: Sequence[int]) -> Iterator[Comparison]:
+        if self.kind != "names":
+            for place, level in enumerate(levels[:-1]):
+                left_out = [self.labels[other] for other in without if other > level]
+                title = f"above {self.labels[level]}{', without ' if left_out else ''}{listed(left_out)}"
+                yield self._comparison(title, levels[place + 1 :], level)
+        elif len(levels) == 2:
+            yield self._comparison(f"{self.labels[levels[1]]} against {self.labels[levels[0]]}", *levels[::-1])
+        else:
+            yield from (self._against_others(level, levels, [*levels, *without]) for level in levels)
+
+    def _against_others(self, level: int, levels: Sequence[int], tried: Sequence[int]) -> Comparison:
+        others = [other for other in levels if other != level]
+        names = listed([self.labels[other] for other in others])
+        if len(others) > 3:
+            names = f"the other {len(others)}" if len(others) == len(tried) - 1 else f"{len(others)} others"
         return self._comparison(f"{self.labels[level]} against {names}", level, others)
 
     def _comparison(self, title: str, upper: int | Sequence[int], lower: int | Sequence[int]) -> Comparison:
