@@ -225,6 +225,14 @@ def test_what_more_rows_bring_is_no_axis_s() -> None:
     assert importances(apart, made_axes(apart)) == pytest.approx(importances(level, made_axes(level)))
 
 
+def test_where_all_of_a_block_came_to_the_same_there_is_nothing_to_explain() -> None:
+    points, block = grid()[:12], [0] * 7 + [1] * 5
+    level = table(points, np.array([0.7] * 7 + [0.9] * 5), block)  # whose means are rounded
+    assert not level.within.any()
+    assert importances(level, made_axes(level)) is None
+    assert analyse(level).explained is None
+
+
 def test_too_few_configurations_have_no_importances() -> None:
     few = grid()[:8]
     given = table(few, np.arange(8.0))

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.recipe import Train
+from loraloom.report.effects.model import ALMOST
 from loraloom.report.leaderboard import field
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.search.costs import Key, cost_key
@@ -66,7 +67,9 @@ class Table:
         """(N,) the metric less the mean of its block: other rows are no effect of an axis."""
         counts = np.bincount(self.block)
         means = np.bincount(self.block, weights=self.metric) / np.maximum(1, counts)
-        return np.asarray(self.metric - means[self.block], dtype=np.float64)
+        left = self.metric - means[self.block]
+        is_rounding = np.abs(left) <= ALMOST * np.abs(self.metric).max()  # of a mean, where all of a block are alike
+        return np.where(is_rounding, 0.0, left)
 
 
 class _Block(NamedTuple):
