@@ -251,7 +251,7 @@ def closing_lines(winner: TrialRecord, run: Path, recipe: Recipe, records: Seque
         f"winner      trial {winner.number}: {what}",
         *([_soup(winner, metric)] if winner.is_soup else []),
         *([f"trained on  {seen:,} of {every:,} training rows"] if on_part else []),
-        *_why(chosen(records, metric)),
+        *_why(chosen(records, metric), records),
         f"accuracy    {with_interval(winner.test, metric)} on {_of_all(tested, rows.get('test'))}{marked}",
         *_constant(winner, recipe),
         f"parameters  {winner.counts.trainable:,} trainable{against}",
@@ -296,17 +296,21 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
             yield search_command(run, recipe, "seeds", "search.seeds=3") + why
 
 
-def _why(choice: Choice | None) -> tuple[str, ...]:
-    """How sure the choice is: the mean over seeds with its interval, and why a tie did not go to the leader."""
+def _why(choice: Choice | None, records: Sequence[TrialRecord]) -> tuple[str, ...]:
+    """How sure the choice is: the mean over seeds with its interval, and why a tie did not go to the leader.
+
+    A mean that was the best of several flatters.
+    """
     if choice is None:
         return ()
     lines = []
     winner = choice.winner
     if winner.interval is not None:
         low, high = max(0.0, winner.interval[0]), min(1.0, winner.interval[1])
+        several = len({record.point_key for record in records if record.state == "complete"}) > 1
         lines.append(
             f"validation  mean {metric_name(choice.metric)} {share(winner.mean)} (95 % interval {low:.3f}–{high:.3f}) "
-            f"over {plural(len(winner.trials), 'seed')}"
+            f"over {plural(len(winner.trials), 'seed')}{', by which it was chosen' if several else ''}"
         )
     if choice.sentence is not None:
         lines.append(f"            {choice.sentence}")
