@@ -280,6 +280,29 @@ def test_the_part_of_a_head_that_is_of_another_number_of_classes_is_drawn_anew(o
     assert not torch.equal(model.get_parameter("classifier.out_proj.weight"), before)
 
 
+@pytest.mark.parametrize(
+    ("names", "places"),
+    [
+        (("C", "a", "b"), [1, 2, 0]),
+        (("a", "b", "c"), [0, 1, 2]),
+        (("x", "a", "b"), [0, 1, 2]),
+        (("a", "A", "b"), [0, 1, 2]),
+    ],
+)
+def test_a_head_of_the_same_classes_in_another_order_is_put_in_the_order_of_the_labels(
+    tmp_path: Path, names: tuple[str, ...], places: list[int]
+) -> None:
+    config = RobertaConfig(**_SIZES, pad_token_id=1, id2label=dict(enumerate(names)))
+    saved = RobertaForSequenceClassification(config)
+    torch.nn.init.normal_(saved.classifier.out_proj.bias)
+    saved.save_pretrained(tmp_path)
+    model, layer = _build(tmp_path), saved.classifier.out_proj
+    assert torch.equal(model.get_parameter("classifier.out_proj.weight"), layer.weight[places])
+    assert torch.equal(model.get_parameter("classifier.out_proj.bias"), layer.bias[places])
+    assert torch.equal(model.get_parameter("classifier.dense.weight"), saved.classifier.dense.weight)
+    assert len(loaded_head(model)) == 4
+
+
 def test_an_encoder_that_is_not_of_its_configuration_is_refused_with_names(of_two_classes: Path) -> None:
     path = of_two_classes / "config.json"
     path.write_text(path.read_text().replace('"intermediate_size": 32', '"intermediate_size": 48'))

@@ -80,7 +80,9 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
             be frozen, and missing from the saved adapter).
     """
     head = configuration.head
-    config = _with_pooling(_labelled(load_config(source), labels), head)
+    config = load_config(source)
+    own = [str(name) for _, name in sorted(config.id2label.items())]
+    config = _with_pooling(_labelled(config, labels), head)
     if configuration.backbone.dropout == "off":
         switch_dropout_off(config)
     auto, arguments = _auto(config, head)
@@ -88,7 +90,25 @@ def build_pretrained(source: Source, configuration: Configuration, labels: Seque
     missing = sorted(set(lacking) - set(_head_parameters(model) if head.kind == "native" else ()))
     only_pooler = all("pooler" in name for name in missing)
     refuse_random(source, missing, "; head.kind: linear does without it" if only_pooler else "")
+    if head.kind == "native":
+        _put_in_order(model, own, labels)
     return _with_head(model, head)
+
+
+def _put_in_order(model: nn.Module, own: Sequence[str], labels: Sequence[str]) -> None:
+    """Puts what the checkpoint holds of the head's last layer in the order of `labels`, where its `own` are the same.
+
+    transformers loads it for any classes of their number: in another order it would begin by answering another class.
+    """
+    places = {name.casefold(): place for place, name in enumerate(own)}
+    wanted = [label.casefold() for label in labels]
+    if places.keys() != set(wanted) or not len(places) == len(own) == len(wanted):
+        return
+    heads = (cast(nn.Module, getattr(model, name)) for name in head_modules(model))
+    *_, last = (module for head in heads for module in head.modules() if isinstance(module, nn.Linear))
+    for parameter in last.parameters():
+        if getattr(parameter, _LOADED, False):
+            parameter.data = parameter.data[[places[label] for label in wanted]]
 
 
 def loaded_head(model: nn.Module) -> frozenset[str]:
