@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 import signal
 from contextlib import nullcontext
@@ -69,6 +70,18 @@ def test_a_token_that_the_model_has_not_got_is_refused_before_anything_is_traine
     with has_not if "w30" in text else nullcontext():
         loraloom.search(recipe, tmp_path / "run", overrides=[f"data.validation_file={tmp_path / 'held.csv'}"])
     assert (tmp_path / "run").exists() is ("w30" not in text)
+
+
+def test_a_token_to_pad_with_that_the_model_has_not_got_is_refused_before_anything_is_trained(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    model = save_model("bert", tmp_path / "model")
+    path = model / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": "[NEW]"}))
+    recipe = {**tiny_recipe, "backbone": {"model": str(model)}, "engine": "trainer"}
+    with pytest.raises(BackboneError, match=r"no embedding of the token '\[NEW\]', with which its tokenizer pads; "):
+        loraloom.search(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_test_rows_are_read_for_the_winner_alone(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -182,13 +182,21 @@ class Workplace:
             raise RecipeError(f"data.max_train_samples: {rows} is fewer than the {classes} classes")
 
     def _check_texts(self) -> None:
-        """No model can read a text without tokens, nor a token that it has no row of: most have both for any text."""
+        """No model can read a text without tokens, nor a token that it has no row of: most have both for any text.
+
+        Nor can one be padded with such a token.
+        """
         max_length = max(self.recipe.values("data.max_length"))
         for backbone in self._backbones():
             source = self.source(backbone)
             tokenizer = sources.load_tokenizer(source)
             known = sources.known_tokens(sources.load_config(source), tokenizer)
             beyond = len(tokenizer) > known
+            if tokenizer.pad_token_id >= known:
+                raise BackboneError(
+                    f"backbone.model: {backbone.model!r} has no embedding of the token {tokenizer.pad_token!r}, with "
+                    "which its tokenizer pads; name one that it has in its tokenizer_config.json, as pad_token"
+                )
             if len(encode(tokenizer, [""], max_length=max_length, cache=None).input_ids) and not beyond:
                 continue
             for name in SPLITS:
