@@ -1,6 +1,7 @@
 """What `data` and `backbone` both ask: whether the hub can be reached, where the demo's packages are, stated licences.
 
-Whether it can be reached is told in a moment: the hub's client takes half a minute of retries to say no.
+Whether it can be reached is told in a moment: the hub's client takes half a minute of retries to say no. Where a name
+server does not answer it takes some seconds, and it is not asked again soon.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import socket
+import time
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ from urllib.parse import urlsplit
 from loraloom.errors import MissingExtraError
 
 _SHOWN = 60
+_KEPT = 20
+"""An answer is taken for so many times as long as it took: look-ups take a twentieth of the time at most."""
+_LOOKED_UP: dict[str | None, tuple[float, bool]] = {}
+"""By host until when an answer is taken, and the answer."""
 
 
 def reachable() -> bool:
@@ -26,11 +32,23 @@ def reachable() -> bool:
         return False
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
+    return _resolves(urlsplit(constants.ENDPOINT).hostname)
+
+
+def _resolves(host: str | None) -> bool:
+    start = time.monotonic()
+    until, found = _LOOKED_UP.get(host, (start, False))
+    if start < until:
+        return found
     try:
-        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+        socket.getaddrinfo(host, 443)
     except OSError:
-        return False
-    return True
+        found = False
+    else:
+        found = True
+    end = time.monotonic()
+    _LOOKED_UP[host] = end + _KEPT * (end - start), found
+    return found
 
 
 def stated_license(card: Any) -> dict[str, str]:
