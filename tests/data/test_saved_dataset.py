@@ -34,6 +34,13 @@ def test_columns_and_class_names_are_read(saved: Path) -> None:
     assert table.class_names == {"label": ("a", "b")}
 
 
+@pytest.mark.parametrize("name", ["a\ud800", "a\0"])
+def test_a_declared_class_whose_name_is_no_text_is_refused_where_it_has_rows(name: str) -> None:
+    assert named(["1"], (name, "b")) == ["b"]
+    with pytest.raises(DataError, match=r"that the file declares has U\+.* at character 1, which is no character"):
+        named(["1", "0"], (name, "b"))
+
+
 def test_a_label_that_is_no_class_of_the_file_s_own_is_refused() -> None:
     assert named(["0", "1"], ("a", "b")) == ["a", "b"]
     for code in ("2", "-1", "Sports"):

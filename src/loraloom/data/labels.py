@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loraloom.data.cells import text_problem
+from loraloom.data.cells import no_character, text_problem
 from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.tables import Table, read_table
 from loraloom.data.telling import SILENT, Telling
@@ -186,6 +186,8 @@ def named(codes: Sequence[str], class_names: Sequence[str] | None) -> list[str]:
         )
     if (nameless := next((code for code in codes if not ids[code].strip()), None)) is not None:
         raise DataError(f"the class of label {nameless} is declared without a name; name it, or take its rows out")
+    if problem := next(filter(None, map(no_character, (ids[code] for code in set(codes)))), None):
+        raise DataError(f"a class that the file declares {problem}; name it otherwise")
     return [ids[code] for code in codes]
 
 
