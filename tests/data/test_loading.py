@@ -191,6 +191,21 @@ def test_given_rows_without_labels_are_refused_with_what_to_do(tmp_path: Path, n
     assert message.endswith("leave data.validation_file out where they have none")
 
 
+@pytest.mark.parametrize("secret", ["", " ", "-1", -1, None])
+def test_given_rows_whose_labels_are_secret_are_refused_with_what_to_do(tmp_path: Path, secret: Any) -> None:
+    train = write_csv(tmp_path / "train.csv", rows(30))
+    texts = [text for text, _ in rows(9, start=100)]
+    message = refusal(train_file=train, memory={"test": (texts, [secret] * 9)})
+    assert message.startswith("test rows in memory: column 'label' has no label in any row; rows of test need labels")
+    assert "need labels" not in refusal(train_file=train, memory={"test": (texts, [*[secret] * 8, "World"])})
+
+
+def test_a_class_that_is_called_minus_one_is_no_secret(tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", rows(30, ("-1", "1")))
+    test = write_csv(tmp_path / "test.csv", rows(9, ("-1",), start=100))
+    assert len(load(train_file=train, test_file=test).test) == 9
+
+
 @pytest.mark.parametrize("header", [("id", "words", "topic"), ("a good goal", "1", "2")])
 def test_given_rows_that_may_have_labels_are_not_said_to_have_none(tmp_path: Path, header: tuple[str, ...]) -> None:
     train = write_csv(tmp_path / "train.csv", rows(30))

@@ -96,12 +96,12 @@ def _used(splits: Mapping[str, Any], dataset: str) -> tuple[dict[str, str], tupl
 
 
 def _unlabelled(table: Table, label_column: str | None) -> bool:
-    """Whether all labels are -1 or missing, as in test sets whose labels are kept secret."""
+    """Whether no row has a label, as in test sets whose labels are kept secret."""
     if label_column is None:
         labels = [name for name in table.columns if name in table.class_names or name.strip().lower() in LABEL_NAMES]
     else:
         labels = [name for name in table.columns if name == label_column]
-    return bool(labels) and all(cell is None or cell == -1 for name in labels for cell in table.cells(name))
+    return bool(labels) and all(map(table.lacks_labels, labels))
 
 
 def _commit(path: str) -> tuple[str | None, dict[str, str]]:

@@ -258,6 +258,8 @@ def _given_rows(where: str, table: Table, data: Data, of_training: Columns, labe
     except DataError as error:
         labelled = any(name == of_training.label or name.strip().lower() in LABEL_NAMES for name in table.columns)
         raise DataError(f"{error}{'' if labelled or headerless(table) else _NEED_LABELS[where]}") from None
+    if table.lacks_labels(columns.label) and "-1" not in labels.codes:
+        raise DataError(f"{table.source}: column {columns.label!r} has no label in any row{_NEED_LABELS[where]}")
     values = names_of(table, columns.label, labels)
     texts, ids = texts_of(table, columns.text), ids_of(values, labels, table.source)
     rewritten = find_rewritten(table.cells(columns.label), values, table.source)

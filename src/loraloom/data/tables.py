@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _MISSING = ("NAType", "NaTType")
 """Types of pandas, which need not be there, of what stands for nothing; NaN is a number's."""
+_SECRET = ("", "-1", "-1.0")
+"""In the place of labels that are kept secret, as those of a contest's test set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ class Table:
     def cells(self, column: str) -> list[Any]:
         """What stands in a column, None where nothing does."""
         return [without_nan(cell) for cell in self.columns[column][:]]
+
+    def lacks_labels(self, column: str) -> bool:
+        """Whether no row has a label in this column: all are missing, blank or -1."""
+        return all(cell is None or str(cell).strip() in _SECRET for cell in self.cells(column))
 
 
 @dataclass(frozen=True, slots=True)
