@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -206,6 +207,14 @@ def test_an_override_keeps_the_other_fields_of_its_section(tmp_path: Path) -> No
 
 def test_the_last_of_two_overrides_holds() -> None:
     assert read_recipe({}, ["lora.r=2", "lora.r=3"]).lora.r == 3
+
+
+def test_a_mapping_may_hold_paths_and_numpys_numbers() -> None:
+    train, lora = {"seed": np.int64(3)}, {"r": np.array([2, 4]), "target_modules": ("query", "value")}
+    recipe = read_recipe({"data": {"train_file": Path("rows.csv")}, "lora": lora, "train": train})
+    assert (recipe.data.train_file, recipe.train.seed) == ("rows.csv", 3)
+    assert recipe.lora.target_modules == ("query", "value")
+    assert recipe.axes == {"lora.r": Choices((2, 4))}
 
 
 def test_a_field_of_the_recipe_itself_can_be_overridden() -> None:

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.errors import AdapterError, RecipeError
-from loraloom.estimator.settings import only_written, plain
+from loraloom.estimator.settings import only_written
 from loraloom.recipe import read_recipe
+from loraloom.recipe.reading import plain
 from loraloom.study.durable import MANIFEST, files_beside, is_whole, read_verified, replacing_folder
 from loraloom.study.evidence import VALIDATION
 from loraloom.study.record import BY_TFIDF, METRICS, PROFILE, TEST_PREDICTIONS, TrialRecord, read_record

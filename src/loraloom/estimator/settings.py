@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 
 from loraloom.errors import RecipeError
 from loraloom.recipe import Recipe, read_recipe, sections_of
+from loraloom.recipe.reading import plain
 
 FIELDS = {
     "model": "backbone.model",
@@ -116,17 +117,6 @@ def _set(written: dict[str, Any], field: str, value: Any) -> None:
         _section(written, section)[leaf] = value
     else:
         written[leaf] = value
-
-
-def plain(value: Any) -> Any:
-    """Python's own values in the place of numpy's, of which grids are made; a Series as a mapping, a path as text."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "items"):  # a mapping, or a pandas Series
-        return {str(key): plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _seed(state: Any) -> int:

@@ -156,12 +156,18 @@ def field_line(name: str, value: Any) -> str:
 
 
 def _from_mapping(values: Mapping[str, Any]) -> Source:
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {str(key): plain(inner) for key, inner in value.items()}
-        return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
     return Source("recipe", plain(values))
+
+
+def plain(value: Any) -> Any:
+    """Python's own values in the place of numpy's, of which grids are made; a Series as a mapping, a path as text."""
+    if hasattr(value, "items"):  # a mapping, or a pandas Series
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _from_file(path: Path) -> Source:
