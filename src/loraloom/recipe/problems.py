@@ -105,7 +105,11 @@ def rule_of(detail: ErrorDetails, path: tuple[str, ...]) -> str:
 
 
 def _as_yaml(written: Any) -> str:
-    """How YAML has numbers that were written with commas: as one, without them, or as a list."""
+    """How YAML has numbers that were written otherwise, with commas say: as one, plainly, or as a list."""
+    if isinstance(written, float) and written.is_integer() and abs(written) < 2**53:
+        return f"; write it as {int(written)}"
+    if isinstance(written, str) and re.fullmatch(r"\d+(_\d+)+", written):
+        return f"; write it as {written.replace('_', '')}"
     if not isinstance(written, str) or not re.fullmatch(r"[\d., eE+-]+", written) or "," not in written:
         return ""
     if re.fullmatch(r"\d{1,3}(,\d{3})+", written):
