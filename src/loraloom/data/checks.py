@@ -172,7 +172,8 @@ def _joins(label: str, sign: str, known: Set[str]) -> bool:
 
 def find_missing_classes(split: Split, labels: Sequence[str], where: str) -> tuple[Finding, ...]:
     """Classes that a held-out split has no row of."""
-    missing = [label for number, label in enumerate(labels) if not np.any(split.labels == number)]
+    counts = np.bincount(split.labels, minlength=len(labels)).tolist()
+    missing = [label for label, count in zip(labels, counts, strict=True) if not count]
     if not missing:
         return ()
     them = "it" if len(missing) == 1 else "them"

@@ -223,8 +223,10 @@ def _key(state: str, texts: Sequence[str], max_length: int) -> str:
 
 def _digest(encoded: Encoded) -> NDArray[np.uint8]:
     parts = (encoded.input_ids, encoded.offsets, encoded.lengths, np.array(encoded.cut, dtype=np.int64))
-    content = b"".join(part.astype(part.dtype.newbyteorder("<")).tobytes() for part in parts)
-    return np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part, dtype=part.dtype.newbyteorder("<")).data)
+    return np.frombuffer(digest.digest(), dtype=np.uint8)
 
 
 def _read(path: Path) -> Encoded | None:

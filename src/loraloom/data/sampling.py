@@ -33,8 +33,9 @@ def stratified_order(labels: NDArray[np.int64], seed: int, *, unbiased: bool = F
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     place = np.empty(len(labels))
-    for label in np.unique(labels):
-        own = generator.permutation(np.flatnonzero(labels == label))
+    order, (_, sizes) = np.argsort(labels, kind="stable"), np.unique(labels, return_counts=True)
+    for size, end in zip(sizes, np.cumsum(sizes), strict=True):
+        own = generator.permutation(order[end - size : end])
         place[own] = (np.arange(len(own)) + (generator.random() if unbiased else 0.5)) / len(own)
         if not unbiased:
             place[own[0]] = 0

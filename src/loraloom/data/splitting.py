@@ -40,11 +40,11 @@ def held_out_rows(
     plain = labels.tolist()  # of single rows, which most are, numpy would take ten times as long
     for key, rows in telling.rows("holding rows out", groups.items()):
         of_class[plain[rows[0]] if len(rows) == 1 else _label_of(labels[rows])].append(key)
-    held = np.zeros(len(keys), dtype=np.bool_)
+    held, counts = np.zeros(len(keys), dtype=np.bool_), np.bincount(labels)
     for label, class_keys in of_class.items():
         in_order = sorted(class_keys, key=lambda key: _rank(key, seed))
         sizes = [len(groups[key]) for key in in_order]
-        for number in _chosen(sizes, share * int(np.sum(labels == label))):
+        for number in _chosen(sizes, share * int(counts[label])):
             held[groups[in_order[number]]] = True
     return held
 
