@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -55,13 +56,19 @@ def test_fp16_is_not_the_trainers_which_says_so_once(tmp_path: Path) -> None:
     assert told == ["engine: trainer has no fp16: what it trains is in fp32"]
 
 
-def test_a_number_type_that_the_environment_has_for_accelerate_is_not_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "said", [{"ACCELERATE_MIXED_PRECISION": "bf16"}, {"LOCAL_RANK": "0"}, {"WORLD_SIZE": "2", "RANK": "0"}], ids=str
+)
+def test_what_a_launcher_has_left_in_the_environment_is_no_part_of_a_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, str]
 ) -> None:
+    """Neither another number type nor others to wait for."""
     folder = save_model("bert", tmp_path / "model")
     recipe: dict[str, Any] = {"train": {"bf16": False, "per_device_train_batch_size": 4}}
     plain, launched = (make_job(folder, tmp_path / name, recipe) for name in ("plain", "launched"))
     TrainerEngine().train_pack([plain], hear)
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
     TrainerEngine().train_pack([launched], hear)
     assert contents(launched.folder) == contents(plain.folder)
+    assert {name: os.environ[name] for name in said} == said

@@ -6,7 +6,9 @@ the recipe's optimizers, schedule and objective, when to evaluate, and the refus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,9 @@ from loraloom.engine.resumable_trainer import ResumableTrainer
 from loraloom.errors import LoraloomError, TrialFailedError
 from loraloom.recipe import Configuration, Train
 from loraloom.study.record import CHECKPOINT, Dtype
+
+_LAUNCHED = "ACCELERATE_", "LOCAL_RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"
+"""How variables begin by which accelerate is told of a training that it is to be a part of."""
 
 
 class TrainerEngine:
@@ -151,17 +156,18 @@ class _Run(TrainerCallback):
         self.logits: NDArray[np.float32] | None = None
         self.before_evaluation: Generators | None = None
         job, rows, train = course.job, course.job.rows, course.job.configuration.train
-        self.trainer = ResumableTrainer(
-            course,
-            model=model,
-            args=training_arguments(train, job.folder / CHECKPOINT, course.dtype),
-            train_dataset=_Examples(rows.train, rows.data.train.labels),
-            eval_dataset=_Examples(rows.validation, rows.data.validation.labels),
-            data_collator=DataCollatorWithPadding(load_tokenizer(job.source)),
-            compute_loss_func=objective,
-            compute_metrics=self._keep_logits,
-            callbacks=[self],
-        )
+        with _by_itself():
+            self.trainer = ResumableTrainer(
+                course,
+                model=model,
+                args=training_arguments(train, job.folder / CHECKPOINT, course.dtype),
+                train_dataset=_Examples(rows.train, rows.data.train.labels),
+                eval_dataset=_Examples(rows.validation, rows.data.validation.labels),
+                data_collator=DataCollatorWithPadding(load_tokenizer(job.source)),
+                compute_loss_func=objective,
+                compute_metrics=self._keep_logits,
+                callbacks=[self],
+            )
 
     def train(self) -> None:
         self.course.begin()
@@ -239,6 +245,16 @@ class _Run(TrainerCallback):
         return {}
 
 
+@contextmanager
+def _by_itself() -> Iterator[None]:
+    """Within, no launcher's words are read: another number type, or that this process is one of several."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(_LAUNCHED)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
 def training_arguments(train: Train, folder: Path, dtype: str) -> TrainingArguments:
     """The recipe as transformers has it; optimizer, schedule and loss are ours, evaluations come from a callback."""
     on_gpu = device().type == "cuda"
@@ -263,5 +279,4 @@ def training_arguments(train: Train, folder: Path, dtype: str) -> TrainingArgume
         disable_tqdm=True,
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # one trial, one device: batches are never split over several
-    arguments.mixed_precision = "bf16" if dtype == "bf16" else "no"  # whatever $ACCELERATE_MIXED_PRECISION says
     return arguments
