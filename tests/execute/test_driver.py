@@ -452,6 +452,29 @@ def test_a_worker_that_hangs_leaves_a_stops_grace_the_test_and_the_report(
     assert (best.number, best.tested_rows > 0) == (0, True)
 
 
+class _Dying(InProcess):
+    """A worker that dies when the run is asked to `stop`."""
+
+    def __init__(self, engine: Engine, stop: Stop) -> None:
+        super().__init__(engine)
+        self._stop = stop
+
+    def wait(self, listener: Listener, stop: Callable[[], bool], until: Callable[[], float] = endless) -> Finished:
+        assert self._started is not None
+        self._stop.ask(StoppedError(self._started[0].folder.parent.parent, "asked"))
+        return Finished(self._started, lost="it was killed")
+
+
+def test_a_trial_whose_worker_dies_after_a_stop_is_not_said_to_be_begun_again(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, watcher = Stop(), _Noting()
+    monkeypatch.setattr(pipeline, "make_executor", lambda _, engine, *__, **___: _Dying(engine, stop))
+    with pytest.raises(StoppedError, match="asked"):
+        pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", stop=stop, watcher=watcher, report=False)
+    assert [note for note in watcher.notes if note.startswith("trial 0")] == ["trial 0 is left as it is: it was killed"]
+
+
 def test_a_plan_that_was_done_early_goes_on_with_more_rows(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

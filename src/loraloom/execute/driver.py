@@ -346,7 +346,8 @@ class Driver:
             if outcome is None and self._step(begun.proposal) > begun.step:
                 self._attempts[job.number] = 0  # it came on: what took its worker need not be its own doing
             if failure is not None and self._attempts[job.number] < ATTEMPTS:
-                self._watcher.note(f"trial {job.number} is begun again, alone: {failure}")
+                then = "is left as it is" if self._stop.asked() else "is begun again, alone"
+                self._watcher.note(f"trial {job.number} {then}: {failure}")
                 self._alone.append(begun.proposal)
             else:
                 lost = str(finished.lost)
