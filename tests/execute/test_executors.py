@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -300,6 +301,26 @@ def test_what_killed_a_process_is_said(tmp_path: Path, workers: int, advice: str
         assert lost.endswith(f": it was killed (SIGKILL); where memory ran out, {advice}")
     finally:
         executor.close()
+
+
+@pytest.mark.parametrize("was_joined", [False, True])
+def test_a_ray_cluster_without_room_is_left_where_it_was_joined_for_the_search(
+    monkeypatch: pytest.MonkeyPatch, was_joined: bool
+) -> None:
+    """The next search of the process may name another."""
+    from loraloom.execute import ray_cluster
+
+    left = list[bool]()
+    ray = SimpleNamespace(
+        is_initialized=lambda: was_joined,
+        init=lambda **_: None,
+        nodes=lambda: [{"Resources": {"CPU": 1.0}, "Alive": True}],
+        shutdown=lambda: left.append(True),
+    )
+    monkeypatch.setattr(ray_cluster, "import_ray", lambda: ray)
+    with pytest.raises(LoraloomError, match=r"no node of the cluster has a core and 1\.0 GB"):
+        ray_cluster.RayWorkers("auto", NothingEngine, memory_gb=1)
+    assert left == [True] * (not was_joined)
 
 
 @pytest.mark.parametrize(

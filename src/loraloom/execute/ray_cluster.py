@@ -118,9 +118,13 @@ class RayWorkers:
         self._joined = not self._ray.is_initialized()
         if self._joined:
             _join(self._ray, address)
-        nodes = self._nodes()
-        self._share = plan_share(nodes, workers, gpus, memory_gb)
         self._sent: dict[int, Any] = {}
+        try:
+            nodes = self._nodes()
+            self._share = plan_share(nodes, workers, gpus, memory_gb)
+        except LoraloomError:
+            self.close()  # else the next search of this process would be on it, whichever it names
+            raise
         many = "" if workers is None else f"{workers} "
         kinds = sorted({name.split(":", 1)[1] for node in nodes for name in node if name.startswith(_ACCELERATOR)})
         of = f" ({', '.join(kinds)})" if kinds else ""
