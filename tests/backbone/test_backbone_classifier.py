@@ -26,6 +26,7 @@ from transformers import (
 from loraloom.backbone import sources
 from loraloom.backbone.adapting import adapt, trainable_parameters
 from loraloom.backbone.classifier import (
+    LinearHeadClassifier,
     build_pretrained,
     encoder_of,
     head_modules,
@@ -308,3 +309,14 @@ def test_an_encoder_that_is_not_of_its_configuration_is_refused_with_names(of_tw
     path.write_text(path.read_text().replace('"intermediate_size": 32', '"intermediate_size": 48'))
     with pytest.raises(BackboneError, match=r"no weights for roberta\.encoder\.layer\.0\..*\(6 missing\)"):
         _build(of_two_classes)
+
+
+def test_a_linear_head_is_in_fp32_whatever_torchs_default_type_is_where_it_is_built() -> None:
+    """As the encoder is, whose type is asked for; an adapter may be loaded anywhere."""
+    config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9)
+    torch.set_default_dtype(torch.float64)
+    try:
+        head = LinearHeadClassifier(BertModel(config), dropout=0.0).new_head()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {parameter.dtype for parameter in head.parameters()} == {torch.float32}

@@ -42,6 +42,18 @@ def test_generators_and_optunas_level_are_as_before_however_it_ends() -> None:
     assert optuna.logging.get_verbosity() == verbosity
 
 
+def test_within_torch_computes_in_fp32_and_with_gradients_wherever_a_run_is_begun() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(), left_as_found():
+            weight = torch.ones(2, requires_grad=True)
+            weight.square().sum().backward()  # type: ignore[no-untyped-call]
+            assert weight.dtype == torch.float32
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_one_thread_is_within_at_a_time_and_its_time_counts_from_its_turn() -> None:
     begun, goes_on, order = threading.Event(), threading.Event(), []
 

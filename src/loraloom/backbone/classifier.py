@@ -42,7 +42,7 @@ class LinearHeadClassifier(nn.Module):
 
     def new_head(self) -> nn.Linear:
         """A head, drawn as transformers draws its own."""
-        head = nn.Linear(self.config.hidden_size, self.config.num_labels)
+        head = nn.Linear(self.config.hidden_size, self.config.num_labels, dtype=torch.float32)  # as the encoder is
         nn.init.normal_(head.weight, std=getattr(self.config, "initializer_range", 0.02))
         nn.init.zeros_(head.bias)
         return head

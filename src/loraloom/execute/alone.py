@@ -1,8 +1,8 @@
 """One run at a time in a process, which is left as it was found.
 
-A run seeds the global random generators, silences Optuna, and uses what HF Trainer and transformers keep one of for a
-process; and one run takes all cores. So runs that threads begin take turns, and callers keep their generators: a split
-drawn after a fit would else be the same after each.
+A run seeds the global random generators, trains in fp32 whatever torch's default type is by then, silences Optuna, and
+uses what HF Trainer and transformers keep one of for a process; and one run takes all cores. So runs that threads
+begin take turns, and callers keep their generators: a split drawn after a fit would else be the same after each.
 """
 
 from __future__ import annotations
@@ -29,14 +29,20 @@ def alone(started: float | None = None) -> Iterator[float | None]:
 
 @contextmanager
 def left_as_found() -> Iterator[None]:
-    """Afterwards, the global random generators and how much Optuna says are as they were before."""
+    """Afterwards, random generators, torch's default type and how much Optuna says are as they were before.
+
+    Within, gradients can be computed, though it is called where none are.
+    """
     import optuna
+    import torch
 
     from loraloom.engine.generators import kept_generators
 
-    verbosity = optuna.logging.get_verbosity()
+    verbosity, dtype = optuna.logging.get_verbosity(), torch.get_default_dtype()
     try:
-        with kept_generators():
+        torch.set_default_dtype(torch.float32)
+        with torch.inference_mode(mode=False), torch.enable_grad(), kept_generators():
             yield
     finally:
+        torch.set_default_dtype(dtype)
         optuna.logging.set_verbosity(verbosity)
