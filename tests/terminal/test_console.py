@@ -53,6 +53,17 @@ def test_drawn_is_on_a_terminal_alone_that_can_be_drawn_on(
     assert is_drawn_on(make_console(file=file())) is drawn
 
 
+@pytest.mark.parametrize("folds", [True, False])
+def test_a_terminal_that_has_no_columns_is_printed_on_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, folds: bool
+) -> None:
+    """As where its size is not known, and COLUMNS is 0."""
+    monkeypatch.setenv("COLUMNS", "0")
+    said = io.StringIO()
+    make_console(folds=folds, file=said).print(_table())
+    assert NAMED in said.getvalue()
+
+
 def test_names_between_colons_are_no_pictures() -> None:
     said = io.StringIO()
     console = make_console(file=said, width=120)

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from loraloom.terminal.hang_up import let_go
 
-MOST_COLUMNS = 10_000
-"""Of what is printed where nothing limits it."""
+FOLDED_COLUMNS, MOST_COLUMNS = 80, 10_000
+"""Of what is printed where nothing says how wide that can be; and where nothing limits it."""
 
 
 def make_console(*, folds: bool = True, **options: Any) -> Console:
@@ -22,6 +22,8 @@ def make_console(*, folds: bool = True, **options: Any) -> Console:
     wide there as they need. Where its terminal goes away, what is printed is dropped, and who prints goes on.
     """
     console = _Console(emoji=False, **options)
+    if not console.width:  # by COLUMNS=0, as where a terminal's size is not known: rich would print nothing
+        console.width = FOLDED_COLUMNS
     if not (folds or "COLUMNS" in os.environ or console.file.isatty()):
         console.width = MOST_COLUMNS
     return console
