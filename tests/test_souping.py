@@ -345,6 +345,18 @@ def test_a_seed_has_collapsed_where_it_is_nearer_to_chance_than_to_the_best(
     assert [trial.number for trial in choice.to_mix(seeds)] == list(range(mixed))
 
 
+@pytest.mark.parametrize(("other", "mixed"), [(0.90, 1), (0.94, 2)])
+def test_of_classes_in_unlike_shares_a_seed_that_answers_the_commonest_for_all_has_collapsed(
+    other: float, mixed: int
+) -> None:
+    """That is right in 90 of the 100 rows, where chance between two is taken to be right in 50."""
+    best = make_record(0, 0.96, point={})
+    score = Score(examples=100, accuracy=0.96, macro_f1=0.5, loss=0.25, confusion=((89, 1), (3, 7)))
+    best = best.model_copy(update={"result": Result(validation=score)})
+    seeds = standing([best, make_record(1, other, point={})], "accuracy")
+    assert [trial.number for trial in choice.to_mix(seeds)] == list(range(mixed))
+
+
 def test_a_mean_took_what_its_seeds_took_together() -> None:
     timed, untimed = make_record(0), make_record(1).model_copy(update={"timings": None})
     together = souping._together([timed] * 3)

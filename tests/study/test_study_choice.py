@@ -177,6 +177,27 @@ def test_that_a_training_collapsed_is_told_by_accuracy_whatever_the_metric() -> 
     assert choose(standings(records, "macro_f1"), "macro_f1").winner.leader.number == 0
 
 
+def test_of_those_that_beat_what_the_clock_cut_short_none_wins_a_tie_that_does_not_beat_it() -> None:
+    """By its accuracy, though it has more of the metric than the one that does."""
+    cut = _planned(make_record(0, accuracy=0.70, macro_f1=0.50, train_rows=1000, epochs=2.5), 4)
+    records = [cut]
+    done = [(8, 0.95, 0.77), (8, 0.94, 0.75), (2, 0.80, 0.80), (2, 0.80, 0.80)]
+    for number, (r, accuracy, macro_f1) in enumerate(done, start=1):
+        made = make_record(
+            number,
+            accuracy=accuracy,
+            macro_f1=macro_f1,
+            point={"lora.r": r},
+            trainable=100 * r,
+            train_rows=300,
+            epochs=4,
+        )
+        records.append(_planned(made, 4))
+    choice = choose(standings(records, "macro_f1"), "macro_f1")
+    assert (choice.leader.leader.number, choice.winner.leader.number) == (1, 1)
+    assert choice.sentence is None
+
+
 @pytest.mark.parametrize("macro_f1", [0.49, 0.65])
 def test_one_that_is_no_better_by_the_metric_does_not_win_by_its_accuracy(macro_f1: float) -> None:
     records = [make_record(0, accuracy=0.70, macro_f1=0.65, train_rows=1000)]

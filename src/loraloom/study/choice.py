@@ -100,7 +100,8 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     noise = _seed_deviation([one for one in done if not _is_above(leader, one, COLLAPSED)], metric)
     if noise is None:
         return Choice(leader, leader, None, metric)
-    as_good = [rival for rival in (leader, *done) if leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
+    rivals = (leader, *done)
+    as_good = [rival for rival in rivals if 0 <= leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
     winner = min(as_good, key=_preference)
     return Choice(winner, leader, _standard_error(noise, leader, winner), metric)
 
@@ -118,7 +119,13 @@ def to_mix(seeds: Standing) -> tuple[TrialRecord, ...]:
 def _has_collapsed(trial: TrialRecord, best: TrialRecord) -> bool:
     """Whether a seed is nearer to answers by chance than to those of the best one, which is no matter of few rows."""
     most, own = best.validation, validation(trial, "accuracy")
-    return most.is_above(own) and own < (most.accuracy + 1 / len(best.labels)) / 2
+    return most.is_above(own) and own < (most.accuracy + _by_chance(best)) / 2
+
+
+def _by_chance(record: TrialRecord) -> float:
+    """The accuracy of what learnt nothing: of its commonest class for all rows, or, where that is not kept, of any."""
+    rows = [sum(line) for line in record.validation.confusion or ()]
+    return max(rows) / sum(rows) if any(rows) else 1 / len(record.labels)
 
 
 def _is_above(one: Standing, other: Standing, errors: float) -> bool:
