@@ -19,12 +19,14 @@ from loraloom.search.clock import (
     LOADING_SECONDS,
     MOST_SECONDS,
     ROUND_CAUTION,
+    SLURM_END,
     Clock,
     make_clock,
     point_in_time,
     seconds_until,
     slurm_seconds_left,
 )
+from loraloom.study.commands import Command
 
 NOON = datetime(2026, 11, 25, 12, 0).timestamp()
 
@@ -206,6 +208,16 @@ def test_the_earliest_deadline_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
     assert _clock_of(3600).max_seconds == pytest.approx(100, abs=5)
     assert _clock_of(20).max_seconds == 20
+
+
+def test_a_slurm_job_s_end_that_has_passed_leaves_no_time_and_can_be_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook of a job that was given more time since."""
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) - 1_000))
+    clock = _clock_of(3600, called=True)
+    assert (clock.max_seconds, clock.option) == (0.0, SLURM_END)
+    assert clock.seconds_left is not None
+    assert clock.seconds_left < 0
+    assert Command(started="", allowed_seconds=clock.max_seconds).allowed_seconds == 0
 
 
 def test_what_the_earliest_deadline_is_of_is_what_is_to_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:

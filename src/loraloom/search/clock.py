@@ -212,7 +212,7 @@ def make_clock(
     ]
     for end, of in ends:
         if end is not None and end < (math.inf if clock.max_seconds is None else clock.max_seconds):
-            clock.max_seconds, clock.option = end, of
+            clock.max_seconds, clock.option = max(0.0, end), of  # the end of SLURM's job may have passed
     return clock
 
 
