@@ -80,9 +80,10 @@ def test_pruned_trials_are_ranked_as_optuna_ranks_them() -> None:
 def test_where_values_are_of_different_rows_each_is_shown_by_its_place() -> None:
     trials = [_trial(number, value=value) for number, value in enumerate((0.88, 0.89, 0.70, 0.75, 0.72))]
     trials[4].state = TrialState.RUNNING
-    scores = {0: 0.25, 2: 0.5, 3: 0.9}
+    trials.append(_trial(5, TrialState.RUNNING))  # on more rows, of a configuration that is shown already
+    scores = {0: 0.25, 2: 0.5, 3: 0.9, 4: None}
     found = shown(trials, scores)
-    assert [(one.number, one.value) for one in found if one.state is not TrialState.RUNNING] == list(scores.items())
+    assert [(one.number, one.value) for one in found[:-1]] == list(scores.items())[:-1]
     assert found[-1] is trials[4]
     assert trials[0].value == 0.88
 

@@ -103,14 +103,17 @@ def test_where_a_configuration_is_no_longer_tried_the_brackets_are_of_those_that
 
 
 def test_who_began_on_other_rows_is_compared_with_those_that_did() -> None:
-    """And who was promoted was ahead, whatever came of it on more rows."""
+    """And who was promoted was ahead, whatever came of it on more rows; one under way is known by its first trial."""
     ledger, pace = InMemoryLedger(), Pace(plan=Plan(RUNGS, 1))
     tried = Tried(ledger, seeds=1)  # type: ignore[arg-type]
     for r, rows, value in ((1, 900, 0.9), (2, 900, 0.8), (3, 300, 0.5), (4, 300, 0.6), (5, 300, 0.7), (5, 900, 0.4)):
         ledger.tell(ledger.ask({}, {"lora.r": r}, rows=rows).number, "complete", value)
-    ledger.ask({}, {"lora.r": 6}, rows=300)
+    for r, rows in ((6, 300), (4, 900)):
+        ledger.ask({}, {"lora.r": r}, rows=rows)
     tried.update()
     scores = Ranks(pace, tried).scores()
+    first_under_way = 6
+    assert scores.pop(first_under_way) is None
     assert scores == pytest.approx({0: 0.75, 1: 0.25, 4: 5 / 6, 3: 0.5, 2: 1 / 6})
 
 

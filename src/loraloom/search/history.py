@@ -14,7 +14,9 @@ densities what they are:
 
 Where configurations are tried on rungs of rows, values on different rows can't be compared: those that began on more
 rows would be the best, and whatever was tried on the fewest would be avoided. There each configuration is shown once,
-with its place among those that began on as many rows (`Ranks.scores`) for a value.
+with its place among those that began on as many rows (`Ranks.scores`) for a value. What is under way counts as poor
+until it has ended (Optuna's constant liar), so that workers are not sent to one place: promotions and finals of those
+that are shown already are left out.
 
 Rejected: the newest alone. A region that was found poor and left would be forgotten, g would be low there and l / g
 high, and the search would go back to it. A subset drawn anew each time: two proposals one after the other would rest on
@@ -36,13 +38,15 @@ from loraloom.study.drawing import Trials
 LIMIT, BEST, NEWEST = 500, 25, 25
 
 
-def shown(trials: Trials, scores: Mapping[int, float] | None = None) -> Trials:
-    """What TPE is shown of `trials`, by number; of those that have ended the ones that have `scores`, where given."""
+def shown(trials: Trials, scores: Mapping[int, float | None] | None = None) -> Trials:
+    """What TPE is shown of `trials`, by number: where `scores` are given, those that have one, or None under way."""
     if scores is None:
         return _thinned(trials, _from_best)
-    compared = [trial for trial in trials if trial.number in scores or trial.state is TrialState.RUNNING]
-    thinned = _thinned(compared, lambda trial: (-scores[trial.number], trial.number))
-    return [_scored(trial, scores.get(trial.number)) for trial in thinned]  # not all are copied
+    thinned = _thinned(
+        [trial for trial in trials if trial.number in scores],
+        lambda trial: (-(scores[trial.number] or 0.0), trial.number),
+    )
+    return [_scored(trial, scores[trial.number]) for trial in thinned]  # not all are copied
 
 
 def _scored(trial: FrozenTrial, score: float | None) -> FrozenTrial:

@@ -61,18 +61,21 @@ class Ranks:
         """Those in the running that came farthest: by the rung that they reached, then by their mean there."""
         return [key for *_, key in self._ranked[:count]]
 
-    def scores(self) -> dict[int, float]:
+    def scores(self) -> dict[int, float | None]:
         """How good each in the running is among those that began on its rung, 1 the best, by its first result's number.
 
-        A value says nothing beside one on other rows; that a configuration was promoted says that it was ahead.
+        A value says nothing beside one on other rows; that a configuration was promoted says that it was ahead. None,
+        by its first trial's number, of each whose first trial is under way.
         """
         began: defaultdict[int, list[int]] = defaultdict(list)
         for *_, key in self._ranked:
             number, rung = self._firsts[key]
             began[rung].append(number)
-        return {
+        found: dict[int, float | None] = {
             number: 1 - (place + 0.5) / len(alike) for alike in began.values() for place, number in enumerate(alike)
         }
+        firsts = (entries[0] for entries in self.tried.by_key.values())
+        return found | {first.number: None for first in firsts if first.state == "running"}
 
     def results(self, rung: int) -> list[list[Result]]:
         """The first result of each configuration on a rung, by the rung that they began at, those that lead at none."""
