@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -357,6 +358,28 @@ def test_what_is_over_the_cap_is_never_trained(tmp_path: Path, sampler: str) -> 
     assert len(ranks) == 8
     assert max(ranks) <= 8
     assert all(entry.params["lora.r"] <= 8 for entry in ledger.entries())  # nor is it in the ledger
+
+
+def test_what_was_drawn_in_vain_is_not_kept(tmp_path: Path) -> None:
+    """Of a space of which little fits it is many times what is trained."""
+
+    def configurations() -> int:
+        gc.collect()
+        return sum(type(one) is Configuration for one in gc.get_objects())
+
+    asked: list[Configuration] = []
+
+    def fits(configuration: Configuration) -> str | None:
+        asked.append(configuration)
+        return _up_to(1)(configuration)
+
+    proposals, ledger = _open(tmp_path, _sampled("random", 8), fits)
+    before = configurations()
+    trained = list(_search(proposals, ledger))
+    drawn = len(asked)
+    asked.clear()
+    assert drawn > 2 * len(trained)
+    assert configurations() - before <= 2 * len(trained)
 
 
 @pytest.mark.parametrize("sampler", ALL_SAMPLERS)

@@ -260,9 +260,12 @@ class Proposals:
                 shown=partial(shown, scores=compared),
             )
             key = point_key(params)
-            if key in self._tried.by_key or self.listing.why_not(self.at(key)) is not None:
+            if key in self._tried.by_key:
                 continue
-            if self._pace.allows(self.at(key), rows, keep):
+            configuration = self._configuration(params, 0, None)[1]  # not kept: most may be drawn in vain
+            if self.listing.why_not(configuration) is not None:
+                continue
+            if self._pace.allows(configuration, rows, keep):
                 return Wanted(key, rows, 0)
             late += 1
         self._spent_after = self._tried.proposed
