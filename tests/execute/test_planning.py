@@ -25,8 +25,9 @@ from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search.clock import JUDGED_ROW_SECONDS, PAGE_CAUTION, Clock
 from loraloom.search.costs import Measured, cost_key, measured
 from loraloom.search.pace import Kept, Pace
-from loraloom.search.plan import CLOCKED_SHARE
+from loraloom.search.plan import CLOCKED_SHARE, Plan, make_plan
 from loraloom.search.space import default_space, with_length
+from loraloom.search.task import Task
 from loraloom.study.record import Timings
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed, write_sealed
@@ -400,7 +401,7 @@ def test_a_plan_that_is_done_gets_more_rows_where_there_is_time_for_them(tmp_pat
     assert pace.task is not None
     before = pace.task.rows(pace.plan.top)
     assert before < 20_000
-    found.at = 60
+    found.at, pace.final_begun = 60, True
     assert not found.planner.extend()
     assert pace.task.rows(pace.plan.top) == before
     for _ in range(8):
@@ -688,6 +689,43 @@ def test_where_rows_are_dearer_than_was_measured_a_final_on_the_kept_rows_still_
         found.trained({}, 1.5 * ROW_SECONDS)
     assert pace.plan.top == top
     assert pace.seconds(recipe.configuration({}), top) <= 1.05 * CLOCKED_SHARE * training
+
+
+@pytest.mark.parametrize("epochs", ["recipe", "clock"])
+@pytest.mark.parametrize(("quicker", "begun", "more"), [(20.0, False, True), (20.0, True, False), (0.6, False, False)])
+def test_where_rows_are_cheaper_than_was_measured_finals_have_more_of_them_if_none_was_begun(
+    tmp_path: Path, epochs: str, quicker: float, *, begun: bool, more: bool
+) -> None:
+    """More passes over a part would not make up for it; what was compared on lower rungs stays."""
+    axes = {"lora": {"r": {"min": 1, "max": 16}}, "search": {"epochs": epochs, "sampler": "random"}}
+    found = _Planned(read_recipe(axes), tmp_path, seconds=150)
+    pace = found.planner.pace
+    kept, pace.final_begun = pace.plan, begun
+    assert len(kept.rungs) > 2
+    assert kept.top is not None
+    for _ in range(4):
+        found.trained({}, ROW_SECONDS / quicker)
+    assert (pace.plan.top is None) == more
+    if not more:
+        assert pace.plan.rungs == kept.rungs
+        return
+    assert pace.task is not None
+    assert pace.plan.rungs == (*kept.rungs[:-1], None)
+    anew = make_plan(pace.task, pace.costs, pace.clock.training_seconds_left, pace.slots)
+    assert (pace.plan.finalists, pace.plan.seeds, pace.plan.epochs) == (anew.finalists, anew.seeds, anew.epochs)
+    assert found.again().pace.plan.rungs == pace.plan.rungs
+
+
+def test_where_rows_are_so_cheap_that_all_can_be_trained_in_full_all_are_finalists(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({"lora": {"r": [2, 4, 8]}}), tmp_path, seconds=150)
+    found.listing.configurations = 3
+    pace = found.planner.pace
+    pace.task = replace(cast(Task, pace.task), configurations=3)
+    kept = pace.plan
+    assert kept.top is not None
+    for _ in range(4):
+        found.trained({}, ROW_SECONDS / 100)
+    assert pace.plan == Plan((*kept.rungs[:-1], None), 3, 1)
 
 
 def test_a_trial_s_last_step_leaves_time_to_validate_and_for_what_is_beside(tmp_path: Path) -> None:

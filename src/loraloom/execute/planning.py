@@ -22,15 +22,14 @@ from loraloom.recipe import Configuration
 from loraloom.search.costs import Costs, Key, Measured, cost_key, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace, named
-from loraloom.search.passes import passes
 from loraloom.search.plan import (
-    CLOCKED_SHARE,
     NoTrialFitsError,
     Plan,
     extended,
     foreseen,
     is_hurried,
     make_plan,
+    planned_anew,
     recounted,
 )
 from loraloom.search.presets import EACH_SEEN
@@ -346,24 +345,20 @@ class Planner:
         self._fastest[key] = row / self._clock.slowdown
 
     def _plan_anew(self) -> None:
-        """Finalists and seeds by what is known now; the rungs stay, and passes once a final has them."""
+        """Finalists and seeds by what is known now, and passes and the last rung until a final has them."""
         pace, left = self.pace, self._clock.training_seconds_left
         if left is None or pace.task is None or pace.plan.finalists is None:
             return
         seconds = self._clock.seconds - self._planned_at + left  # as it was planned, by what is kept for the end now
-        if pace.final_begun:
+        if pace.final_begun and pace.plan.epochs is not None:
             if not pace.plan.fitted:  # else the time that is left says how many of them are begun
                 pace.plan = recounted(pace.plan, pace.task, pace.costs, seconds, pace.slots)
             return
         try:
-            plan = make_plan(pace.task, pace.costs, seconds, pace.slots)
+            new = make_plan(pace.task, pace.costs, seconds, pace.slots)
         except NoTrialFitsError:
             return
-        if plan.finalists is not None:
-            epochs = plan.epochs
-            if epochs is not None and plan.top != pace.plan.top:  # passes over the rows that the rungs are of
-                epochs = passes(pace.task, pace.costs, pace.task.rows(pace.plan.top), CLOCKED_SHARE * seconds)
-            pace.plan = replace(pace.plan, finalists=plan.finalists, seeds=plan.seeds, epochs=epochs, fitted=False)
+        pace.plan = planned_anew(pace.plan, new, pace.task, pace.costs, seconds, begun=pace.final_begun)
 
 
 def _of_every_layer(task: Task) -> tuple[Configuration, ...]:

@@ -50,7 +50,7 @@ class Pace:
     nothing_yet: bool = False
     """No trial was begun: the first one is, whatever seconds the planning itself took; its deadline bounds it."""
     final_begun: bool = False
-    """A trial of the last rung was begun: those that are compared with it have as many epochs."""
+    """A trial of the last rung was begun: those that are compared with it have its rows, and as many epochs."""
     longest: int | None = None
     """Tokens of the longest texts that are tried, of which a test leaves time to train; None: as long as any."""
     left_out: LeftOut = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """The plan of a search: which rungs of rows, how many finalists with how many seeds, and what the time leaves out.
 
 Made before training from what a warm-up measured, and made anew as trials end; the rungs stay, since results on
-different rows can't be compared. Three shapes:
+different rows can't be compared, but for the last until a trial on it is begun. Three shapes:
 
 - all: every configuration on all rows with all seeds, where that fits the time or no pruner is asked for;
 - rungs: configurations are tried on few rows, the better ones on more, and finalists on all with repeated seeds;
@@ -43,7 +43,7 @@ HURRIED_SHARE = 0.85
 LEADING_SHARE = 0.2
 """The same, for the comparison of the presets that lead."""
 MORE_ROWS = 1.5
-"""A plan that was made gets another rung where there is time for so many times its rows, or for all."""
+"""A plan that was made has more rows for its finals where there is time for so many times its rows, or for all."""
 SHARED_PARTS = 1.5
 """Token ids and states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
 FEWEST_COMPARED = 2
@@ -268,8 +268,7 @@ def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots:
         new = make_plan(task, costs, seconds, slots)
     except NoTrialFitsError:
         return kept
-    rows, had = task.rows(new.top), task.rows(kept.top)
-    if rows <= had or (new.top is not None and rows < MORE_ROWS * had):
+    if not _has_many_more_rows(new, kept, task):
         if seconds is None or kept.epochs is None or kept.finalists is None:
             return _with_finals_of(new, kept, task)
         counted = recounted(kept, task, costs, seconds, slots)
@@ -278,9 +277,27 @@ def extended(kept: Plan, task: Task, costs: Costs, seconds: float | None, slots:
         # Finals were begun that are as many as they had time for; those that are left have it once more.
         finalists, seeds = max((kept.finalists, kept.seeds), (counted.finalists or 0, counted.seeds))
         return replace(kept, finalists=finalists, seeds=seeds)
-    between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= REDUCTION_FACTOR * had)
+    between = (rung for rung in new.rungs[:-1] if task.rows(rung) >= REDUCTION_FACTOR * task.rows(kept.top))
     rungs, epochs = (*kept.rungs, *between, new.top), new.epochs or kept.epochs
     return Plan(rungs, _finalists(new, task), new.seeds, epochs, kept.leading_rung)
+
+
+def planned_anew(kept: Plan, new: Plan, task: Task, costs: Costs, seconds: float, *, begun: bool) -> Plan:
+    """A plan under way with the finalists, seeds and passes of a `new` one for the same `seconds`.
+
+    The rungs stay, but for the last where there is time for many more rows and no final was `begun`: nothing was
+    compared on it.
+    """
+    compares = new.finalists is None or len(new.rungs) > 1  # else its rows are those of all the time
+    if not begun and compares and _has_many_more_rows(new, kept, task):
+        below = kept.rungs[:-1] or new.rungs[:-1]
+        return Plan((*below, new.top), _finalists(new, task), new.seeds, new.epochs, kept.leading_rung)
+    if new.finalists is None:
+        return kept
+    epochs = new.epochs
+    if epochs is not None and new.top != kept.top:  # passes over the rows that the rungs are of
+        epochs = passes(task, costs, task.rows(kept.top), CLOCKED_SHARE * seconds)
+    return Plan(kept.rungs, new.finalists, new.seeds, epochs, kept.leading_rung)
 
 
 def recounted(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
@@ -289,6 +306,12 @@ def recounted(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) 
     each = [costs.seconds(kept.planned(kind, kept.top), rows, validated) for kind in task.kinds]
     finalists, seeds = _finals(task, max(each), CLOCKED_SHARE * seconds, slots) or (1, 1)
     return replace(kept, finalists=finalists, seeds=seeds)
+
+
+def _has_many_more_rows(new: Plan, kept: Plan, task: Task) -> bool:
+    """Whether finals of a new plan have so many more rows than those of the one before that they are to have them."""
+    rows, had = task.rows(new.top), task.rows(kept.top)
+    return rows > had and (new.top is None or rows >= MORE_ROWS * had)
 
 
 def _with_finals_of(new: Plan, kept: Plan, task: Task) -> Plan:

@@ -177,11 +177,10 @@ class Proposals:
     def _update(self) -> None:
         if self._tried.update():
             self._visited = 0
-        if self._pace.plan.epochs is not None:
-            counts = self._tried.counts.items()
-            self._pace.final_begun = any(
-                count and state != "failed" and self._pace.plan.is_final(rows) for (rows, state, _), count in counts
-            )
+        counts = self._tried.counts.items()
+        self._pace.final_begun = any(
+            count and state != "failed" and self._pace.plan.is_final(rows) for (rows, state, _), count in counts
+        )
         self._pace.nothing_yet = not len(self._tried)
 
     def _repeated(self, *, under_way: bool = False) -> Wanted | None:
@@ -272,7 +271,7 @@ class Proposals:
         return None
 
     def _begin(self, wanted: Wanted) -> Proposal:
-        self._pace.final_begun |= self._pace.plan.epochs is not None and self._pace.plan.is_final(wanted.rows)
+        self._pace.final_begun |= self._pace.plan.is_final(wanted.rows)
         entry = self._ledger.ask(
             self._distributions, json.loads(wanted.key), seed_index=wanted.seed_index, rows=wanted.rows
         )
