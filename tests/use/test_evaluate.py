@@ -37,12 +37,13 @@ def test_rows_without_a_text_are_scored_and_told(
     assert (found.scores.examples, found.note) == (1 + len(blank), said)
 
 
-def test_columns_may_be_named_that_are_not_the_recipe_s(taught: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", ["said", ["said"], ("said",)])
+def test_columns_may_be_named_that_are_not_the_recipe_s(taught: Path, tmp_path: Path, named: Any) -> None:
     file, rows = tmp_path / "rows.csv", make_rows(12, seed=1)
     file.write_text("id,note,said,kind\n" + "".join(f"{n},x,{text},{label}\n" for n, (text, label) in enumerate(rows)))
-    named = evaluate(taught, file, text_column=("said",), label_column="kind").as_json()
+    by_name = evaluate(taught, file, text_column=named, label_column="kind").as_json()
     plain = evaluate(taught, write_csv(tmp_path / "plain.csv", rows)).as_json()
-    assert {**named, "test_file": None} == {**plain, "test_file": None}
+    assert {**by_name, "test_file": None} == {**plain, "test_file": None}
 
 
 def test_the_names_of_what_is_printed_as_json_stay(taught: Path, tmp_path: Path) -> None:

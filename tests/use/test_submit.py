@@ -72,6 +72,12 @@ def test_rows_without_ids_are_numbered_from_0_and_labelled_in_order(best: Path, 
     assert "training's" in result.verdict
 
 
+def test_the_column_of_the_text_may_be_named_alone(best: Path, tmp_path: Path) -> None:
+    test = write(tmp_path / "test.csv", ["id", "said"], [*enumerate(TEXTS)])
+    found = [submitting.submit(best, test, tmp_path / "s.csv", text_column=own) for own in ("said", ["said"])]
+    assert found[0] == found[1]
+
+
 def test_how_far_it_is_is_told_from_the_reading_on(best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test, heard = write(tmp_path / "test.csv", ["text"], [[text] for text in TEXTS]), list[str]()
     monkeypatch.setattr(telling, "SECONDS", 0.0)

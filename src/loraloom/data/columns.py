@@ -82,6 +82,11 @@ def choose_columns(
     return Columns(text, label), (Finding("guessed_column", "warning" if longer else "note", len(guessed), sentence),)
 
 
+def named_columns(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """The columns of the text as a program names them: one, several, or none, which leaves them to be found."""
+    return ((given,) if isinstance(given, str) else tuple(given)) if given else None
+
+
 def guessed_text(names: Sequence[str]) -> str | None:
     """Of columns of which none was named, the text's: the one of a customary name, else the only one, if any."""
     return _only(names, TEXT_NAMES) or (names[0] if len(names) == 1 else None)

@@ -16,6 +16,7 @@ from loraloom import metrics
 from loraloom.calibration import Temperature, at_temperature
 from loraloom.data import Split, read_labelled
 from loraloom.data.checks import with_validation
+from loraloom.data.columns import named_columns
 from loraloom.data.encoding import Encoded
 from loraloom.data.overlap import text_key
 from loraloom.data.sampling import stratified_order
@@ -180,7 +181,7 @@ class Evaluated:
 def labelled_rows(
     record: TrialRecord,
     file: Path | str,
-    text_column: tuple[str, ...] | None,
+    text_column: str | Sequence[str] | None,
     label_column: str | None,
     telling: Telling = SILENT,
 ) -> tuple[Split, str | None]:
@@ -194,7 +195,7 @@ def labelled_rows(
     data = record.configuration.data
     return read_labelled(
         str(file),
-        text_column=text_column or data.text_column,
+        text_column=named_columns(text_column) or data.text_column,
         label_column=label_column or data.label_column,
         labels=record.labels,
         label_codes=record.label_codes,
@@ -206,7 +207,7 @@ def evaluate(
     adapter: Path | str,
     test_file: Path | str,
     *,
-    text_column: tuple[str, ...] | None = None,
+    text_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
     class_shares: ClassShares | None = None,
     note: Callable[[str], None] = lambda _: None,

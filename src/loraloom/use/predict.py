@@ -21,6 +21,7 @@ from typing import IO, Protocol, get_args
 import numpy as np
 
 from loraloom.data.cells import text_problem
+from loraloom.data.columns import named_columns
 from loraloom.data.opening import format_of
 from loraloom.data.rows import STANDARD_INPUT, Record, read_records
 from loraloom.errors import DataError, OptionError
@@ -83,15 +84,14 @@ class Summary:
 class Choices:
     """What is asked for, beside the input and the output."""
 
-    text_column: Sequence[str] | None = None
+    text_column: str | Sequence[str] | None = None
     """One name or several."""
     on_error: OnError = "stop"
     min_confidence: float | None = None
     """Rows of which the model is less sure have no prediction."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.text_column, str):
-            object.__setattr__(self, "text_column", (self.text_column,))
+        object.__setattr__(self, "text_column", named_columns(self.text_column))
         if self.on_error not in get_args(OnError):
             raise OptionError(f"on_error: {self.on_error!r} is none of {', '.join(get_args(OnError))}")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from loraloom.data.columns import choose_text, texts_of
+from loraloom.data.columns import choose_text, named_columns, texts_of
 from loraloom.data.tables import Table, read_table
 from loraloom.data.telling import Telling
 from loraloom.data.wording import listed
@@ -85,7 +85,7 @@ def submit(
     *,
     template: Path | str | None = None,
     id_column: str | None = None,
-    text_column: tuple[str, ...] | None = None,
+    text_column: str | Sequence[str] | None = None,
     labels: str | None = None,
     class_shares: ClassShares | None = None,
     note: Callable[[str], None] = lambda _: None,
@@ -110,7 +110,7 @@ def submit(
         asked_shares(class_shares, record.labels)  # refused before rows are read
     table = read_table(str(test_file), Telling(note))
     ids, id_note, taken = _ids(table, id_column, asked)
-    columns = choose_text(table, text_column or record.configuration.data.text_column, taken)
+    columns = choose_text(table, named_columns(text_column) or record.configuration.data.text_column, taken)
     if taken is None:
         _refuse_numbered(table, columns, ids, asked)
     texts = texts_of(table, columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def export(
     out: Path | str,
     *,
     rows: Path | str | None = None,
-    text_column: tuple[str, ...] | None = None,
+    text_column: str | Sequence[str] | None = None,
     label_column: str | None = None,
 ) -> Exported:
     """Writes the adapter in `form` ("merged", "onnx" or "peft") into the new folder `out`.

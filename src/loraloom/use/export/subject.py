@@ -73,7 +73,11 @@ def load_subject(folder: Path, record: TrialRecord, rows: Rows) -> Subject:
 
 
 def rows_of(
-    folder: Path, record: TrialRecord, file: Path | None, text_column: tuple[str, ...] | None, label_column: str | None
+    folder: Path,
+    record: TrialRecord,
+    file: Path | None,
+    text_column: str | Sequence[str] | None,
+    label_column: str | None,
 ) -> Rows:
     """The rows in `file`, or without one those that the adapter's run kept of its validation rows.
 
