@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from loraloom.errors import AdapterError, DataError
+from loraloom.machine import with_home
 from loraloom.study.commands import COMMANDS
 from loraloom.study.durable import files_beside, is_whole
 from loraloom.study.integrity import RECIPE
@@ -24,7 +25,8 @@ def refuse_over(path: Path, *read: Path) -> None:
     """
     if not path.exists():
         return
-    if any(one.exists() and path.samefile(one) for one in read):
+    places = map(with_home, read)  # as rows are read from them
+    if any(one.exists() and path.samefile(one) for one in places):
         raise DataError(f"{path}: is a file that is read; choose another --out")
     folder = path.absolute().parent
     if is_run(folder) and path.name in _OF_A_RUN:
