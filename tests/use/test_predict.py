@@ -1035,6 +1035,7 @@ def test_an_adapter_is_no_ensemble_with_a_copy_of_itself(folders: list[Path], tm
 def test_columns_are_named_by_as_much_of_a_path_as_tells_it_apart() -> None:
     assert column_names([Path("/runs/x"), Path("/runs/y")]) == ["x", "y"]
     assert column_names([Path("/runs/x/best"), Path("/runs/y/best")]) == ["x_best", "y_best"]
+    assert column_names([Path("/")]) == [""]  # which is then found to be no adapter
 
 
 def test_a_link_to_itself_is_no_folder(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def load_ensemble(
 def column_names(folders: Sequence[Path]) -> list[str]:
     """As many of the last parts of each path as tell all apart: "a", or "runs_a_best"."""
     parts = [Path(os.path.realpath(folder)).parts[1:] for folder in folders]  # also of a link to itself
-    for count in range(1, max(map(len, parts)) + 1):
+    for count in range(1, max(1, *map(len, parts)) + 1):  # the root has no part
         names = ["_".join(part[-count:]) for part in parts]
         if len(set(names)) == len(names):
             return names
