@@ -421,6 +421,21 @@ def test_parts_of_another_input_or_adapter_or_version_are_not_gone_on_with(
         assert len(read_csv(out)) == 29
 
 
+@pytest.mark.usefixtures("small_windows")
+def test_parts_are_of_the_adapter_that_was_loaded_also_where_its_folder_holds_another_by_then(
+    folders: list[Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(folders[0], tmp_path / "best"))
+    ensemble, source, out = load_ensemble([folder]), write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    shutil.rmtree(folder)
+    save_random_adapter(folder, tiny_model, labels=LABELS, seed=7)  # as a search does that ends meanwhile
+    with pytest.raises(KeyboardInterrupt):
+        run(ensemble, source, out, Heard(3))
+    heard = Heard()
+    run(load_ensemble([folder]), source, out, heard)
+    assert heard.notes == [f"{out}: begins anew, since an adapter has changed"]
+
+
 @pytest.mark.parametrize("option", ["text_column", "min_confidence", "temperature", "class_shares", "type"])
 @pytest.mark.usefixtures("small_windows")
 def test_parts_by_other_options_are_not_gone_on_with(

@@ -26,11 +26,12 @@ from loraloom.use.temperature import fitted_temperature
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An adapter, and its name in columns."""
+    """An adapter, its name in columns, and what it was when it was loaded: its folder may hold another one later."""
 
     name: str
     folder: Path
     classifier: Classifier
+    identity: tuple[str | None, ...]
 
 
 class Ensemble:
@@ -115,13 +116,14 @@ def load_ensemble(
     backbones, members, held = Backbones(), list[Member](), dict[tuple[str | None, ...], Path]()
     for folder, name in zip(folders, column_names(places), strict=True):
         classifier = backbones.add(folder)
-        if (same := held.setdefault(tuple(identity(folder)), folder)) is not folder:
+        own = tuple(identity(folder))
+        if (same := held.setdefault(own, folder)) is not folder:
             raise AdapterError(f"{folder}: is the same adapter as {same}; an ensemble is of different ones")
         if class_shares is not None:
             classifier = classifier.for_class_shares(class_shares)
         elif temperature:
             classifier.temperature = fitted_temperature(folder, classifier.record)
-        members.append(Member(name, folder, classifier))
+        members.append(Member(name, folder, classifier, own))
     return Ensemble(backbones, members)
 
 

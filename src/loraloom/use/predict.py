@@ -29,7 +29,6 @@ from loraloom.machine import with_home
 from loraloom.study.durable import refuse_place
 from loraloom.study.outputs import refuse_over
 from loraloom.study.provenance import own_version
-from loraloom.use.adapter_checks import identity
 from loraloom.use.ahead import Ahead
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.input import ChangedError, Stamp, fingerprint, is_read_once, share_read, stamp
@@ -343,7 +342,7 @@ class _Pass:
         classifiers = [member.classifier for member in members]
         return Identity(
             input=fingerprint(Path(self.source)),
-            adapter=[[member.name, *identity(member.folder)] for member in members],
+            adapter=[[member.name, *member.identity] for member in members],
             options={
                 "kind": [output.suffix, Path(self.source).suffixes],
                 "text_column": self.choices.text_column,
