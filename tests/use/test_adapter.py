@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,20 @@ def test_for_what_was_trained_in_fp32_no_products_are_measured(
 ) -> None:
     monkeypatch.setattr("loraloom.engine.precision.measure", lambda: pytest.fail("which takes a while"))
     assert Backbones().add(save_random_adapter(tmp_path / "a", tiny_model, dtype="fp32")).dtype == "fp32"
+
+
+def test_a_text_whose_numbers_overflow_is_named_unless_those_of_all_do(
+    best: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = loraloom.load(best)
+    logits = np.ones((3, len(classifier.labels)), dtype=np.float32)
+    monkeypatch.setattr(classifier, "forward", SimpleNamespace(logits=lambda *_: logits))
+    logits[1:, 0] = np.inf, np.nan
+    with pytest.raises(AdapterError, match="text 2 of 3 is one of which the adapter gives logits that are not"):
+        classifier.predict(["cat", "dog", "cow"])
+    logits[0] = np.nan
+    with pytest.raises(AdapterError, match="its weights can't be used"):
+        classifier.predict(["cat", "dog", "cow"])
 
 
 def test_no_texts_give_no_predictions(best: Path) -> None:

@@ -45,6 +45,7 @@ from loraloom.study.durable import write_manifest
 from loraloom.use import predict as predicting
 from loraloom.use import windows as windowing
 from loraloom.use.adapter import load
+from loraloom.use.backbones import Backbones
 from loraloom.use.class_shares import Shift
 from loraloom.use.ensemble import Ensemble, column_names, load_ensemble
 from loraloom.use.parquet_output import _write_groups
@@ -982,6 +983,45 @@ def test_rows_before_a_broken_compression_that_were_printed_are_counted(one: Ens
         predict_file(one, str(source), None, printed, Choices(on_error="null"))
     count = int(str(caught.value).split("; ")[1].split()[0].replace(",", ""))
     assert 0 < count == len(printed.getvalue().splitlines())
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("on_error", ["stop", "skip", "null"])
+def test_a_text_whose_numbers_overflow_is_a_bad_row(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_error: str
+) -> None:
+    two, source, out = load_ensemble(folders[:2]), write_rows(tmp_path / "in.csv", 10), tmp_path / "out.csv"
+    run(two, source, tmp_path / "whole.csv")
+    whole, logits, windows = read_csv(tmp_path / "whole.csv"), Backbones.logits, itertools.count()
+
+    def overflowing(self: Backbones, *given: Any) -> Any:
+        found = logits(self, *given)
+        if next(windows) == 1:
+            found[1][2] = np.inf  # of one of the two
+        return found
+
+    monkeypatch.setattr(Backbones, "logits", overflowing)
+    heard, said = Heard(), "row 7 has a text of which an adapter gives logits that are not finite"
+    if on_error == "stop":
+        with pytest.raises(DataError, match=f"{said}; --on_error .*; the 4 rows before it are kept"):
+            run(two, source, out, heard)
+        run(two, source, out, heard, on_error="skip")  # its first window is the second one
+        assert "goes on after row 4" in heard.notes[0]
+        assert read_csv(out) == whole
+        return
+    run(two, source, out, heard, on_error=on_error)
+    assert heard.notes == [f"{source}: {said}"]
+    left = {**whole[6], **dict.fromkeys(("prediction", "confidence", "prediction_a", "prediction_b"), "")}
+    assert read_csv(out) == [*whole[:6], *([left] if on_error == "null" else []), *whole[7:]]
+
+
+def test_an_adapter_all_of_whose_numbers_overflow_is_a_bad_adapter(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = Backbones.logits
+    monkeypatch.setattr(Backbones, "logits", lambda *given: [np.nan * own for own in logits(*given)])
+    with pytest.raises(AdapterError, match="not finite; its weights can't be used"):
+        run(one, write_rows(tmp_path / "in.csv", 3), tmp_path / "out.csv", on_error="skip")
 
 
 def test_a_file_without_a_good_row_is_refused(one: Ensemble, tmp_path: Path) -> None:

@@ -215,8 +215,12 @@ class Classifier:
         if not len(encoded):
             return np.zeros((0, len(self.labels)), dtype=np.float32)
         logits = self.answers(self.forward.logits(encoded, len(self.labels), done), encoded)
-        if not np.isfinite(logits).all():
+        finite = np.isfinite(logits).all(axis=1)  # (N,)
+        if not finite.any():
             raise not_finite()
+        if not finite.all():
+            which = f"text {int(finite.argmin()) + 1:,} of {len(encoded):,}"
+            raise AdapterError(f"{which} is one of which the adapter gives logits that are not finite")
         return logits
 
     def answers(self, logits: NDArray[np.float32], encoded: Encoded) -> NDArray[np.float32]:

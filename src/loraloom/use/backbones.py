@@ -110,23 +110,18 @@ class Backbones:
             self._shared[key] = shared
         return classifier
 
+    def attempt(self, classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits | AdapterError]:
+        """As `logits`, with an error in the place of those that are not finite; it is not their neighbours'."""
+        found = self.logits(classifiers, encoded)
+        return [logits if np.isfinite(logits).all() else not_finite() for logits in found]
+
     def logits(self, classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits]:
         """Logits (N, C) of each classifier on its own encoded rows; rows over the same backbone pass together.
 
-        A classifier may stand there several times, with other rows.
-
-        Raises:
-            AdapterError: a logit is not finite.
+        A classifier may stand there several times, with other rows. Of a text whose numbers overflow, as in fp16 they
+        may, its own are not finite.
         """
-        found = self.attempt(classifiers, encoded)
-        for outcome in found:
-            if isinstance(outcome, AdapterError):
-                raise outcome
-        return cast(list[Logits], found)
-
-    def attempt(self, classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits | AdapterError]:
-        """As `logits`, with an error in the place of those whose logits are not finite; it is not their neighbours'."""
-        found: dict[int, Logits | AdapterError] = {}
+        found: dict[int, Logits] = {}
         groups: dict[int, list[int]] = {}
         for place, classifier in enumerate(classifiers):
             frozen = getattr(classifier.forward, "frozen", None)
@@ -205,7 +200,7 @@ def _freeze(found: Anatomy, shared: _Shared) -> FrozenEncoder:
     return freeze_for_use(encoder, shared.config, found, DTYPES[shared.dtype])
 
 
-def _together(classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits | AdapterError]:
+def _together(classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits]:
     """Classifiers over one backbone, each with its rows, in as few passes as may be."""
     from loraloom.engine.loom.inference import Inference, mixed_logits
 
@@ -221,13 +216,12 @@ def _together(classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> 
         owners = np.repeat([places[id(own.forward)] for own in classifiers], counts)
         found = mixed_logits(cast(list[Inference], adapters), joined, owners)
     return [
-        _checked(own, rows, found[end - len(rows) : end])
+        _answers(own, rows, found[end - len(rows) : end])
         for own, rows, end in zip(classifiers, encoded, np.cumsum(counts).tolist(), strict=True)
     ]
 
 
-def _checked(classifier: Classifier, encoded: Encoded, rows: Sequence[Logits]) -> Logits | AdapterError:
-    """Logits (N, C) of what `encoded` gives, whose forward pass gave `rows`, unless one is not finite."""
+def _answers(classifier: Classifier, encoded: Encoded, rows: Sequence[Logits]) -> Logits:
+    """Logits (N, C) of what `encoded` gives, whose forward pass gave `rows`."""
     logits = np.stack(rows) if rows else np.zeros((0, len(classifier.labels)), dtype=np.float32)
-    logits = classifier.answers(logits, encoded)
-    return logits if np.isfinite(logits).all() else not_finite()
+    return classifier.answers(logits, encoded)

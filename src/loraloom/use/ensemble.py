@@ -85,15 +85,19 @@ class Ensemble:
     def probabilities(self, encoded: Sequence[Encoded]) -> NDArray[np.float64]:
         """Each member's probabilities (K, N, C) of what `encoded` gives, at its temperature and by its shift.
 
+        NaN of a text of which its logits are not finite.
+
         Raises:
-            AdapterError: a logit is not finite, or a member can't read a text.
+            AdapterError: a member can't read a text.
         """
         refuse_unreadable(self.unreadable(encoded), len(encoded[0]))
         rows = [encoded[cut] for cut in self._cut_of]
         logits = self._backbones.logits([member.classifier for member in self.members], rows)
         found = []
         for member, values, columns in zip(self.members, logits, self._columns, strict=True):
-            found.append(member.classifier.probabilities_of(values)[:, columns])
+            finite, shares = np.isfinite(values).all(axis=1), np.full(values.shape, np.nan)
+            shares[finite] = member.classifier.probabilities_of(values[finite])
+            found.append(shares[:, columns])
         return np.stack(found)
 
 

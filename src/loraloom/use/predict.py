@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Protocol, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loraloom.data.cells import text_problem
 from loraloom.data.columns import named_columns
@@ -29,6 +30,7 @@ from loraloom.machine import with_home
 from loraloom.study.durable import refuse_place
 from loraloom.study.outputs import refuse_over
 from loraloom.study.provenance import own_version
+from loraloom.use.adapter import not_finite
 from loraloom.use.ahead import Ahead
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.input import ChangedError, Stamp, fingerprint, is_read_once, share_read, stamp
@@ -192,7 +194,10 @@ class _Pass:
             for window in coming:
                 if isinstance(window, DataError):
                     raise _after(window, counts, "printed")
-                rows, own = self.predicted(window)
+                try:
+                    rows, own = self.predicted(window)
+                except DataError as error:
+                    raise _after(error, counts, "printed") from None
                 if rows.records:
                     stdout.write(output.render(rows).decode("utf-8"))
                     stdout.flush()
@@ -242,7 +247,10 @@ class _Pass:
             for window in coming:
                 if isinstance(window, DataError):
                     return counts, window
-                rows, own = self.predicted(window)
+                try:
+                    rows, own = self.predicted(window)
+                except DataError as error:
+                    return counts, error
                 rendered = output.render(rows) if rows.records else None
                 parts.add(rendered, own)
                 counts += own
@@ -262,13 +270,18 @@ class _Pass:
             raise ChangedError(f"{self.source}: was changed while it was read; {then}")
 
     def predicted(self, window: Window) -> tuple[Predicted, Counts]:
-        """A window's rows with their predictions; without the bad ones, where these are skipped."""
+        """A window's rows with their predictions; without the bad ones, where these are skipped.
+
+        Raises:
+            DataError: a row is found to be bad, and bad ones are not to be passed over.
+            AdapterError: none of its texts has logits that are finite.
+        """
         labels, members = self.ensemble.labels, self.ensemble.members
         count, good = len(window.records), window.places
         mean = np.full((count, len(labels)), np.nan)
         by_member: list[list[str | None]] = [[None] * count for _ in members]
         if good:
-            shares = self.ensemble.probabilities(window.encoded)  # (K, N, C)
+            good, shares = self._answered(window)
             mean[good] = shares.mean(axis=0)
             for own, each in zip(by_member, shares, strict=True):
                 for place, best in zip(good, each.argmax(axis=1).tolist(), strict=True):
@@ -297,6 +310,22 @@ class _Pass:
         )
         counted = Counter(label for label in found if label is not None)
         return rows, Counts(count, len(kept), count - len(good), abstained, counted)
+
+    def _answered(self, window: Window) -> tuple[list[int], NDArray[np.float64]]:
+        """Places of the rows that are answered, and their probabilities (K, N, C) by each member; others are bad rows.
+
+        In fp16 the numbers of a text may overflow. Where those of all do, it is the adapter that is bad.
+        """
+        shares = self.ensemble.probabilities(window.encoded)
+        finite = np.isfinite(shares).all(axis=(0, 2))  # (N,)
+        if not finite.any():
+            raise not_finite()
+        text = Text(self.name, (), self.choices.on_error)
+        for row in np.flatnonzero(~finite).tolist():
+            record = window.records[window.places[row]]
+            problem = f"row {record.number} has a text of which an adapter gives logits that are not finite"
+            window.records[window.places[row]] = text.refused(record, problem)
+        return [window.places[row] for row in np.flatnonzero(finite).tolist()], shares[:, finite]
 
     def _windows(self, before: int) -> Generator[Window | DataError]:
         """Windows after the first rows; an error that leaves nothing to read is the last."""
