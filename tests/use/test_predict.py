@@ -112,6 +112,9 @@ class Heard:
         if self.windows == self._end_after:
             raise self._by
 
+    def kept(self, rows: int) -> None:
+        self.kept_rows = rows
+
 
 def run(
     ensemble: Ensemble, source: Path | str, out: Path | None, watcher: Heard | None = None, **choices: Any
@@ -1225,6 +1228,26 @@ def test_a_signal_ends_the_command_with_the_one_that_goes_on(
     assert cli.run() == 0
     assert "goes on after row 12" in capsys.readouterr().err
     assert len(read_csv(out)) == 30
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_signal_that_comes_before_kept_rows_are_known_to_be_this_commands_promises_none(
+    one: Ensemble,
+    folders: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source, out = write_rows(tmp_path / "in.csv"), tmp_path / "out.csv"
+    with pytest.raises(KeyboardInterrupt):
+        run(one, source, out, Heard(3))
+    kept = sorted(parts_folder(out).iterdir())
+    arguments = ["predict", str(folders[1]), "--file", str(source), "--out", str(out)]  # by another adapter
+    monkeypatch.setattr(sys, "argv", ["loraloom", *arguments])
+    monkeypatch.setattr(predicting, "fingerprint", lambda _: signal.raise_signal(signal.SIGINT))
+    assert cli.run() == 130
+    assert capsys.readouterr().err == "loraloom: stopped by Ctrl-C\n"
+    assert sorted(parts_folder(out).iterdir()) == kept
 
 
 @pytest.mark.usefixtures("small_windows")

@@ -175,7 +175,6 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
     from loraloom.terminal.prediction import summary_lines
     from loraloom.terminal.progress import RowsProgress
     from loraloom.use.input import is_read_once
-    from loraloom.use.parts import kept_rows
     from loraloom.use.predict import predict_file
 
     settle()
@@ -188,7 +187,7 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
         if is_read_once(source):
             given = "standard input" if source == "-" else f"{source}, which can be read once,"
             left = f"{out} is not written: {given} can't be gone on with, as a file can"
-        elif rows := kept_rows(out):
+        elif rows := watcher.kept_rows:
             left = f"{rows:,} rows are predicted and kept. Go on with: {shlex.join(['loraloom', *sys.argv[1:]])}"
         else:
             raise

@@ -68,6 +68,8 @@ class RowsProgress:
         self._what, self._task = what, self._bar.add_task(what, total=None, rows=0, rate="")
         self._first: tuple[float, int] | None = None
         self._begun = self._told = time.monotonic()
+        self.kept_rows = 0
+        """After which the same command goes on, where it has not come to its end."""
 
     def note(self, sentence: str) -> None:
         say(self._console, f"loraloom: {sentence}")
@@ -84,6 +86,9 @@ class RowsProgress:
             self._told = now
             of = "" if share is None else f", {percent(share)}"
             self.note(", ".join(filter(None, (f"{self._what}: {rows:,} rows so far{of}", rate))))
+
+    def kept(self, rows: int) -> None:
+        self.kept_rows = rows
 
     def close(self) -> None:
         if self._bar.live.is_started:

@@ -231,12 +231,6 @@ def _lock(folder: Path, out: Path) -> int:
         os.close(handle)  # what is locked is a file that is gone
 
 
-def kept_rows(out: Path) -> int:
-    """Rows of the input that a run that was broken off has done."""
-    found = map(_read_json, parts_folder(out).glob("[0-9]*.json"))
-    return sum(values["rows"] for values in found if values is not None)
-
-
 def _size(rendered: Any) -> int:
     """Bytes of a window in memory, which is bytes or a table of pyarrow's."""
     if rendered is None:

@@ -60,11 +60,17 @@ class Watcher(Protocol):
         """So many rows, which are this share of the input where that can be told."""
         ...
 
+    def kept(self, rows: int) -> None:
+        """So many rows are kept where the command has not come to its end: the same one goes on after them."""
+        ...
+
 
 class _Silent:
     def note(self, sentence: str) -> None: ...
 
     def done(self, rows: int, share: float | None) -> None: ...
+
+    def kept(self, rows: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +222,12 @@ class _Pass:
             self.watcher.note(f"{out}: begins anew, since {_WHY_ANEW[parts.why_anew]}")
         elif parts.done.rows:
             self.watcher.note(f"{out}: goes on after row {parts.done.rows:,}")
+        try:
+            return self._to_the_end(parts, out, output, before, start)
+        finally:
+            self.watcher.kept(parts.done.rows)
+
+    def _to_the_end(self, parts: Parts, out: Path, output: Output, before: Stamp | None, start: float) -> Summary:
         first = parts.done
         try:
             counts, broken = self._fill(parts, output)
