@@ -74,7 +74,7 @@ def classes_of(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
     labels = labels_of(y)
     classes, ids = np.unique(labels, return_inverse=True)
     if not is_type_of_classes(classes):
-        raise ValueError(f"y has labels of the type {classes.dtype}; give texts or numbers, as by y.astype(str)")
+        raise ValueError(_other_type(classes.dtype))
     if len(classes) < 2:
         raise ValueError(f"y has one class only, {classes.tolist()[0]!r}; two or more can be told apart")
     names = [str(label) for label in classes]
@@ -110,6 +110,8 @@ def labels_of(y: Any) -> NDArray[Any]:
     """
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None")
+    if getattr(getattr(y, "dtype", None), "kind", None) == "T":  # NumPy's StringDType, which scikit-learn does not take
+        raise ValueError(_other_type(y.dtype))
     if hasattr(y, "isna") and bool(np.any(y.isna())):
         raise ValueError("Input y contains NaN: a label is missing")
     if isinstance(y, list | tuple) and any(isinstance(label, float) and math.isnan(label) for label in y):
@@ -119,14 +121,19 @@ def labels_of(y: Any) -> NDArray[Any]:
     labels: NDArray[Any] = check_array(given, ensure_2d=False, dtype=None, input_name="y")
     if labels.dtype.kind == "O" and any(label is None for label in labels):
         raise ValueError("Input y contains NaN: a label is None")
-    if (
-        labels.dtype.kind == "U"
-        and isinstance(y, list | tuple)
-        and any(isinstance(one, Number | np.bool_) for one in y)
-    ):
+    if labels.dtype.kind == "O":
+        mixed = len({isinstance(label, str) for label in labels}) > 1
+    else:  # NumPy has made texts of a list's numbers
+        listed = labels.dtype.kind == "U" and isinstance(y, list | tuple)
+        mixed = listed and any(isinstance(one, Number | np.bool_) for one in y)
+    if mixed:
         raise ValueError("y mixes texts with numbers or truth values; its labels must all be of one kind")  # 1 and '1'
     check_classification_targets(labels)
     return labels
+
+
+def _other_type(dtype: Any) -> str:
+    return f"y has labels of the type {dtype}; give texts or numbers, as by y.astype(str)"
 
 
 def table_of_rows(what: str, texts: list[str], ids: NDArray[np.int64], classes: NDArray[Any]) -> Table:
