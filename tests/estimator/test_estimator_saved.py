@@ -387,3 +387,7 @@ def test_a_classifier_goes_to_the_hub_and_back_with_its_classes(
         assert loaded.classes_.tolist() == [4, 5, 30]
         assert loaded.predict(TEXTS).tolist() == fitted.predict(TEXTS).tolist()
         assert loraloom.load("someone/words").labels == ("4", "5", "30")
+        tested = LoraClassifier.load(fitted.save(tmp_path / "kept"))
+        add_test_result(tmp_path / "kept")  # as by a resume that has the time for more rows
+        tested.push_to_hub("someone/words")
+        assert loraloom.load("someone/words").record.result == loraloom.load(tmp_path / "kept").record.result

@@ -23,7 +23,7 @@ from loraloom.estimator.columns import classes_of, ids_among, table_of_rows, tex
 from loraloom.estimator.saved import Kept
 from loraloom.estimator.settings import recipe_of
 from loraloom.machine import with_home
-from loraloom.study.record import TrialRecord
+from loraloom.study.record import TrialRecord, read_record
 from loraloom.use.class_shares import asked_shares
 
 _FITTED = ("classes_", "record_", "partial_", "n_features_in_", "feature_names_in_", "_kept", "_columns")
@@ -280,7 +280,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         self._checked()
         with tempfile.TemporaryDirectory(prefix="loraloom-push-") as place:
             folder = self.save(Path(place) / "adapter")
-            return push(folder, self.record_, repo_id, private=private, message=commit_message)
+            return push(folder, read_record(folder), repo_id, private=private, message=commit_message)
 
     def _keep(self, kept: Kept, record: TrialRecord, by_column: NDArray[Any]) -> None:
         """Fitted state; `by_column` are the classes in the order of the adapter's logits."""
