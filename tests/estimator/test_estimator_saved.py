@@ -19,7 +19,7 @@ from sklearn.base import clone
 
 import loraloom
 from loraloom import LoraClassifier
-from loraloom.errors import AdapterError, OptionError
+from loraloom.errors import AdapterError, OptionError, RecipeError
 from loraloom.estimator import saved
 from loraloom.estimator.settings import recipe_of
 from loraloom.study.durable import verify_manifest, write_manifest
@@ -66,6 +66,17 @@ def test_probabilities_are_for_the_class_shares_that_are_given_before_or_after_f
 def test_class_shares_that_are_none_are_refused_before_anything_is_trained(tiny_model: Path) -> None:
     with pytest.raises(OptionError, match="'9' is none of the labels; they are '4', '5', '30'"):
         tiny(tiny_model, class_shares={9: 1}).fit(TEXTS, numbers())
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("r", 0), ("class_shares", {9: 1})])
+def test_a_parameter_that_is_refused_costs_nothing_that_was_fitted(
+    fitted: LoraClassifier, tmp_path: Path, name: str, wrong: Any
+) -> None:
+    loaded = LoraClassifier.load(fitted.save(tmp_path / "kept"))
+    before = loaded.get_params()[name]
+    with pytest.raises((RecipeError, OptionError)):
+        loaded.set_params(**{name: wrong}).fit(TEXTS, numbers())
+    assert loaded.set_params(**{name: before}).predict(TEXTS).tolist() == fitted.predict(TEXTS).tolist()
 
 
 def test_a_loaded_one_knows_the_column_that_it_was_fitted_on(tiny_model: Path, tmp_path: Path) -> None:

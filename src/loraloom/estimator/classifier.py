@@ -175,13 +175,13 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         started = time.monotonic()
         from loraloom.estimator import fitting  # with the search, which using a saved one does without
 
-        for name in _FITTED:
-            self.__dict__.pop(name, None)
         recipe = recipe_of(self.get_params(deep=False))
-        texts = self._texts(X, reset=True)
         classes, ids = classes_of(y)
         if self.class_shares is not None:
             asked_shares(self.class_shares, [*map(str, classes)])  # refused now, and not when all is trained
+        for name in _FITTED:  # not before: a parameter that is refused costs nothing that was fitted
+            self.__dict__.pop(name, None)
+        texts = self._texts(X, reset=True)
         rows = {"train": table_of_rows("X and y", texts, ids, classes)}
         for split, given, labels, suffix in (("validation", X_val, y_val, "val"), ("test", X_test, y_test, "test")):
             if (given is None) != (labels is None):
