@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
+from loraloom.errors import LoraloomError
 from loraloom.use.serve.limits import Limits, Settings
 from loraloom.use.serve.protocol import PatientProtocol
 from loraloom.use.serve.registry import Registry
+from loraloom.use.serve.server import hear, listen
 from tests.commands import Commands, wait_for
 from tests.use.serve.servers import Running, running
 
@@ -361,6 +363,15 @@ def test_the_command_says_what_is_wrong(
     assert ended.code == 2
     assert says in ended.err
     assert not ended.traceback
+
+
+def test_of_two_servers_that_have_bound_one_address_the_second_is_told() -> None:
+    with closing(listen("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+        with closing(listen("127.0.0.1", port)) as second:  # as long as the first still loads its adapters
+            assert hear(first) == f"http://127.0.0.1:{port}/"
+            with pytest.raises(LoraloomError, match=f"127.0.0.1:{port}: can.t be listened on: Address already in use"):
+                hear(second)
 
 
 def test_what_is_no_http_is_refused_as_all_else_is(server: Running) -> None:

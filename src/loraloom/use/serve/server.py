@@ -65,10 +65,20 @@ def serve(registry: Registry, settings: Settings, listening: socket.socket, say:
     sys.setswitchinterval(SWITCH_SECONDS)
     server = make_server(registry, settings)
     settle()
-    listening.listen(BACKLOG)  # before the address is said
-    host, port = listening.getsockname()[:2]
-    say(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+    say(hear(listening))
     server.run(sockets=[listening])
+
+
+def hear(listening: socket.socket) -> str:
+    """From now on connections are taken; returns the address.
+
+    Raises:
+        LoraloomError: another process has taken it since it was bound, as two may be that do not listen yet.
+    """
+    host, port = listening.getsockname()[:2]
+    with taking_address(host, port):
+        listening.listen(BACKLOG)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def log_to_stderr() -> None:
