@@ -234,6 +234,8 @@ def test_passes_that_a_clock_would_not_heed_are_not_put_over_a_recipe(tmp_path: 
     problem = problem_of(tmp_path, clocked, "train.num_train_epochs=4")
     assert problem.startswith("--set: train.num_train_epochs: 4 would not be heeded: search.epochs is clock, ")
     assert problem.endswith("; give search.epochs: recipe too")
+    assert problem_of(tmp_path, clocked, "train={num_train_epochs: 4}") == problem
+    assert read_recipe(tmp_path / "recipe.yaml", ["train={seed: 4}"]).train.seed == 4
     own = read_recipe(tmp_path / "recipe.yaml", ["train.num_train_epochs=4", "search.epochs=recipe"])
     assert (own.train.num_train_epochs, own.search.epochs) == (4, "recipe")
     # as a run's recipe has both

@@ -367,7 +367,8 @@ def _check_together(source: Source, recipe: Recipe) -> None:
         why = f"is too large: each configuration may be trained with {seeds} seeds, counted from it"
         source.refuse(("train", "seed"), recipe.train.seed, why)
     passes = ("train", "num_train_epochs")
-    over = source.places.get(passes) == "--set" or dotted(passes) in source.over
+    written = "num_train_epochs" in recipe.train.model_fields_set  # --set may have given the section, or a part of it
+    over = (written and source.place(passes) == "--set") or dotted(passes) in source.over
     if over and recipe.search.epochs == "clock" and dotted(passes) not in recipe.axes:
         why = "would not be heeded: search.epochs is clock, by which time says how many; give search.epochs: recipe too"
         source.refuse(passes, recipe.train.num_train_epochs, why)
