@@ -29,13 +29,16 @@ def found(
     epochs: int = 4,
     state: Any = "complete",
     jumps: tuple[int, ...] = (),
+    search: dict[str, Any] | None = None,
 ) -> Gap | None:
     """The gap of a run of 24 configurations whose gap is as given, in shares for a doubling and for an epoch.
 
     Of trials with these ranks, or numbers from 100 on, in `jumps`, validation moves by 3 points before the end.
     """
     recipe = make_recipe(
-        lora={"r": ranks}, train={"optim": ["adam", "adamw", "muon"], "learning_rate": [0.001, 0.003, 0.01, 0.03]}
+        lora={"r": ranks},
+        train={"optim": ["adam", "adamw", "muon"], "learning_rate": [0.001, 0.003, 0.01, 0.03]},
+        search=search or {},
     )
     run = write_run(path / "r", recipe, [])
     generator = np.random.default_rng(0)
@@ -108,6 +111,8 @@ def test_one_rank_and_one_epoch_say_what_to_run(tmp_path: Path) -> None:
     assert rank.verdict == epochs.verdict == "few"
     assert "`--set train.num_train_epochs=4`" in rank.sentence
     assert "`--set train.num_train_epochs=4`" in epochs.sentence
+    for claim in claims(found(tmp_path / "clocked", [4], epochs=1, search={"epochs": "clock"})):
+        assert "`--set search.epochs=recipe --set train.num_train_epochs=4`" in claim.sentence  # else it is refused
     rank, epochs = claims(found(tmp_path / "more", [4], epochs=4))
     assert rank.verdict == "few"
     assert "`--set lora.r=2,8,32`" in rank.sentence
@@ -151,7 +156,7 @@ def test_each_claim_has_half_of_the_5_percent_that_both_have() -> None:
     table = Table({"lora.r": ranks}, ends, (1,) * 16, np.zeros(16, dtype=np.int64))
     seen: Any = SimpleNamespace(epochs=None, at_end=False, table=table)
     student = stats.ttest_ind(ends[8:], ends[:8]).confidence_interval(0.975)
-    of_rank, of_epochs = _of_rank(seen, curves), _of_epochs(seen, curves)
+    of_rank, of_epochs = _of_rank(seen, curves, make_recipe()), _of_epochs(seen, curves, make_recipe())
     assert of_rank.interval == pytest.approx((student.low / 2, student.high / 2))
     assert of_epochs.interval == pytest.approx(mean_interval((ends - 0.01).tolist(), 0.975))
     assert of_rank.configurations == of_epochs.configurations == 16
@@ -169,7 +174,7 @@ def test_slopes_that_differ_by_rounding_alone_are_no_finding() -> None:
     ]
     curves[0] = _Curve(0, 4.0, ((1.0, 0.1), (2.0, 0.1), (3.0, 0.1 + 1e-16)), 3.0)
     seen: Any = SimpleNamespace(epochs=None)
-    assert _of_epochs(seen, curves).verdict == "few"
+    assert _of_epochs(seen, curves, make_recipe()).verdict == "few"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +190,7 @@ def test_how_many_configurations_it_takes_is_said_where_there_are_fewer(count: i
     assert _too_few(count, unknowns) == said
     slopes = [_Curve(row, 4.0, ((1.0, 0.0), (2.0, 0.01 * row)), 2.0) for row in range(count)]
     seen: Any = SimpleNamespace(epochs=None)
-    assert (_of_epochs(seen, slopes).verdict == "few") is (count < 5)
+    assert (_of_epochs(seen, slopes, make_recipe()).verdict == "few") is (count < 5)
 
 
 def test_of_many_ranks_four_are_drawn_evenly_apart_with_the_mean_at_each_epoch() -> None:

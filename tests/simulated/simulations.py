@@ -290,13 +290,14 @@ def gap_findings(studies: int, widening: float = 0.0, seed: int = 5) -> tuple[Sh
         generator = np.random.default_rng([seed, number])
         points, epochs = drawn(generator, 24), np.arange(1, 5)
         seen: Any = SimpleNamespace(table=table(points, np.zeros(len(points))), epochs=None)
+        recipe: Any = SimpleNamespace(search=SimpleNamespace(epochs="auto"))
         own = 0.03 + generator.normal(0, 2 * NOISE, len(points))
         curves = []
         for row, point in enumerate(points):
             gaps = own[row] + widening * (epochs + np.log2(point["lora.r"])) + generator.normal(0, NOISE, len(epochs))
             lines = tuple(zip(epochs.tolist(), gaps.tolist(), strict=True))
             curves.append(_Curve(row, point["lora.r"], lines, float(epochs[-1])))
-        for name, claim in (("rank", _of_rank(seen, curves)), ("epoch", _of_epochs(seen, curves))):
+        for name, claim in (("rank", _of_rank(seen, curves, recipe)), ("epoch", _of_epochs(seen, curves, recipe))):
             hits[name] += claim.verdict == "effect"
     return Share(hits["rank"], studies), Share(hits["epoch"], studies)
 

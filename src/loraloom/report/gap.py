@@ -33,7 +33,7 @@ from statistics import fmean, linear_regression
 import numpy as np
 
 from loraloom.intervals import Interval, mean_interval
-from loraloom.recipe import Train
+from loraloom.recipe import Recipe, Train
 from loraloom.report.curves import Points
 from loraloom.report.effects.analysis import MARGIN, Verdict, decided
 from loraloom.report.effects.axes import Axis, make_axis
@@ -55,8 +55,9 @@ _Accuracies = tuple[float, float, float]
 """Of an evaluation: its epoch, the accuracy in training and that of validation."""
 _WHY_NOT_AT_END = (
     "The gap at the last evaluation is known of fewer than two ranks, since validation accuracy still moved by more "
-    f"than {100 * MOST_MOVED:g} points before it. More epochs may settle it: `--set train.num_train_epochs=4`"
+    f"than {100 * MOST_MOVED:g} points before it. More epochs may settle it: "
 )
+_MORE_EPOCHS = "train.num_train_epochs=4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def gap(run: RunRead, seen: Observations | None, problems: list[str]) -> Gap | N
     return Gap(
         series=tuple(_series(curves)),
         by_rank=_by_rank(curves),
-        claims=(_of_rank(seen, curves), _of_epochs(seen, curves)),
+        claims=(_of_rank(seen, curves, run.recipe), _of_epochs(seen, curves, run.recipe)),
         configurations=len(curves),
     )
 
@@ -179,17 +180,17 @@ def _by_rank(curves: Sequence[_Curve]) -> tuple[tuple[float, float, Interval | N
     return tuple((rank, fmean(gaps), mean_interval(gaps), len(gaps)) for rank, gaps in sorted(last.items()))
 
 
-def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
+def _of_rank(seen: Observations, curves: Sequence[_Curve], recipe: Recipe) -> Claim:
     title = "Higher rank widens the gap"
     if not curves:
-        return _unknown(title, 0, _why_none(seen))
+        return _unknown(title, 0, _why_none(seen, recipe))
     if _RANK not in seen.table.axes:
         ranks = f"No rank but {curves[0].rank:g} can be compared"
         return _unknown(title, len(curves), f"{ranks}: try others, as in `--set lora.r=2,8,32`")
     known = [(curve, at_end) for curve in curves if (at_end := curve.at_end) is not None]
     curves, ends = [curve for curve, _ in known], [at_end for _, at_end in known]
     if len({curve.rank for curve in curves}) < 2:
-        return _unknown(title, len(curves), _WHY_NOT_AT_END)
+        return _unknown(title, len(curves), _WHY_NOT_AT_END + _sets(recipe, _MORE_EPOCHS))
     rows = [curve.row for curve in curves]
     others = {name: [each[row] for row in rows] for name, each in seen.table.axes.items() if name != _RANK}
     axes = [axis for name, each in others.items() if (axis := make_axis(name, each))]
@@ -213,16 +214,16 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     return replace(claim, sentence=f"{claim.sentence} {they}, of which the gap at the last evaluation is not known.")
 
 
-def _of_epochs(seen: Observations, curves: Sequence[_Curve]) -> Claim:
+def _of_epochs(seen: Observations, curves: Sequence[_Curve], recipe: Recipe) -> Claim:
     title = "More epochs widen the gap"
     if not curves:
-        return _unknown(title, 0, _why_none(seen))
+        return _unknown(title, 0, _why_none(seen, recipe))
     slopes = [slope for curve in curves if (slope := _slope(curve.gaps)) is not None]
     if not slopes:
         return _unknown(
             title,
             0,
-            "The gap of no configuration is known after two different epochs: `--set train.num_train_epochs=4`",
+            f"The gap of no configuration is known after two different epochs: {_sets(recipe, _MORE_EPOCHS)}",
         )
     interval = mean_interval(slopes, 1 - LEVEL)
     if len(slopes) <= LEAST_FREEDOM or interval is None or float(np.ptp(slopes)) <= ALMOST:
@@ -230,21 +231,27 @@ def _of_epochs(seen: Observations, curves: Sequence[_Curve]) -> Claim:
     return _claim(title, fmean(slopes), interval, len(slopes), "for each epoch after the first")
 
 
-def _why_none(seen: Observations) -> str:
+def _why_none(seen: Observations, recipe: Recipe) -> str:
     if seen.epochs is not None:
         return (
             "Trials were ended by their validation accuracy, and those that went on had a small gap by luck too, so "
-            "that it widens whatever is true: run it with `--set search.pruner=none`"
+            f"that it widens whatever is true: run it with {_sets(recipe, 'search.pruner=none')}"
         )
     if seen.at_end:
         return (
             "On a part of the rows configurations are evaluated once, at their end, and of one evaluation the gap is "
-            "not known: run it with `--set search.pruner=none --set train.eval_strategy=auto`"
+            f"not known: run it with {_sets(recipe, 'search.pruner=none', 'train.eval_strategy=auto')}"
         )
     return (
         f"No configuration has two evaluations between which validation moved by {100 * MOST_MOVED:g} points at most, "
-        "which it takes to know the gap: `--set train.num_train_epochs=4`"
+        f"which it takes to know the gap: {_sets(recipe, _MORE_EPOCHS)}"
     )
+
+
+def _sets(recipe: Recipe, *sets: str) -> str:
+    """What to put over the run's recipe; under a clock, which heeds no passes of a recipe's, this is taken off it."""
+    clock = ("search.epochs=recipe",) if recipe.search.epochs == "clock" else ()
+    return f"`{' '.join(f'--set {each}' for each in (*clock, *sets))}`"
 
 
 def _slope(gaps: Points) -> float | None:
