@@ -13,7 +13,7 @@ import pytest
 
 from loraloom.engine import Job, Outcome, Rows, never
 from loraloom.engine.job import OUT_OF_MEMORY
-from loraloom.execute.messages import Advice, Advise, Ended, Order, Ready, Report, Train
+from loraloom.execute.messages import Advice, Advise, Ended, Noted, Order, Ready, Report, Train
 from loraloom.execute.pool import Link, Pool
 from loraloom.recipe import Configuration
 from tests.execute.engines import COUNTS, SOURCE, rows
@@ -130,6 +130,18 @@ def test_that_workers_are_waited_for_when_a_stop_is_asked_is_said_once(tmp_path:
         "waiting for 2 workers to save what is trained, after the step; a second Ctrl-C or SIGTERM ends the run at once"
     )
     assert sum("waiting" in sentence for sentence in said) == 1
+
+
+def test_what_each_worker_tells_alike_is_said_once(tmp_path: Path) -> None:
+    fleet, said = _Fleet(), list[str]()
+    pool = Pool(fleet, said.append)
+    for number in range(2):
+        pool.start([_job(tmp_path, number)])
+    for worker in fleet.workers:
+        worker.words.append(Noted("engine: no compiler"))
+    for _ in range(2):
+        pool.wait(lambda *_: True, never)
+    assert said == ["engine: no compiler"]
 
 
 def test_a_result_that_has_come_when_the_time_is_over_is_taken(tmp_path: Path) -> None:

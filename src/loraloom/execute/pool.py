@@ -117,6 +117,7 @@ class Pool:
         self._devices: list[str] = []
         self._packs = 0
         self._told_to_wait = False
+        self._noted: set[str] = set()
 
     def pack_size(
         self,
@@ -243,7 +244,9 @@ class Pool:
                 assert listener is not None
                 worker.link.send(Verdict(listener(worker.jobs[place], evaluation)), {})
             case Noted(sentence):
-                self._note(sentence)
+                if sentence not in self._noted:  # of what a machine lacks each of its workers tells
+                    self._noted.add(sentence)
+                    self._note(sentence)
             case Ended(outcomes):
                 ended = zip(worker.jobs, outcomes, strict=True)
                 take_fewer(self._sizes, [job for job, outcome in ended if outcome.lacked_memory])
