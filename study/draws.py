@@ -1,6 +1,8 @@
-"""Small draws of the study's sets, and how they are trained: loraloom's first preset with every layer adapted.
+"""Small draws of the study's sets, and how they are trained: as by loraloom's preset that adapts every layer.
 
-Each draw takes other training rows of a set; test rows are the same for all draws, at most `TEST_ROWS`.
+Each draw takes other training rows of a set; test rows are the same for all draws, at most `TEST_ROWS`. The training is
+written here, and not taken from `search/presets.py`, since draws that are kept are of it. It has the biases of adapted
+layers trained too, which the preset leaves as they are.
 """
 
 from __future__ import annotations
