@@ -47,18 +47,14 @@ class Case:
 
 
 def parser_of(module: str, about: str | None, results: Path) -> argparse.ArgumentParser:
-    """Where the results of draws are kept, and whether the cases are but listed."""
+    """Where the results of draws are kept, how long it trains, and whether the cases are but listed."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {module}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--results", type=Path, default=results, help="the file of results")
+    parser.add_argument("--seconds", type=float, help="begin no training after as many; by default all are trained")
     parser.add_argument("--list", action="store_true", help="list the cases, and train nothing")
     return parser
-
-
-def print_cases(cases: Sequence[Case]) -> None:
-    for case in cases:
-        print(f"{case.name}, {case.rows or 'all'} rows, {case.passes} passes, {case.draws} draws")
 
 
 def key_of(case: Case, seed: int) -> str:
@@ -87,12 +83,11 @@ def run_draws(
 
     What is measured of a draw is a data class, and is kept at once.
     """
-    parser = parser_of(module, about, results)
-    parser.add_argument("--seconds", type=float, help="begin no draw after as many; by default all are trained")
 
     def do(given: argparse.Namespace) -> None:
         if given.list:
-            print_cases(cases)
+            for case in cases:
+                print(f"{case.name}, {case.rows or 'all'} rows, {case.passes} passes, {case.draws} draws")
             return
         start, kept = time.monotonic(), read_kept(given.results)
         for seed in range(max(case.draws for case in cases)):  # a draw of each set before the next of any
@@ -107,7 +102,7 @@ def run_draws(
                 print(key_of(case, seed), draw, flush=True)
         print("\n".join(lines(kept)))
 
-    run(module, do, parser.parse_args())
+    run(module, do, parser_of(module, about, results).parse_args())
 
 
 def draws_of(kept: dict[str, Any], case: Case) -> list[dict[str, Any]]:

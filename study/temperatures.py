@@ -37,7 +37,7 @@ from loraloom.report.markdown.text import table
 from loraloom.souping import soup
 from loraloom.study.durable import write_text
 from study.arguments import run
-from study.draws import Case, parser_of, recipe_of
+from study.draws import Case, named, parser_of, recipe_of
 from study.machine import described
 from study.sets import load
 from study.trials import RUNS
@@ -125,9 +125,7 @@ class Given:
 
 
 def main() -> None:
-    parser = parser_of("study.temperatures", __doc__, RESULT)
-    parser.add_argument("--seconds", type=float, help="train no model after as many; by default all are")
-    run("study.temperatures", _do, parser.parse_args())
+    run("study.temperatures", _do, parser_of("study.temperatures", __doc__, RESULT).parse_args())
 
 
 def _do(given: argparse.Namespace) -> None:
@@ -168,7 +166,7 @@ def train(model: Model) -> Given:
     train, pool, labels = rows_of(model.case)
     recipe = recipe_of(model.case, len(train), 0) | {"search": {"seeds": SEEDS}}
     recipe["train"] |= {"label_smoothing_factor": model.smoothing}
-    rows: Any = {"train": (list(train.texts), [labels[label] for label in train.labels])}
+    rows: Any = {"train": named(train, labels)}
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "run"
         winner = loraloom.search(recipe, place, report=False, **rows)
