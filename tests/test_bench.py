@@ -20,12 +20,13 @@ from bench import comparison, deadlines, engines, grid, predict, scale, scale_pa
 from bench.comparison import Comparison, machine_folder, refuse_other_machine
 from bench.deadlines import Search
 from bench.http_load import CONNECTIONS, Load, free_port, open_loop, serving
-from bench.measure import RESULTS, ROOT
+from bench.measure import RESULTS
 from bench.page import PAGE, page
 from bench.serve import texts_of
 from loraloom.errors import DataError
 from loraloom.study.durable import write_json
 from study.machine import described
+from tests.pages import text_of
 
 
 @pytest.mark.parametrize(("seconds", "code"), [(19.5, 0), (20.5, 1)])
@@ -93,12 +94,12 @@ def test_the_docs_say_between_which_ratios_training_is_as_fast_as_the_fastest_tr
         "docs/engine.md": f"{bf16} the fastest tuned HF Trainer in bf16 on a CPU, {fp32} in fp32",
         "docs/cpu.md": f"loom is {fp32} as quick as a tuned HF Trainer",
     }.items():
-        assert sentence in (ROOT / name).read_text(encoding="utf-8"), name
+        assert sentence in text_of(name), name
 
 
 def test_the_docs_say_what_more_clients_and_litserve_have() -> None:
     found = json.loads(serve.RESULT.read_text(encoding="utf-8"))
-    text = " ".join((ROOT / "docs" / "serve.md").read_text(encoding="utf-8").split())
+    text = text_of("docs/serve.md")
     many, other = (one[f"{serve.CLIENTS}_clients"]["per_second"] for one in (found, found["litserve"]))
     assert f"{serve.CLIENTS} clients have {found['throughput_ratio']:.1f} times the texts a second of one there" in text
     assert f"and {found['budget']['most_ratio']:.1f} times is all that any server could have" in text

@@ -12,8 +12,7 @@ from study import seeds
 from study.draws import Case, key_of, read_kept
 from study.seeds import CASES, RESULT, Draw, lines, measure
 from tests.made_draws import make_draws
-
-DOCS = Path(__file__).parent.parent / "docs"
+from tests.pages import text_of
 
 
 def test_a_draw_counts_right_rows_of_each_seed_of_the_soup_and_of_all_together(
@@ -58,12 +57,10 @@ def test_what_the_docs_say_of_few_rows_is_what_was_measured() -> None:
         assert figures
         gain, low, high = (f"{float(figure):+.1f}".replace("-", "−") for figure in figures.groups()[:3])
         for page in ("contest.md", "defaults.md"):
-            text = " ".join((DOCS / page).read_text(encoding="utf-8").split())
+            text = text_of(f"docs/{page}")
             assert re.search(rf"\b{re.escape(gain[1:])} points [^(]*\({re.escape(f'{low} to {high}')}[;,)]", text), (
                 what,
                 page,
             )
             assert "over four sets" in text
-        assert f"{figures[4]} draws of 28 to 693 training rows" in " ".join(
-            (DOCS / "contest.md").read_text(encoding="utf-8").split()
-        )
+        assert f"{figures[4]} draws of 28 to 693 training rows" in text_of("docs/contest.md")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -24,6 +23,7 @@ from study.temperatures import (
     measure,
     temperatures,
 )
+from tests.pages import text_of
 
 
 def given(temperature: float, rows: int = 1_100) -> Given:
@@ -72,7 +72,7 @@ def test_the_rule_that_was_taken_harms_no_model_and_loses_nothing_of_many_rows()
         for rule in (TAKEN, BEFORE)
         for rows in map(str, ROWS)
     }
-    page = " ".join((Path(__file__).parent.parent / "docs" / "predict.md").read_text(encoding="utf-8").split())
+    page = text_of("docs/predict.md")
     figures = (
         f"by up to {worst[BEFORE, '20']:+.3f} in the mean of an adapter's draws, with it by {worst[TAKEN, '20']:+.3f}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ from study.compared import Results, critical_difference, p_of_pairs, read_result
 from study.comparison import PAGE
 from study.first import is_earlier, right_rows
 from study.others import is_disturbed
+from tests.pages import REPOSITORY, text_of
 
-ROOT = Path(__file__).parent.parent.parent
-README, DEFAULTS = ROOT / "README.md", ROOT / "docs" / "defaults.md"
+README = REPOSITORY / "README.md"
 NEWEST = "AMD EPYC (family 26, model 2)"
 SLOWER = "AMD EPYC (family 25, model 17)"
 OLDER = "under older defaults"
@@ -120,7 +119,7 @@ def test_the_readme_has_every_search_of_ag_news_by_todays_defaults_and_the_span_
     table = README.read_text(encoding="utf-8").split("| processor | encoder | time | accuracy |")[1].split("\n\n")[0]
     written = [tuple(cells(line)) for line in table.strip().splitlines()[1:]]
     assert sorted(written) == sorted(found)
-    page = " ".join(README.read_text(encoding="utf-8").split())
+    page = text_of("README.md")
     assert len(older) == 5
     assert f"Five more under older defaults, in 20 minutes or an hour, have {older[0]} to {older[-1]}." in page
 
@@ -137,7 +136,7 @@ def test_the_readme_says_which_searches_of_ag_news_are_ahead_of_the_svm() -> Non
         assert f"{other['accuracy']:.3f}" == "0.922"
         if ours["correct"] <= other["correct"] or mcnemar(right_rows(ours), right_rows(other)) >= 0.001:
             level.append(f"the {ours['accuracy']:.3f}")
-    page = " ".join(README.read_text(encoding="utf-8").split())
+    page = text_of("README.md")
     assert (
         f"TF-IDF with a linear SVM has 0.922 there (each but {' and '.join(level)} is ahead of it by p < 0.001)" in page
     )
@@ -198,7 +197,7 @@ def test_the_readme_says_by_how_much_others_are_ahead_of_the_search_in_two_minut
         f"{taken['subj16']}), frozen embeddings on Banking77 ({more['banking77']}), and the SVM on BBC News "
         f"({more['bbc']}, where loraloom is fourth). On SST-2 loraloom and full fine-tuning are level, and on R8 and "
         "CLINC150 loraloom is first, within it too."
-    ) in " ".join(README.read_text(encoding="utf-8").split())
+    ) in text_of("README.md")
 
 
 def test_the_readme_says_how_the_search_does_beside_the_svm_on_a_slower_processor() -> None:
@@ -218,7 +217,7 @@ def test_the_readme_says_how_the_search_does_beside_the_svm_on_a_slower_processo
     assert (
         f"it is ahead of the SVM on five, level on R8 (the SVM {behind['r8'][0]}) and behind on BBC News "
         f"({behind['bbc'][0]}, p = {behind['bbc'][1]:.2f})."
-    ) in " ".join(README.read_text(encoding="utf-8").split())
+    ) in text_of("README.md")
 
 
 def test_the_readme_has_the_search_beside_full_fine_tuning_on_ag_news() -> None:
@@ -231,7 +230,7 @@ def test_the_readme_has_the_search_beside_full_fine_tuning_on_ag_news() -> None:
     low, high = (f"{100 * end:+.2f}" for end in interval)
     robust = [one["tests"]["robust"]["accuracy"] for one in of_ag_news("loraloom")]
     disturbed = [one["others_share"] for one in of_ag_news("loraloom") if is_disturbed(one["others_share"])]
-    page = " ".join(README.read_text(encoding="utf-8").split())
+    page = text_of("README.md")
     assert [f"Others took {100 * share:.1f} % of the processor meanwhile" in page for share in disturbed] == [True]
     assert len(answered) == 4
     assert (
@@ -246,7 +245,7 @@ def test_the_readme_has_the_search_beside_full_fine_tuning_on_ag_news() -> None:
 
 
 def test_the_defaults_page_has_the_newest_figures_of_the_set_held_out() -> None:
-    page = " ".join(DEFAULTS.read_text(encoding="utf-8").split())
+    page = text_of("docs/defaults.md")
     ours, probe, svm = (f"{of_two_minutes('clinc150', peer)['accuracy']:.4f}" for peer in ("loraloom", "probe", "svm"))
     assert (
         f"has {ours} on CLINC150, where logistic regression on frozen embeddings has {probe} and an SVM {svm}" in page
@@ -255,7 +254,7 @@ def test_the_defaults_page_has_the_newest_figures_of_the_set_held_out() -> None:
 
 def test_the_defaults_page_says_which_preset_won_which_search() -> None:
     """The first adapts the upper half of the layers, the second all."""
-    page = " ".join(DEFAULTS.read_text(encoding="utf-8").split())
+    page = text_of("docs/defaults.md")
     said = page.split("won all default searches of")[1].split(" (`settings`")[0]
     second, first = said.split("the second on ")[1].split("; the first on ")
     won: dict[str, set[str | None]] = {}
@@ -287,4 +286,6 @@ def test_the_defaults_page_says_which_preset_won_which_search() -> None:
 def test_setfit_is_said_to_be_behind_where_it_is() -> None:
     sets = "trec", "sst2", "banking77", "subj16", "bbc", "r8", "clinc150"
     assert all(of_two_minutes(name, "setfit")["correct"] < of_two_minutes(name, "loraloom")["correct"] for name in sets)
-    assert re.search(r"seven sets measured here.*SetFit was behind", (ROOT / "docs" / "alternatives.md").read_text())
+    assert re.search(
+        r"seven sets measured here.*SetFit was behind", (REPOSITORY / "docs" / "alternatives.md").read_text()
+    )
