@@ -27,19 +27,16 @@ from scipy.special import log_softmax
 
 import loraloom
 from loraloom.blending import blend
-from loraloom.data.sampling import part_rows
 from loraloom.intervals import Floats
 from loraloom.metrics import log_loss, softmax
 from loraloom.report.markdown.text import table
 from loraloom.study.evidence import read_predicted, read_rows
 from loraloom.use.tfidf import PART
-from study.draws import Case, drawn_and_asked, draws_of, gain_in_words, named, recipe_of, run_draws
+from study.draws import Case, drawn_and_asked, draws_of, gain_in_words, recipe_of, run_draws, splits_beside
 from study.robustness.rows import Labels
 from study.sets import load
 
 RESULT = Path(__file__).parent / "results" / "blends.json"
-TESTED = 100
-"""Of the rows that are asked for, by the run, which has to test its winner."""
 CASES = (
     Case("agnews", 200, 12, 2),
     Case("agnews", 2_000, 3, 2),
@@ -80,13 +77,11 @@ def measure(case: Case, seed: int) -> Draw:
     labels = rows.train.labels
     drawn, asked = drawn_and_asked(case, labels, seed)
     texts = rows.train.take(asked).texts
-    train, test = (
-        named(rows.train.take(some), rows.labels) for some in (drawn, asked[part_rows(labels[asked], TESTED, seed)])
-    )
+    splits = splits_beside(rows, drawn, asked, seed)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        winner = loraloom.search(recipe_of(case, len(drawn), seed), run, report=False, train=train, test=test)
-        made = blend(run, train=train, test=test)
+        winner = loraloom.search(recipe_of(case, len(drawn), seed), run, report=False, **splits)
+        made = blend(run, **splits)
         own = log_softmax(loraloom.load(run / "best").logits(texts), axis=1).astype(np.float64)
         by_tfidf = made.tfidf.log_probabilities(texts).astype(np.float64)
         parts = _likeliest(run, made.tfidf, len(winner.labels))

@@ -26,11 +26,13 @@ from loraloom.intervals import mean_interval
 from loraloom.study.durable import write_json
 from study.arguments import run
 from study.machine import described
-from study.sets import load
+from study.sets import Rows, load
 
 TEST_ROWS = 2_000
 ASKED = 2_000
 """Rows outside a draw that its adapter is asked for, at most."""
+TESTED = 100
+"""Of the rows that are asked for, by the run, which has to test its winner."""
 FEW = 500
 """Below so many rows the preset pools by the mean, and warms up in a tenth as many steps (`search/presets.py`)."""
 
@@ -133,6 +135,12 @@ def drawn_and_asked(case: Case, labels: NDArray[np.int64], seed: int) -> tuple[N
     drawn = part_rows(labels, case.rows or len(labels), seed)
     others = np.setdiff1d(np.arange(len(labels)), drawn)
     return drawn, others[part_rows(labels[others], min(ASKED, len(others)), seed)]
+
+
+def splits_beside(rows: Rows, trained: NDArray[np.int64], asked: NDArray[np.int64], seed: int) -> dict[str, Any]:
+    """Rows of a set that are trained on, and `TESTED` of those that are asked for, as `loraloom.search` takes them."""
+    tested = asked[part_rows(rows.train.labels[asked], TESTED, seed)]
+    return {name: named(rows.train.take(some), rows.labels) for name, some in (("train", trained), ("test", tested))}
 
 
 def splits_of(case: Case, seed: int) -> dict[str, Any]:

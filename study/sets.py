@@ -167,12 +167,9 @@ def read_clinc(path: Path) -> tuple[Pairs, Pairs]:
 def held_out_of(pairs: Pairs, share: float) -> tuple[Pairs, Pairs]:
     """Training and test rows of a set without a split: a stratified part, drawn by SEED, is the test."""
     split, labels = _numbered(pairs)
-    test = part_of(split.take(range(len(split))), round(share * len(split)), SEED)
+    test = part_of(split, round(share * len(split)), SEED)
     tested = set(test.texts)
-    rest = [
-        (text, labels[number]) for text, number in zip(split.texts, split.labels, strict=True) if text not in tested
-    ]
-    return rest, [(text, labels[number]) for text, number in zip(test.texts, test.labels, strict=True)]
+    return [pair for pair in pairs if pair[0] not in tested], _pairs(test, labels)
 
 
 def few(pairs: Pairs, rows_a_class: int, test_rows: int) -> tuple[Pairs, Pairs]:
@@ -184,17 +181,17 @@ def few(pairs: Pairs, rows_a_class: int, test_rows: int) -> tuple[Pairs, Pairs]:
         chosen += [int(row) for row in order if split.labels[row] == number][:rows_a_class]
     others = split.take(sorted(set(range(len(split))) - set(chosen)))
     test = part_of(others, test_rows, SEED)
-
-    def named(part: Split) -> Pairs:
-        return [(text, labels[number]) for text, number in zip(part.texts, part.labels, strict=True)]
-
-    return named(split.take(sorted(chosen))), named(test)
+    return _pairs(split.take(sorted(chosen)), labels), _pairs(test, labels)
 
 
 def _numbered(pairs: Pairs) -> tuple[Split, tuple[str, ...]]:
     labels = tuple(sorted({label for _, label in pairs}))
     ids = {label: number for number, label in enumerate(labels)}
     return _split(pairs, ids, "rows"), labels
+
+
+def _pairs(part: Split, labels: Sequence[str]) -> Pairs:
+    return [(text, labels[number]) for text, number in zip(part.texts, part.labels, strict=True)]
 
 
 def _agnews(_: Sequence[Path]) -> tuple[Pairs, Pairs]:

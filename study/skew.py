@@ -29,18 +29,15 @@ import numpy as np
 
 import loraloom
 from loraloom.calibration import at_odds
-from loraloom.data.sampling import part_rows
 from loraloom.intervals import Floats
 from loraloom.report.markdown.text import table
 from loraloom.use.class_shares import expected_shares
 from loraloom.use.ensemble import load_ensemble
-from study.draws import Case, drawn_and_asked, draws_of, gain_in_words, named, recipe_of, run_draws
+from study.draws import Case, drawn_and_asked, draws_of, gain_in_words, recipe_of, run_draws, splits_beside
 from study.robustness.rows import Labels, skewed
 from study.sets import load
 
 RESULT = Path(__file__).parent / "results" / "skew.json"
-TESTED = 100
-"""Of the rows that are asked for, by the run, which has to test its winner."""
 ROUNDS = 500
 """Of an estimate of shares, which ends before where it stands still."""
 
@@ -90,15 +87,13 @@ def measure(case: Skew, seed: int) -> Draw:
     trained = drawn[skewed(labels[drawn], case.ratio, classes, seed)]
     recipe = recipe_of(case, len(trained), seed)
     texts = rows.train.take(asked).texts
-    train, test = (
-        named(rows.train.take(some), rows.labels) for some in (trained, asked[part_rows(labels[asked], TESTED, seed)])
-    )
+    splits = splits_beside(rows, trained, asked, seed)
     of_asked: dict[str, Floats] = {}
     with tempfile.TemporaryDirectory() as folder:
         for weight in ("none", "balanced"):
             place = Path(folder) / weight
             weighed = recipe | {"train": recipe["train"] | {"class_weight": weight}}
-            winner = loraloom.search(weighed, place, report=False, train=train, test=test)
+            winner = loraloom.search(weighed, place, report=False, **splits)
             ensemble = load_ensemble([place / "best"])
             of_asked[weight] = ensemble.probabilities(ensemble.encoded(texts))[0]
             if weight == "none":

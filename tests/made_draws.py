@@ -7,23 +7,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
+from loraloom.data.text_data import Split
 from study.draws import Case
-from tests.conftest import make_recipe, make_rows
-
-
-def made_recipe_of(tiny_model: Path, rows_file: Path) -> Callable[[Case, int, int], dict[str, Any]]:
-    """`study.draws.recipe_of` of the tiny model, for any draw."""
-
-    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
-        del case, rows
-        recipe = make_recipe(tiny_model, rows_file)
-        del recipe["data"]["train_file"]
-        recipe["train"] = {**recipe["train"], "seed": seed}
-        return recipe
-
-    return recipe_of
+from study.sets import Rows
+from tests.conftest import WORDS, make_recipe, make_rows
 
 
 def make_draws(patched: pytest.MonkeyPatch, study: ModuleType, tiny_model: Path, rows_file: Path) -> list[int]:
@@ -39,5 +29,29 @@ def make_draws(patched: pytest.MonkeyPatch, study: ModuleType, tiny_model: Path,
         }
 
     patched.setattr(study, "splits_of", splits_of)
-    patched.setattr(study, "recipe_of", made_recipe_of(tiny_model, rows_file))
+    patched.setattr(study, "recipe_of", _recipe_of(tiny_model, rows_file))
     return asked
+
+
+def make_set(
+    patched: pytest.MonkeyPatch, study: ModuleType, tiny_model: Path, rows_file: Path, passes: int = 2
+) -> None:
+    """Has a `study` draw of 600 made rows, whatever set it asks for, and train the tiny model; its runs test on 30."""
+    labels, made = sorted(WORDS), make_rows(600, seed=1)
+    split = Split(tuple(text for text, _ in made), np.array([labels.index(label) for _, label in made]))
+    patched.setattr(study, "load", lambda name: Rows(name, tuple(labels), split, {}, 0))
+    patched.setattr(study, "recipe_of", _recipe_of(tiny_model, rows_file, passes))
+    patched.setattr("study.draws.TESTED", 30)
+
+
+def _recipe_of(tiny_model: Path, rows_file: Path, passes: int = 2) -> Callable[[Case, int, int], dict[str, Any]]:
+    """`study.draws.recipe_of` of the tiny model, for any draw."""
+
+    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
+        del case, rows
+        recipe = make_recipe(tiny_model, rows_file)
+        del recipe["data"]["train_file"]
+        recipe["train"] |= {"num_train_epochs": passes, "seed": seed}
+        return recipe
+
+    return recipe_of

@@ -7,30 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from loraloom.data.text_data import Split
 from study import blends
 from study.blends import CASES, METHODS, RESULT, Draw, lines, measure
 from study.draws import Case, key_of, read_kept
-from study.sets import Rows
-from tests.conftest import WORDS, make_rows
-from tests.made_draws import made_recipe_of
-
-DOCS = Path(__file__).parent.parent / "docs"
+from tests.made_draws import make_set
+from tests.pages import text_of
 
 
 def test_a_draw_is_asked_for_rows_that_it_was_not_trained_on_in_all_ways(
     tiny_model: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labels = sorted(WORDS)
-    made = make_rows(600, seed=1)
-    split = Split(tuple(text for text, _ in made), np.array([labels.index(label) for _, label in made]))
-
-    monkeypatch.setattr(blends, "load", lambda name: Rows(name, tuple(labels), split, {}, 0))
-    monkeypatch.setattr(blends, "recipe_of", made_recipe_of(tiny_model, rows_file))
-    monkeypatch.setattr(blends, "TESTED", 30)
+    make_set(monkeypatch, blends, tiny_model, rows_file)
     draw = measure(Case("made", 200, 1, 1), 0)
     assert 100 < draw.rows < 200
     assert set(draw.accuracies) == set(METHODS)
@@ -53,7 +42,7 @@ def test_gains_are_over_the_adapter_and_each_set_weighs_the_same() -> None:
 
 
 def test_what_the_docs_say_of_blends_is_what_was_measured() -> None:
-    text = " ".join((DOCS / "predict.md").read_text(encoding="utf-8").split())
+    text = text_of("docs/predict.md")
     said = list(lines(read_kept(RESULT)))
     table = next(one for one in said if one.startswith("| set"))
     for line in table.splitlines()[2:]:

@@ -5,46 +5,23 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from loraloom.calibration import at_odds
-from loraloom.data.text_data import Split
 from study import skew
-from study.draws import Case, key_of, read_kept
-from study.sets import Rows
+from study.draws import key_of, read_kept
 from study.skew import CASES, METHODS, RESULT, TARGETS, Draw, Skew, estimated, lines, measure
-from tests.conftest import WORDS, make_recipe, make_rows
-
-DOCS = Path(__file__).parent.parent / "docs"
+from tests.made_draws import make_set
+from tests.pages import text_of
 
 
 def test_a_draw_is_asked_for_rows_that_it_was_not_trained_on_by_all_methods(
     tiny_model: Path, rows_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labels = sorted(WORDS)
-    made = make_rows(600, seed=1)
-    split = Split(tuple(text for text, _ in made), np.array([labels.index(label) for _, label in made]))
-    asked: list[str] = []
-
-    def load(name: str) -> Rows:
-        asked.append(name)
-        return Rows(name, tuple(labels), split, {}, 0)
-
-    def recipe_of(case: Case, rows: int, seed: int) -> dict[str, Any]:
-        del case, rows
-        recipe = make_recipe(tiny_model, rows_file)
-        del recipe["data"]["train_file"]
-        recipe["train"] = {**recipe["train"], "num_train_epochs": 4, "seed": seed}
-        return recipe
-
-    monkeypatch.setattr(skew, "load", load)
-    monkeypatch.setattr(skew, "recipe_of", recipe_of)
-    monkeypatch.setattr(skew, "TESTED", 30)
+    make_set(monkeypatch, skew, tiny_model, rows_file, passes=4)
     draw = measure(Skew("made", 300, 1, 1, ratio=10), 0)
-    assert asked == ["made"]
     assert 60 < draw.rows < 160
     assert set(draw.accuracies) == set(TARGETS)
     assert all(set(found) == set(METHODS) for found in draw.accuracies.values())
@@ -75,7 +52,7 @@ def test_gains_are_of_what_is_told_over_what_is_not() -> None:
 
 
 def test_what_the_docs_say_of_other_class_shares_is_what_was_measured() -> None:
-    text = " ".join((DOCS / "predict.md").read_text(encoding="utf-8").split())
+    text = text_of("docs/predict.md")
     said = list(lines(read_kept(RESULT)))
     table = next(one for one in said if one.startswith("| set"))
     for line in table.splitlines()[2:]:

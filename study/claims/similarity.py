@@ -22,6 +22,7 @@ from loraloom.study.durable import write_json
 from loraloom.use.similarity import collect
 from study.agnews_files import agnews_file
 from study.claims.design import HERE
+from study.draws import named
 from study.machine import described
 
 RANKS = 1, 4, 16
@@ -41,19 +42,15 @@ def measure(model: str, name: str, data: TextData, runs: Path, out: Path) -> Non
     ranks = f"lora.r={','.join(map(str, RANKS))}"
     recipe = read_recipe(HERE / "contest.yaml", [f"backbone.model={model}", ranks, f"search.seeds={SEEDS}"])
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
-    in_memory: dict[str, Any] = {
-        split: (list(rows.texts), [data.labels[label] for label in rows.labels]) for split, rows in splits.items()
-    }
+    in_memory: dict[str, Any] = {split: named(rows, data.labels) for split, rows in splits.items()}
     winner = pipeline.search(recipe, run, report=False, **in_memory)
     if why_not := collect(run, compare_file=agnews_file("robust.csv"), data=data):
         raise LoraloomError(f"similarity: {why_not}")
     found = similarity(read_run(run), [])
     if isinstance(found, str):
         raise LoraloomError(f"similarity: {found}")
-    assert winner.result is not None
-    assert winner.result.test is not None
     out.parent.mkdir(parents=True, exist_ok=True)
-    about = {"encoder": name, "winner": winner.point, "test_accuracy": winner.result.test.accuracy}
+    about = {"encoder": name, "winner": winner.point, "test_accuracy": winner.test.accuracy}
     write_json(out, {**about, **described(), **_said(found)})
 
 
