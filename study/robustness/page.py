@@ -17,7 +17,6 @@ from study.robustness.comparing import Accuracy, Difference, accuracy, differenc
 from study.robustness.conditions import CHANGES, CLEAN, OTHER_SOURCE, TRAININGS
 from study.robustness.contenders import HELD_OUT, epochs_for, held_out_of
 from study.robustness.plan import ADAPTER, FULL, LORA, PEERS, REMEDIES, SVM
-from study.robustness.rows import Labels
 from study.robustness.trials import Trial, read_trials, read_truth
 
 PICTURE = "robustness.png"
@@ -71,11 +70,19 @@ class Line:
 
 
 class Trials:
-    """The trials of a study, asked by contender, condition and set."""
+    """The trials that a study keeps in a folder, asked by contender, condition and set.
 
-    def __init__(self, trials: Sequence[Trial], truth: Mapping[str, Labels]) -> None:
-        self.trials, self._truth = tuple(trials), truth
-        self._by_place = {(trial.contender, trial.condition, trial.seed): trial for trial in trials}
+    `ours` is loraloom, or the adapter that was given in its place; `peers` are those of the others that were trained,
+    and `every` is all of them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.trials, self.truth = read_trials(folder), read_truth(folder)
+        self._by_place = {(trial.contender, trial.condition, trial.seed): trial for trial in self.trials}
+        there = {trial.contender for trial in self.trials}
+        self.ours = LORA if LORA in there else ADAPTER
+        self.peers = tuple(peer for peer in PEERS if peer in there)
+        self.every = self.ours, *self.peers
 
     def seeds(self, contenders: Sequence[str], condition: str, name: str) -> list[int]:
         """Seeds of which every contender has the set, so that they are compared in pairs."""
@@ -88,7 +95,7 @@ class Trials:
 
     def flags(self, contender: str, condition: str, name: str, seeds: Sequence[int]) -> Flags:
         """On which rows each seed's trial is right."""
-        return [right(self._by_place[contender, condition, seed], name, self._truth) for seed in seeds]
+        return [right(self._by_place[contender, condition, seed], name, self.truth) for seed in seeds]
 
     def line(self, words: str, condition: str, name: str, ours: str, peers: Sequence[str]) -> Line | None:
         """`ours` beside those of `peers` that have seeds in common with it, on the seeds that all of them have.
@@ -107,43 +114,41 @@ class Trials:
 
 def page(folder: Path) -> str:
     """The page, of the trials in `folder`."""
-    kept = Trials(read_trials(folder), truth := read_truth(folder))
-    ours = LORA if any(trial.contender == LORA for trial in kept.trials) else ADAPTER
-    peers = [peer for peer in (SVM, FULL) if any(trial.contender == peer for trial in kept.trials)]
+    kept = Trials(folder)
     _refuse_mixed(kept.trials)
-    tests, trainings = by_test_set(kept, ours, peers), by_training(kept, ours, peers)
-    lines = [_introduction(kept, truth, tests)]
+    tests, trainings = by_test_set(kept), by_training(kept)
+    lines = [_introduction(kept, tests)]
     lines += [f"![Accuracy of each contender by test set and by training]({PICTURE})", ""]
     lines += [
         "## Test texts made worse",
         "",
         "All were trained on rows as they are.",
         "",
-        _table(tests, ours, peers),
+        _table(tests, kept),
         "",
     ]
-    lines += _lost(tests, ours, peers)
+    lines += _lost(tests, kept)
     if trainings:
         lines += ["## Training rows made worse", ""]
         lines += ["Tested on texts as they are; in the second half of the table, on the other source.", ""]
-        lines += [_table(trainings, ours, peers), ""]
-    lines += list(_remedies(kept, ours))
+        lines += [_table(trainings, kept), ""]
+    lines += list(_remedies(kept))
     return "\n".join(lines).rstrip() + "\n"
 
 
-def by_test_set(kept: Trials, ours: str, peers: Sequence[str]) -> list[Line]:
+def by_test_set(kept: Trials) -> list[Line]:
     """A line for each test set, of contenders trained on rows as they are."""
     names = (CLEAN, *CHANGES, OTHER_SOURCE)
-    return _judged([line for name in names if (line := kept.line(name, CLEAN, name, ours, peers))])
+    return _judged([line for name in names if (line := kept.line(name, CLEAN, name, kept.ours, kept.peers))])
 
 
-def by_training(kept: Trials, ours: str, peers: Sequence[str]) -> list[Line]:
+def by_training(kept: Trials) -> list[Line]:
     """A line for each training that is worse, first on the clean test set, then on the other source."""
     asked = [(name, condition) for name in (CLEAN, OTHER_SOURCE) for condition in TRAININGS if condition != CLEAN]
     found = []
     for name, condition in asked:
         words = condition if name == CLEAN else f"{condition}, {name}"
-        if line := kept.line(words, condition, name, ours, peers):
+        if line := kept.line(words, condition, name, kept.ours, kept.peers):
             found.append(line)
     return _judged(found)
 
@@ -159,7 +164,7 @@ def _judged(lines: Sequence[Line]) -> list[Line]:
     ]
 
 
-def _introduction(kept: Trials, truth: Mapping[str, Labels], tests: Sequence[Line]) -> str:
+def _introduction(kept: Trials, tests: Sequence[Line]) -> str:
     of = {trial.contender: trial for trial in kept.trials if trial.condition == CLEAN}
     first = kept.trials[0]
     dates = sorted({trial.machine["started"][:10] for trial in kept.trials})
@@ -168,8 +173,8 @@ def _introduction(kept: Trials, truth: Mapping[str, Labels], tests: Sequence[Lin
     return _INTRODUCTION.format(
         rows=first.settings["train_rows"],
         seeds=max(len(line.seeds) for line in tests),
-        tests=len(truth[CLEAN]),
-        others=len(truth[OTHER_SOURCE]),
+        tests=len(kept.truth[CLEAN]),
+        others=len(kept.truth[OTHER_SOURCE]),
         dates=" and ".join(dict.fromkeys((dates[0], dates[-1]))),
         machine=", ".join(hardware),
         cores=first.machine["machine"]["cores"],
@@ -179,7 +184,7 @@ def _introduction(kept: Trials, truth: Mapping[str, Labels], tests: Sequence[Lin
         full=_in_words({key: value for key, value in of[FULL].settings.items() if key not in _OF_STUDY})
         if FULL in of
         else "left out",
-        passes="\n".join(_passes(kept.trials, len(np.unique(truth[CLEAN])))),
+        passes="\n".join(_passes(kept.trials, len(np.unique(kept.truth[CLEAN])))),
     )
 
 
@@ -248,12 +253,12 @@ def _in_words(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"`{name}: {value}`" for name, value in flat)
 
 
-def _table(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> str:
-    head = ["", *(NAMES[one] for one in (ours, *peers)), *(f"loraloom − {NAMES[peer]}" for peer in peers)]
+def _table(lines: Sequence[Line], kept: Trials) -> str:
+    head = ["", *(NAMES[one] for one in kept.every), *(f"loraloom − {NAMES[peer]}" for peer in kept.peers)]
     rows = []
     for line in lines:
-        cells = [_accuracy(line.accuracies.get(one)) for one in (ours, *peers)]
-        rows.append([_named(line, lines), *cells, *(_difference(line.differences.get(peer)) for peer in peers)])
+        cells = [_accuracy(line.accuracies.get(one)) for one in kept.every]
+        rows.append([_named(line, lines), *cells, *(_difference(line.differences.get(peer)) for peer in kept.peers)])
     return figures(head, rows)
 
 
@@ -278,7 +283,7 @@ def _difference(found: Difference | None) -> str:
     return f"**{words}**" if found.holds else words
 
 
-def _lost(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> list[str]:
+def _lost(lines: Sequence[Line], kept: Trials) -> list[str]:
     """What each change costs each contender, in a sentence."""
     by_name = {line.name: line for line in lines}
     if CLEAN not in by_name:
@@ -289,7 +294,7 @@ def _lost(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> list[str]:
         found = by_name[name].accuracies
         costs = [
             f"{NAMES[one]} {100 * (found[one].mean - clean[one].mean):+.1f}"
-            for one in (ours, *peers)
+            for one in kept.every
             if one in found and one in clean
         ]
         said.append(f"- {name}: {', '.join(costs)}")
@@ -297,14 +302,14 @@ def _lost(lines: Sequence[Line], ours: str, peers: Sequence[str]) -> list[str]:
     return ["Against clean texts, in percentage points:", "", *said, "", same, ""]
 
 
-def _remedies(kept: Trials, ours: str) -> Iterator[str]:
+def _remedies(kept: Trials) -> Iterator[str]:
     """Each remedy beside loraloom without it, where it should help and where it should do no harm."""
     asked = [(remedy, condition, name) for remedy in REMEDIES for condition, sets in remedy.asked for name in sets]
     lines = _judged(
         [
             line
             for remedy, condition, name in asked
-            if (line := kept.line(_place(condition, name, remedy.words), condition, name, remedy.name, (ours,)))
+            if (line := kept.line(_place(condition, name, remedy.words), condition, name, remedy.name, (kept.ours,)))
         ]
     )
     if not lines:
@@ -316,12 +321,12 @@ def _remedies(kept: Trials, ours: str) -> Iterator[str]:
     rows = []
     by_words: dict[str, list[Difference]] = {}
     for line in lines:
-        name = next(one for one in line.accuracies if one != ours)
-        by_words.setdefault(line.name.rsplit(": ", 1)[0], []).append(line.differences[ours])
+        name = next(one for one in line.accuracies if one != kept.ours)
+        by_words.setdefault(line.name.rsplit(": ", 1)[0], []).append(line.differences[kept.ours])
         cells = (
             _accuracy(line.accuracies[name]),
-            _accuracy(line.accuracies[ours]),
-            _difference(line.differences[ours]),
+            _accuracy(line.accuracies[kept.ours]),
+            _difference(line.differences[kept.ours]),
         )
         rows.append([_named(line, lines), *cells])
     yield figures(["", "with it", "without it", "difference"], rows)
@@ -350,11 +355,9 @@ def draw(folder: Path, place: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    kept = Trials(read_trials(folder), read_truth(folder))
-    ours = LORA if any(trial.contender == LORA for trial in kept.trials) else ADAPTER
-    peers = [peer for peer in PEERS if any(trial.contender == peer for trial in kept.trials)]
-    trainings = [line for line in by_training(kept, ours, peers) if OTHER_SOURCE not in line.name]
-    parts = [("Test texts made worse", by_test_set(kept, ours, peers))]
+    kept = Trials(folder)
+    trainings = [line for line in by_training(kept) if OTHER_SOURCE not in line.name]
+    parts = [("Test texts made worse", by_test_set(kept))]
     parts += [("Training rows made worse", trainings)] if trainings else []
     heights = [len(lines) + 1 for _, lines in parts]
     figure, axes = pyplot.subplots(
@@ -362,7 +365,7 @@ def draw(folder: Path, place: Path) -> None:
         squeeze=False,
     )  # fmt: skip
     for (title, lines), at in zip(parts, axes[:, 0], strict=True):
-        for number, one in enumerate((ours, *peers)):
+        for number, one in enumerate(kept.every):
             there = [(row, line.accuracies[one]) for row, line in enumerate(lines) if one in line.accuracies]
             means = np.array([100 * found.mean for _, found in there])
             bounds = np.array([[100 * bound for bound in found.interval] for _, found in there]).T
