@@ -171,7 +171,7 @@ class Filled:
             (folder / RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
             manifest = {"sha256": {RECORD: sha256(folder / RECORD)}}
             (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-            value = _accuracy(record)
+            value = record.validation.accuracy
             steps = {step: value * (1 - 0.5**step) for step in range(1, EVALUATIONS + 1)}
             self._trials.append(
                 create_trial(
@@ -196,11 +196,6 @@ def record_of(recipe: Recipe, number: int, point: Mapping[str, Any]) -> TrialRec
     accuracy = 0.8 + 0.1 * (1 - 1 / (1 + point["lora.r"])) + 0.05 * chance.random()
     score = Score(examples=2000, accuracy=accuracy, macro_f1=accuracy - 0.01, loss=1 - accuracy)
     return synthetic_record(recipe, number, point, score, seconds=60 + chance.random())
-
-
-def _accuracy(record: TrialRecord) -> float:
-    assert record.result is not None
-    return record.result.validation.accuracy
 
 
 def _drawn(recipe: Recipe) -> Iterator[dict[str, Any]]:
@@ -249,13 +244,13 @@ def measure(folder: Path, recipe: Recipe, trials: int, repeats: int) -> Line:
             assert proposal is not None
             waited, commits = _Timed.seconds, _Timed.commits
             record = record_of(recipe, proposal.number, proposal.point)
-            values = {step: _accuracy(record) * (1 - 0.5**step) for step in range(1, EVALUATIONS + 1)}
+            values = {step: record.validation.accuracy * (1 - 0.5**step) for step in range(1, EVALUATIONS + 1)}
             for step in values if ledger.prunes else ():  # as the driver does
                 with _timed(costs["report"]):
                     ledger.report(record.number, {number: values[number] for number in range(1, step + 1)})
             _Timed.commits, _Timed.seconds = 0, 0.0
             with _timed(costs["tell"]):
-                ledger.tell(record.number, "complete", _accuracy(record), reports=values)
+                ledger.tell(record.number, "complete", record.validation.accuracy, reports=values)
             costs["disk"].append((1000 * (waited + _Timed.seconds), 0.0))
             commits += _Timed.commits
             with _timed(costs["table"]):

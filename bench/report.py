@@ -126,23 +126,17 @@ def fill(run: Path, trials: int) -> Path:
     recipe = recipe_of(trials)
     run.mkdir()
     (run / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
-    best: TrialRecord | None = None
+    complete = []
     for number in range(trials):
         record = _record(recipe, number)
         _write(run / "trials" / f"{number:04d}", record)
-        if record.result and record.state == "complete":
-            better = best is None or best.result is None
-            better = better or _accuracy(record) > _accuracy(best)
-            best = record if better else best
-    assert best is not None
-    assert best.result is not None
-    tested = Result(validation=best.result.validation, test=_score(_accuracy(best) - 0.01, TEST_ROWS))
-    _write(run / "best", best.model_copy(update={"result": tested}), list(_predictions(_accuracy(best) - 0.01)))
+        if record.state == "complete":
+            complete.append(record)
+    best = max(complete, key=lambda record: record.validation.accuracy)
+    reached = best.validation.accuracy - 0.01
+    tested = Result(validation=best.validation, test=_score(reached, TEST_ROWS))
+    _write(run / "best", best.model_copy(update={"result": tested}), list(_predictions(reached)))
     return run
-
-
-def _accuracy(record: TrialRecord | None) -> float:
-    return record.result.validation.accuracy if record and record.result else 0.0
 
 
 def _record(recipe: Recipe, number: int) -> TrialRecord:
@@ -173,7 +167,7 @@ def _score(accuracy: float, rows: int) -> Score:
 
 
 def _evaluations(record: TrialRecord) -> Iterator[Evaluation]:
-    reached = _accuracy(record)
+    reached = record.validation.accuracy
     for epoch in range(1, 5):
         accuracy = reached - 0.1 * 0.4**epoch
         yield Evaluation(
