@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from loraloom.metrics import ClassScore, class_scores, confusion
 from loraloom.report.reading import Best, Prediction
+from loraloom.wording import plural
 
 MOST_ERRORS = 20
 MOST_PAIRS = 20
@@ -51,6 +52,11 @@ class Tested:
     rows: int
     majority_label: str
     majority_share: float
+
+    @property
+    def sentence(self) -> str:
+        """How many of its rows were wrong."""
+        return f"{self.wrong:,} of {plural(self.rows, 'test row')} {'was' if self.wrong == 1 else 'were'} wrong."
 
     @property
     def matrix(self) -> tuple[tuple[int, ...], ...]:

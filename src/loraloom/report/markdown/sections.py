@@ -135,7 +135,7 @@ def tested(found: Findings) -> Iterator[str]:
     test = found.test
     if test is None:
         return
-    yield f"{test.wrong:,} of {plural(test.rows, 'test row')} {'was' if test.wrong == 1 else 'were'} wrong."
+    yield test.sentence
     rows = [
         [
             code(shortened(label, CELL)),

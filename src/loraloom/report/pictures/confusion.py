@@ -9,7 +9,6 @@ from loraloom.report import wording
 from loraloom.report.pictures.drawing import Picture, picture
 from loraloom.report.svg import INK
 from loraloom.report.testset import Tested
-from loraloom.wording import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +19,7 @@ def draw_confusion(test: Tested) -> Iterator[Picture]:
     yield picture(
         "confusion",
         "Confusion on test",
-        f"{test.wrong} of {plural(test.rows, 'test row')} {'was' if test.wrong == 1 else 'were'} wrong.",
+        test.sentence,
         lambda axes: _fill(axes, test),
         size=(side, side * 0.9),
     )
