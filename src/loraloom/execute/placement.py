@@ -15,6 +15,7 @@ from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Executor
 from loraloom.execute.in_process import InProcess, build_engine
 from loraloom.execute.workplace import Workplace
+from loraloom.wording import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Placement:
         if self.ray is not None:
             return f"on the Ray cluster {self.ray}" if self.ray != "auto" else "on this Ray cluster"
         if self.workers is not None:
-            return f"in {self.workers} worker {'process' if self.workers == 1 else 'processes'}"
+            return f"in {plural(self.workers, 'worker process')}"
         return "in this process"
 
 
