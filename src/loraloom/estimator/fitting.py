@@ -11,20 +11,23 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from loraloom import pipeline
 from loraloom.data import Finding
 from loraloom.data.tables import Table
 from loraloom.errors import DeviceLostError, LoraloomError, StoppedError
 from loraloom.estimator.saved import Kept
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import Recipe
+from loraloom.report.wording import share
 from loraloom.search.outlook import Outlook
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import chosen
@@ -32,6 +35,7 @@ from loraloom.study.durable import replacing_folder
 from loraloom.study.leaderboard import Standing, metric_name
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run, is_run
+from loraloom.terminal.wording import trial_in_words
 
 _WARNED = {"leak", "near_copy", "empty_text", "unknown_tokens", "warm_up"}
 """Findings that say that rows were left out, or should have been, or that what is trained can't be much."""
@@ -67,12 +71,14 @@ def fit(
         LoraloomError: what is wrong with parameters, rows or models, or that no trial came to an end.
         KeyboardInterrupt: before there was anything to keep.
     """
+    told: dict[str, Any] = {"started": started, "called": True, "allow_leak": allow_leak, **rows}
+    search = partial(pipeline.search, recipe, command=("LoraClassifier.fit",), **told)
     if run_dir is not None:
-        return _fit(recipe, rows, run_dir, None, started, allow_leak=allow_leak, verbose=verbose)
+        return _fit(search, run_dir, None, verbose=verbose)
     place = Path(tempfile.mkdtemp(prefix="loraloom-"))
     try:
         run, copy = place / "run", place / "adapter"
-        fitted = _fit(recipe, rows, run, copy, started, allow_leak=allow_leak, verbose=verbose)
+        fitted = _fit(search, run, copy, verbose=verbose)
     except BaseException as error:
         kept = _best_of(run) if isinstance(error, Exception) else None
         if kept is None:
@@ -85,20 +91,11 @@ def fit(
     return fitted
 
 
-def _fit(
-    recipe: Recipe,
-    rows: dict[str, Table],
-    out: Path,
-    copy: Path | None,
-    started: float,
-    *,
-    allow_leak: bool,
-    verbose: bool,
-) -> Fitted:
+def _fit(search: Callable[..., TrialRecord], out: Path, copy: Path | None, *, verbose: bool) -> Fitted:
     """Searches into the run folder `out`; with `copy`, the winner is copied to it, and there is no run afterwards."""
     follower, stop = _Follower(verbose=verbose), Stop(inf, for_good=True)
     with _interruptible(stop):
-        stopped = _search(recipe, rows, out, started, follower, stop, report=copy is None, allow_leak=allow_leak)
+        stopped = _stopped(partial(search, out, watcher=follower, stop=stop, report=copy is None), stop)
         with stop.politely():  # what was trained is not kept yet
             fitted = _found(out, follower, stopped)
             if copy is not None:
@@ -144,33 +141,10 @@ def _found(out: Path, follower: _Follower, stopped: KeyboardInterrupt | StoppedE
     return Fitted(Kept(folder.absolute()), record, unfinished, interrupted)
 
 
-def _search(
-    recipe: Recipe,
-    rows: dict[str, Table],
-    out: Path,
-    started: float,
-    follower: _Follower,
-    stop: Stop,
-    *,
-    report: bool,
-    allow_leak: bool,
-) -> KeyboardInterrupt | StoppedError | None:
+def _stopped(search: Callable[[], TrialRecord], stop: Stop) -> KeyboardInterrupt | StoppedError | None:
     """Searches; returns what ended it before its plan was done, if anything: Ctrl-C, or trials that only fail."""
-    from loraloom import pipeline
-
     try:
-        pipeline.search(
-            recipe,
-            out,
-            watcher=follower,
-            command=("LoraClassifier.fit",),
-            stop=stop,
-            started=started,
-            called=True,
-            allow_leak=allow_leak,
-            report=report,
-            **cast(Any, rows),
-        )
+        search()
         stop.raise_if_asked()  # all was done, but whoever called this is asked to stop too
     except (KeyboardInterrupt, StoppedError) as stopped:
         return stopped
@@ -229,9 +203,6 @@ class _Follower(Watcher):
             print(self._in_words(record))
 
     def _in_words(self, record: TrialRecord) -> str:
-        from loraloom.report.wording import share
-        from loraloom.terminal.wording import trial_in_words
-
         assert self._plan is not None  # it was made before the first trial
         words = trial_in_words(self._plan.recipe, record.point, record.configuration)
         if record.result is None:
