@@ -93,7 +93,10 @@ def go_on(engine: Engine, jobs: Sequence[Job], stop_of: Callable[[], Stop]) -> t
     return tuple(ended[job.number] for job in jobs), times - 1
 
 
-def contents(folder: Path) -> tuple[bytes, bytes | None, list[dict[str, Any]]]:
+Contents = tuple[bytes, bytes | None, list[dict[str, Any]]]
+
+
+def contents(folder: Path) -> Contents:
     """A trial's adapter, its validation predictions if it is complete, and its evaluations without what was timed."""
     lines = [evaluation.model_dump(exclude=TIMED) for evaluation in read_metrics(folder)]
     predicted = folder / VALIDATION

@@ -27,6 +27,7 @@ from loraloom.study.record import CHECKPOINT, METRICS, Evaluation
 from tests.commands import Commands
 from tests.engine.broken_off import (
     ENGINES,
+    Contents,
     KilledError,
     Third,
     always,
@@ -157,9 +158,7 @@ def pack(model: Path, out: Path) -> list[Job]:
 
 
 @pytest.fixture(scope="module")
-def alone(
-    model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> list[tuple[bytes, bytes | None, list[dict[str, Any]]]]:
+def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Contents]:
     jobs = pack(model, tmp_path_factory.mktemp("alone"))
     assert {LoomEngine().train_pack([job], hear)[0].state for job in jobs} == {"complete"}
     return [contents(job.folder) for job in jobs]
@@ -179,7 +178,7 @@ def alone(
 def test_a_pack_that_was_stopped_goes_on_in_packs_of_any_kind(
     model: Path,
     tmp_path: Path,
-    alone: list[tuple[bytes, bytes | None, list[dict[str, Any]]]],
+    alone: list[Contents],
     moment: int,
     again: tuple[tuple[int, ...], ...],
 ) -> None:
@@ -293,7 +292,7 @@ def test_a_process_can_be_sent_a_signal_at_any_moment(commands: Commands, tmp_pa
 
 # What a disk or a kill may leave behind
 
-Killed = tuple[Engine, Job, tuple[bytes, bytes | None, list[dict[str, Any]]]]
+Killed = tuple[Engine, Job, Contents]
 
 
 def cut(path: Path) -> None:

@@ -19,7 +19,8 @@ from loraloom.engine.loom.engine import EMPTY
 from loraloom.engine.loom.pack import Batch, Pack
 from loraloom.engine.loom.tokens import lay_out
 from loraloom.recipe import Lora, Train
-from loraloom.study.record import Evaluation, read_metrics
+from loraloom.study.record import Evaluation
+from tests.engine.broken_off import Contents, contents
 from tests.numerics.architectures import CONFIGS, make_job
 from tests.numerics.both import DEVICE, Base, add_lora, assert_near, gradients_of, key_bias, pack_of, rows_for
 from tests.numerics.conftest import Bases, Folders
@@ -247,14 +248,6 @@ def job(folder: Path, out: Path, fields: dict[str, Any], number: int, *, top: bo
     return make_job(folder, out / str(number), recipe, number=number, dropout="off" if top else "keep")
 
 
-def contents(folder: Path) -> tuple[bytes, list[dict[str, Any]]]:
-    """A trial's files, without what was timed."""
-    kept = {"step", "epoch", "learning_rate", "train_loss", "train_accuracy", "trace"}
-    kept |= {"validation_loss", "validation_accuracy", "validation_macro_f1"}
-    lines = [evaluation.model_dump(include=kept) for evaluation in read_metrics(folder)]
-    return (folder / "adapter_model.safetensors").read_bytes(), lines
-
-
 def train(jobs: list[Job], *, pruned: int | None = None) -> tuple[Outcome, ...]:
     def listener(job: Job, evaluation: Evaluation) -> bool:
         return job.number != pruned
@@ -263,7 +256,7 @@ def train(jobs: list[Job], *, pruned: int | None = None) -> tuple[Outcome, ...]:
 
 
 @pytest.fixture(scope="module")
-def alone(folder_of: Folders, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[bytes, list[dict[str, Any]]]]:
+def alone(folder_of: Folders, tmp_path_factory: pytest.TempPathFactory) -> list[Contents]:
     """The files of each trial, trained by itself."""
     out = tmp_path_factory.mktemp("alone")
     jobs = [job(folder_of("bert"), out, fields, number) for number, fields in enumerate(FIELDS)]
@@ -274,7 +267,7 @@ def alone(folder_of: Folders, tmp_path_factory: pytest.TempPathFactory) -> list[
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)], ids=str)
 def test_a_trials_files_are_bit_for_bit_the_same_at_each_place_of_a_pack(
-    folder_of: Folders, tmp_path: Path, alone: list[tuple[bytes, list[dict[str, Any]]]], order: tuple[int, ...]
+    folder_of: Folders, tmp_path: Path, alone: list[Contents], order: tuple[int, ...]
 ) -> None:
     jobs = [job(folder_of("bert"), tmp_path, FIELDS[number], number) for number in order]
     assert [outcome.state for outcome in train(jobs)] == ["complete"] * 3
@@ -302,7 +295,7 @@ def test_so_they_are_of_each_architecture_and_where_states_are_kept(
 
 
 def test_a_trials_files_are_the_same_beside_one_that_diverges(
-    folder_of: Folders, tmp_path: Path, alone: list[tuple[bytes, list[dict[str, Any]]]]
+    folder_of: Folders, tmp_path: Path, alone: list[Contents]
 ) -> None:
     jobs = [job(folder_of("bert"), tmp_path, fields, number) for number, fields in enumerate([*FIELDS, {}])]
     far = {"learning_rate": 1e30}  # beyond what a recipe may say
@@ -314,17 +307,17 @@ def test_a_trials_files_are_the_same_beside_one_that_diverges(
 
 
 def test_a_trials_files_are_the_same_beside_one_that_is_pruned(
-    folder_of: Folders, tmp_path: Path, alone: list[tuple[bytes, list[dict[str, Any]]]]
+    folder_of: Folders, tmp_path: Path, alone: list[Contents]
 ) -> None:
     jobs = [job(folder_of("bert"), tmp_path, fields, number) for number, fields in enumerate(FIELDS)]
     outcomes = train(jobs, pruned=1)
     assert [outcome.state for outcome in outcomes] == ["complete", "pruned", "complete"]
     assert [contents(jobs[number].folder) for number in (0, 2)] == [alone[0], alone[2]]
-    assert len(contents(jobs[1].folder)[1]) == 1
+    assert len(contents(jobs[1].folder)[2]) == 1
 
 
 def test_an_engine_that_trained_another_model_before_gives_the_same_files(
-    folder_of: Folders, tmp_path: Path, alone: list[tuple[bytes, list[dict[str, Any]]]]
+    folder_of: Folders, tmp_path: Path, alone: list[Contents]
 ) -> None:
     engine = LoomEngine()
     engine.train_pack([job(folder_of("roberta"), tmp_path, FIELDS[2], 9)], lambda *_: True)
