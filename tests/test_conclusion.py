@@ -27,6 +27,7 @@ from loraloom.study.commands import read_commands
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
 from loraloom.use import evaluate
+from tests.ears import Ear
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -253,23 +254,16 @@ def test_a_look_at_the_test_rows_is_noted_though_it_comes_to_nothing(
 def test_it_is_told_how_far_the_test_of_many_rows_is(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-
-    class Ear(Watcher):
-        def note(self, sentence: str) -> None:
-            said.append(sentence)
-
+    ear = Ear()
     monkeypatch.setattr(telling, "SECONDS", 0.0)
-    winner = pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", watcher=Ear())
-    assert winner.result is not None
-    assert winner.result.test is not None
-    rows = winner.result.test.examples
-    told = said[said.index("testing the winner, trial 0") + 1 :]
+    winner = pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", watcher=ear)
+    rows = winner.test.examples
+    told = ear.notes[ear.notes.index("testing the winner, trial 0") + 1 :]
     assert told[:2] == [f"tokenising: 0 of {rows} rows so far", f"testing: {rows} of {rows} rows so far"]
-    said.clear()
+    ear.notes.clear()
     monkeypatch.setattr(evaluate, "ROUND_ROWS", rows - 9)
-    pipeline.search(read_recipe(tiny_recipe), tmp_path / "in rounds", watcher=Ear())
-    told = said[said.index("testing the winner, trial 0") + 1 :]
+    pipeline.search(read_recipe(tiny_recipe), tmp_path / "in rounds", watcher=ear)
+    told = ear.notes[ear.notes.index("testing the winner, trial 0") + 1 :]
     assert told[:2] == [f"testing: {rows - 9} of {rows} rows so far", f"testing: {rows} of {rows} rows so far"]
 
 

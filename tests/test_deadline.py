@@ -39,6 +39,7 @@ from loraloom.study.run import PLAN, Run
 from loraloom.study.sealed import read_sealed, write_sealed
 from loraloom.terminal.live import closing_lines
 from loraloom.use import evaluate as evaluation
+from tests.ears import Ear
 
 SPACE = ["search.sampler=random", "train.learning_rate={min: 1e-3, max: 1e-1, log: true}", "search.seeds=2"]
 
@@ -47,19 +48,16 @@ LOOK_SECONDS = 0.02
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
-class _Ear(Watcher):
+class _Ear(Ear):
     """Keeps the plan and the notes; asks for a stop at the evaluation that it is told to."""
 
     def __init__(self, stop: Stop | None = None, at: int = 0) -> None:
+        super().__init__()
         self.plans: list[SearchPlan] = []
-        self.notes: list[str] = []
         self._stop, self._at, self._heard = stop, at, 0
 
     def planned(self, plan: SearchPlan) -> None:
         self.plans.append(plan)
-
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
 
     def evaluated(self, number: int, evaluation: Evaluation) -> None:
         self._heard += 1
@@ -305,17 +303,12 @@ def test_where_the_time_does_not_suffice_that_is_said_and_nothing_is_left(
 def test_what_would_use_the_time_that_is_left_is_said(
     tiny_recipe: dict[str, Any], tmp_path: Path, field: str, clocked: str
 ) -> None:
-    said: list[str] = []
-
-    class Noting(Watcher):
-        def note(self, sentence: str) -> None:
-            said.append(sentence)
-
     changes = ["lora.r=2", "search.sampler=grid", field, "budget.max_seconds=600"]
     recipe = read_recipe(tiny_recipe, changes)
-    pipeline.search(recipe, tmp_path / "run", watcher=Noting())
+    ear = _Ear()
+    pipeline.search(recipe, tmp_path / "run", watcher=ear)
     end = f"all was trained: more values or search.seeds{clocked} would use the rest"
-    assert any(sentence.endswith(end) for sentence in said)
+    assert any(sentence.endswith(end) for sentence in ear.notes)
 
 
 @pytest.mark.usefixtures("no_report")

@@ -20,7 +20,6 @@ from loraloom.engine import Job, Outcome
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import Configuration
-from loraloom.search.watcher import Watcher
 from loraloom.study.durable import MANIFEST, write_manifest, write_text
 from loraloom.study.provenance import class_rows
 from loraloom.study.record import CHECKPOINT, TrialRecord, read_record, write_record
@@ -31,6 +30,7 @@ from loraloom.use.origin import training_rows
 from loraloom.use.submit import submit
 from tests.commands import Commands
 from tests.conftest import make_recipe, make_rows, write_csv
+from tests.ears import Ear
 from tests.faults.signals import SIGNALLED_STEP, signalled_in_a_step
 from tests.study.study_records import record as make_record
 
@@ -69,16 +69,13 @@ def test_a_refit_is_the_winner_trained_on_validation_rows_too_and_tested_once_mo
     run = Run(searched)
     winner, data = run.best(), run.recipe.provenance["data"]["rows"]
     assert winner is not None
-    assert winner.result is not None
     refitted = loraloom.refit(searched)
     assert refitted.train_rows == data["train"] + data["validation"]
     assert winner.train_rows == data["train"]
     assert (refitted.number, refitted.seed, refitted.epochs) == (winner.number, winner.seed, winner.epochs)
     assert refitted.configuration == winner.configuration
-    assert refitted.result is not None
-    assert refitted.result.test is not None
-    assert refitted.result.validation == winner.result.validation
-    assert refitted.result.test.examples == data["test"]
+    assert refitted.validation == winner.validation
+    assert refitted.test.examples == data["test"]
     assert run.best() == winner
     assert read_record(searched / "refit") == refitted
     assert (searched / "refit" / WEIGHTS).read_bytes() != (searched / "best" / WEIGHTS).read_bytes()
@@ -92,7 +89,7 @@ def test_a_refit_is_the_winner_trained_on_validation_rows_too_and_tested_once_mo
     assert not (searched / "refitting").exists()
     lines = (searched / "refit" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    assert sum(row["label"] == row["prediction"] for row in rows) == refitted.result.test.correct
+    assert sum(row["label"] == row["prediction"] for row in rows) == refitted.test.correct
 
 
 def test_its_card_claims_no_validation_accuracy_of_its_own(run_refitted: Path) -> None:
@@ -169,15 +166,10 @@ def test_validation_rows_that_test_has_too_or_nearly_are_not_trained_on(
     for split, of_split in (("train", train), ("validation", [*own, *test[:8], near]), ("test", test)):
         tiny_recipe["data"][f"{split}_file"] = str(write_csv(tmp_path / f"{split}.csv", of_split))
     loraloom.search(tiny_recipe, tmp_path / "run", report=False)
-    said = list[str]()
-
-    class Heard(Watcher):
-        def note(self, sentence: str) -> None:
-            said.append(sentence)
-
-    assert refitting.refit(tmp_path / "run", watcher=Heard()).train_rows == 100
-    assert "leaving out 9 validation rows without a text, or in test too, or nearly" in said
-    assert "adding 20 validation rows to 80 training rows" in said
+    ear = Ear()
+    assert refitting.refit(tmp_path / "run", watcher=ear).train_rows == 100
+    assert "leaving out 9 validation rows without a text, or in test too, or nearly" in ear.notes
+    assert "adding 20 validation rows to 80 training rows" in ear.notes
     scored = evaluate(tmp_path / "run" / "refit", tmp_path / "test.csv")
     assert (scored.trained_on, scored.chosen_on, scored.tested_on) == (0, 8, 30)
     shares = training_rows(tmp_path / "run" / "refit", read_record(tmp_path / "run" / "refit"))
@@ -350,10 +342,7 @@ def test_a_mean_of_seeds_has_each_of_them_trained_again_and_is_their_mean(run_of
     assert {len(job.rows.train) for job in trained} == {refitted.train_rows} == {120}
     assert refitted.is_refitted
     assert refitted.soup_of == winner.soup_of == "0 and 1"
-    assert winner.result is not None
-    assert refitted.result is not None
-    assert refitted.result.test is not None
-    assert refitted.result.validation == winner.result.validation
+    assert refitted.validation == winner.validation
     assert read_record(run / "refit") == refitted == loraloom.load(run / "refit").record
     assert not (run / "refitting").exists()
     assert refitted_lines(refitted, Run(run))[0] == "refitted    the mean of trials 0 and 1, on 120 rows"
@@ -440,15 +429,10 @@ def test_one_that_is_stopped_by_a_signal_is_saved_and_says_how_it_goes_on(comman
 
 
 def test_passes_are_said_as_they_are_done(searched: Path) -> None:
-    class Ear(Watcher):
-        said: list[str] = []  # noqa: RUF012
-
-        def note(self, sentence: str) -> None:
-            self.said.append(sentence)
-
-    refitting.refit(searched, watcher=Ear())
-    assert any(re.fullmatch(r"training trial \d again on 120 rows, in about .* s", said) for said in Ear.said)
-    assert any(sentence.startswith("2 of 2 passes done, training loss") for sentence in Ear.said)
+    ear = Ear()
+    refitting.refit(searched, watcher=ear)
+    assert any(re.fullmatch(r"training trial \d again on 120 rows, in about .* s", said) for said in ear.notes)
+    assert any(sentence.startswith("2 of 2 passes done, training loss") for sentence in ear.notes)
 
 
 def test_what_a_training_takes_is_foreseen_by_its_rows() -> None:

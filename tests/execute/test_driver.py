@@ -33,10 +33,10 @@ from loraloom.execute.warm_up import WarmedUp
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import read_recipe
 from loraloom.search.costs import Measured
-from loraloom.search.watcher import Watcher
 from loraloom.study.commands import read_commands
 from loraloom.study.record import CHECKPOINT
 from loraloom.study.run import Run
+from tests.ears import Ear
 from tests.use.hub_server import Repository, hub_server, speak_to
 
 CRASH = RuntimeError("a product went wrong\nand more lines")
@@ -243,16 +243,6 @@ def test_no_more_trials_are_trained_together_than_the_limit_on_memory_lets(
     assert engine.packs == packs
 
 
-class _Noting(Watcher):
-    """Keeps what is noted."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
-
-
 class _KilledError(BaseException):
     """Ends a process, as far as a test can end with its own."""
 
@@ -348,7 +338,7 @@ def test_a_trial_of_a_hub_model_goes_on_from_its_checkpoint_at_its_commit_though
         with pytest.raises(_KilledError):
             loraloom.search(recipe, tmp_path / "run", overrides=["train.num_train_epochs=1"], report=False)
         repository.commit({"README.md": b"another commit"})
-        pipeline.resume(tmp_path / "run", watcher=(watcher := _Noting()))
+        pipeline.resume(tmp_path / "run", watcher=(watcher := Ear()))
     (record,) = Run(tmp_path / "run").records()
     assert record.backbone_revision == begun_at
     assert [note for note in watcher.notes if "begins anew" in note] == []
@@ -393,7 +383,7 @@ def test_a_run_that_this_machine_would_take_another_type_for_says_so_when_it_goe
     said = []
     for ratio in (1.0, 3.0):
         measured(ratio)
-        pipeline.resume(tmp_path / "run", watcher=(watcher := _Noting()))
+        pipeline.resume(tmp_path / "run", watcher=(watcher := Ear()))
         said.append([note for note in watcher.notes if "this machine" in note])
     products = "a base-size layer's products are 3.0 × as fast as in fp32"
     assert said == [[], [f"the run's trials stay in fp32; this machine would take bf16: {products}"]]
@@ -407,7 +397,7 @@ def test_that_the_points_of_a_large_grid_are_listed_is_said(
     said = []
     for ranks in ("1,2", "1"):
         recipe = read_recipe(tiny_recipe, [*changes, f"lora.r={ranks}"])
-        pipeline.search(recipe, tmp_path / ranks, watcher=(watcher := _Noting()), report=False)
+        pipeline.search(recipe, tmp_path / ranks, watcher=(watcher := Ear()), report=False)
         said.append([note for note in watcher.notes if "grid" in note])
     assert said == [["listing the grid's points, over 1"], []]
 
@@ -468,7 +458,7 @@ class _Dying(InProcess):
 def test_a_trial_whose_worker_dies_after_a_stop_is_not_said_to_be_begun_again(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop, watcher = Stop(), _Noting()
+    stop, watcher = Stop(), Ear()
     monkeypatch.setattr(pipeline, "make_executor", lambda _, engine, *__, **___: _Dying(engine, stop))
     with pytest.raises(StoppedError, match="asked"):
         pipeline.search(read_recipe(tiny_recipe), tmp_path / "run", stop=stop, watcher=watcher, report=False)

@@ -21,6 +21,7 @@ from loraloom.tracking import reporter
 from loraloom.tracking.channel import Limits
 from loraloom.tracking.child import CLASSES
 from loraloom.tracking.reporter import KEY, Reporter, figures_of, parameters_of, points_of, run_key, tracked
+from tests.ears import Ear
 from tests.study.study_records import record, score
 from tests.tracking.telling import read, trackers
 
@@ -28,18 +29,8 @@ PATIENT = partial(Limits, close_seconds=180)
 """A tracker's process gives way to others: on a busy machine it may not have begun when a tiny search has ended."""
 
 
-class Ear(Watcher):
-    """Hears what a person would."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
-
-    @property
-    def failures(self) -> list[str]:
-        return [note for note in self.notes if "is no longer told" in note]
+def failures(ear: Ear) -> list[str]:
+    return [note for note in ear.notes if "is no longer told" in note]
 
 
 @pytest.fixture
@@ -83,7 +74,7 @@ def test_a_search_is_told_from_its_plan_to_the_winners_test(
     assert told[1]["parameters"]["train.learning_rate"] == 0.02
     assert (told[-2]["number"], told[-2]["figures"]["result/test_accuracy"]) == (
         winner.number,
-        winner.result.test.accuracy,  # type: ignore[union-attr]
+        winner.test.accuracy,
     )
     assert told[-1] == {"call": "close", "finished": True}
 
@@ -133,9 +124,8 @@ def test_points_join_the_trace_and_the_evaluation_by_step() -> None:
 
 def test_figures_hold_the_test_result_of_the_winner_alone() -> None:
     trial = record(0, 0.75)
-    assert trial.result is not None
     assert "result/test_accuracy" not in figures_of(trial)
-    tested = trial.model_copy(update={"result": Result(validation=trial.result.validation, test=score(0.5))})
+    tested = trial.model_copy(update={"result": Result(validation=trial.validation, test=score(0.5))})
     assert figures_of(tested)["result/test_accuracy"] == 0.5
     assert figures_of(tested)["result/tested_rows"] == tested.tested_rows > 0
     assert figures_of(record(1, None, state="failed"))["result/trainable_parameters"] == 1000
@@ -256,8 +246,8 @@ def test_a_run_is_the_same_whatever_its_tracker_does(
     monkeypatch.setattr(reporter, "Limits", lambda: impatient)
     ear = Ear()
     search(tiny_recipe, tmp_path / "run", watcher=ear)
-    assert len(ear.failures) == 1
-    assert ear.failures[0].startswith("mlflow is no longer told of this run: ")
+    assert len(failures(ear)) == 1
+    assert failures(ear)[0].startswith("mlflow is no longer told of this run: ")
     for name in ("trials/0000/adapter_model.safetensors", "best/test_predictions.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (alone / name).read_bytes()
 
@@ -272,7 +262,7 @@ def test_a_full_disk_under_a_tracker_is_said_and_hurts_nothing(
     ear = Ear()
     winner = pipeline.search(read_recipe(tiny_recipe, [f"report_to={name}"]), tmp_path / "run", watcher=ear)
     assert winner == Run(tmp_path / "run").best()
-    assert len(ear.failures) == 1, (tmp_path / "run" / "tracking" / f"{name}.log").read_text()
+    assert len(failures(ear)) == 1, (tmp_path / "run" / "tracking" / f"{name}.log").read_text()
 
 
 @pytest.mark.parametrize("seconds", [None, 0.0])
@@ -283,7 +273,7 @@ def test_a_run_that_ends_before_its_plan_is_made_has_no_tracker_that_failed(
     run, ear = Run.create(tmp_path / "run", read_recipe(tiny_recipe, ["report_to=mlflow"])), Ear()
     with pytest.raises(KeyboardInterrupt), tracked(run, ear, seconds_left=lambda: seconds):
         raise KeyboardInterrupt
-    assert not ear.failures
+    assert not failures(ear)
 
 
 def test_a_damaged_file_of_metrics_ends_tracking_alone(tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any) -> None:
@@ -295,7 +285,7 @@ def test_a_damaged_file_of_metrics_ends_tracking_alone(tiny_recipe: dict[str, An
     (run.trial_folder(0) / "metrics.jsonl").write_text("{}\n{}\n")
     with tracked(run, ear) as watcher:
         watcher.trial_ended(trial, (), Outlook((), Step(1, 1), None, 1, 1, None, None, None))
-    (failure,) = ear.failures
+    (failure,) = failures(ear)
     assert "metrics.jsonl" in failure
 
 
