@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -131,11 +132,17 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
-@pytest.fixture
-def no_pictures() -> Iterator[None]:
+@contextmanager
+def without_pictures() -> Iterator[None]:
     """Reports have no pictures, as where the extra `report` is missing: they take more time than a tiny search."""
     with pytest.MonkeyPatch.context() as patch:  # of its own: a test may undo what it has patched itself
         patch.setitem(sys.modules, "matplotlib", None)
+        yield
+
+
+@pytest.fixture
+def no_pictures() -> Iterator[None]:
+    with without_pictures():
         yield
 
 

@@ -17,7 +17,6 @@ from loraloom.report.findings import findings
 from loraloom.report.markdown import markdown
 from loraloom.report.reading import read_run
 from loraloom.search.clock import Clock
-from loraloom.search.watcher import Watcher
 from loraloom.study import choice
 from loraloom.study.commands import known_commands
 from loraloom.study.durable import verify_manifest
@@ -28,27 +27,20 @@ from loraloom.terminal.live import closing_lines
 from loraloom.use.export.exporting import export
 from loraloom.use.similarity import collect
 from tests.commands import Commands
-from tests.conftest import make_recipe, make_rows
+from tests.conftest import make_recipe, make_rows, without_pictures
+from tests.ears import Ear
 
 OF_SEEDS = {"search": {"seeds": 3}}
 MEAN = "the mean of those of trials 0, 1 and 2"
-
-
-class Ear(Watcher):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, sentence: str) -> None:
-        self.said.append(sentence)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture(scope="module")
 def run_of_soup(tiny_model: Path, rows_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search whose winner's seeds were mixed, with its report."""
     run = tmp_path_factory.mktemp("souped") / "run"
-    search(read_recipe(make_recipe(tiny_model, rows_file) | OF_SEEDS), run)
+    with without_pictures():
+        search(read_recipe(make_recipe(tiny_model, rows_file) | OF_SEEDS), run)
     assert Run(run).winner().is_soup
     return run
 
@@ -86,7 +78,7 @@ def test_a_resume_keeps_it_and_one_that_lost_it_makes_the_same(souped: Path) -> 
     before = files_of(souped / "best")
     ear = Ear()
     resume(souped, watcher=ear)
-    assert not any("mixing" in sentence or "testing" in sentence for sentence in ear.said)
+    assert not any("mixing" in sentence or "testing" in sentence for sentence in ear.notes)
     assert files_of(souped / "best") == before
     shutil.rmtree(souped / "best")
     resume(souped)
@@ -108,7 +100,7 @@ def test_seeds_that_do_not_mix_leave_the_best_one(
     search(read_recipe(tiny_recipe | OF_SEEDS), tmp_path / "run", watcher=ear, report=False)
     winner = Run(tmp_path / "run").winner()
     assert not winner.is_soup
-    assert "the winner's seeds are not mixed: they know nothing together" in ear.said
+    assert "the winner's seeds are not mixed: they know nothing together" in ear.notes
     assert not (tmp_path / "run" / "soup").exists()
     lines = closing_lines(winner, tmp_path / "run", Run(tmp_path / "run").recipe, Run(tmp_path / "run").records())
     assert not any("loraloom soup" in line for line in lines)
@@ -128,7 +120,7 @@ def test_what_the_time_did_not_suffice_for_is_advised_and_made_by_a_resume(
     run = Run(out)
     first = run.winner()
     assert not first.is_soup
-    assert any("are not mixed into one adapter: the time left is for the test" in sentence for sentence in ear.said)
+    assert any("are not mixed into one adapter: the time left is for the test" in sentence for sentence in ear.notes)
     lines = closing_lines(first, out, run.recipe, run.records())
     assert any(f"loraloom soup {out}" in line for line in lines)
     resume(out)
@@ -149,8 +141,10 @@ def test_where_the_time_does_not_suffice_for_another_mean_that_of_some_of_the_se
         patched.setattr(Clock, "allows_mixing", False)
         resume(out, watcher=ear)
     assert files_of(out / "best") == before
-    assert any("all of the winner's seeds: best/ stays the mean of trials 0 and 1" in sentence for sentence in ear.said)
-    assert not any("testing the winner" in sentence for sentence in ear.said)
+    assert any(
+        "all of the winner's seeds: best/ stays the mean of trials 0 and 1" in sentence for sentence in ear.notes
+    )
+    assert not any("testing the winner" in sentence for sentence in ear.notes)
     assert findings(read_run(out)).problems == ()
 
 
@@ -191,9 +185,8 @@ def test_few_rows_are_fewer_than_a_thousand(run_of_soup: Path, rows: int | None,
 def test_people_are_told_of_what_best_is(run_of_soup: Path) -> None:
     run = Run(run_of_soup)
     winner = run.winner()
-    assert winner.result is not None
     lines = closing_lines(winner, run.path, run.recipe, run.records())
-    reached = winner.result.validation.accuracy
+    reached = winner.validation.accuracy
     assert f"adapter     the mean of its seeds, trials 0, 1 and 2: validation accuracy {reached:.3f}" in lines
     assert not any("loraloom soup" in line or "its weights are" in line for line in lines)
     page = (run_of_soup / "report" / "index.html").read_text(encoding="utf-8")
@@ -208,9 +201,8 @@ def test_the_report_judges_the_rows_by_what_best_says_of_them(run_of_soup: Path)
     assert found.problems == ()
     assert not any("Its record says" in sentence for sentence in found.cautions)
     assert read.best is not None
-    assert read.best.record.result is not None
     assert found.answer.winner is not None
-    assert found.answer.winner.validation == read.best.record.result.validation
+    assert found.answer.winner.validation == read.best.record.validation
 
 
 def test_a_second_set_is_judged_by_the_soup_anew(souped: Path, tmp_path: Path) -> None:

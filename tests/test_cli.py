@@ -23,6 +23,7 @@ from loraloom.cli import entry
 from loraloom.data import telling
 from loraloom.errors import OptionError
 from loraloom.shipped import shipped_recipes
+from tests.conftest import make_recipe, without_pictures
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
@@ -46,16 +47,10 @@ def recipe_file(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
     import loraloom
 
-    recipe = {
-        "data": {"train_file": str(rows_file), "validation_share": 0.2, "max_length": 16},
-        "backbone": {"model": str(tiny_model), "dropout": "off"},
-        "lora": {"r": 2},
-        "train": {"learning_rate": 0.02, "bf16": False},
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "matplotlib", None)  # as `no_pictures` does, which is not for a module
-        loraloom.search(recipe, tmp_path_factory.mktemp("trained") / "run")
-    return next(tmp_path_factory.getbasetemp().glob("trained*")) / "run"
+    run = tmp_path_factory.mktemp("trained") / "run"
+    with without_pictures():
+        loraloom.search(make_recipe(tiny_model, rows_file), run)
+    return run
 
 
 def test_the_options_of_every_command_are_known() -> None:

@@ -228,6 +228,7 @@ def test_the_winner_and_its_trials_stay_as_they_were(run_of_seeds: Path, run_mix
             assert (run_mixed / name / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_search_gone_on_with_counts_no_soup(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "SOUP_ROWS", 0)
     loraloom.soup(searched)

@@ -26,6 +26,7 @@ from loraloom.study.run import Run
 from loraloom.tracking import dashboard
 from loraloom.tracking.dashboard import address, make_dashboard
 from tests.commands import Commands
+from tests.conftest import make_recipe
 from tests.serving import answering
 
 needs_dashboard = pytest.mark.skipif(not is_installed("optuna_dashboard"), reason="optuna-dashboard is not installed")
@@ -33,14 +34,8 @@ needs_dashboard = pytest.mark.skipif(not is_installed("optuna_dashboard"), reaso
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows_file: Path) -> Path:
-    recipe = {
-        "data": {"train_file": str(rows_file), "validation_share": 0.2, "max_length": 16},
-        "backbone": {"model": str(tiny_model), "dropout": "off"},
-        "lora": {"r": [1, 2]},
-        "train": {"learning_rate": 0.02, "bf16": False},
-    }
     run = tmp_path_factory.mktemp("dashboard") / "run"
-    loraloom.search(recipe, run)
+    loraloom.search(make_recipe(tiny_model, rows_file), run, overrides=["lora.r=1,2"], report=False)
     return run
 
 
