@@ -112,7 +112,6 @@ def measure(case: Case, seed: int) -> Draw:
     def right(probabilities: Any) -> int:
         return int((probabilities.argmax(axis=1) == true).sum())
 
-    assert made.record.result is not None
     seeds, own = tuple(map(right, of_seeds)), right(mixed)
     return Draw(
         seed=seed,
@@ -122,7 +121,7 @@ def measure(case: Case, seed: int) -> Draw:
         winner=seeds[winner.number],
         soup=own,
         together=right(np.mean(of_seeds, axis=0)),
-        validation=(made.mean, made.record.result.validation.accuracy),
+        validation=(made.mean, made.record.validation.accuracy),
         kept=made.kept,
     )
 

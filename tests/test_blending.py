@@ -131,20 +131,14 @@ def test_it_is_asked_of_the_validation_rows_and_tested_as_loaded(run_blended: Pa
     np.testing.assert_allclose(
         [line["probabilities"] for line in lines], expected(run_blended, [line["text"] for line in lines]), atol=1e-5
     )
-    assert record.result is not None
-    assert record.result.test is not None
-    assert record.result.test.accuracy == np.mean([line["prediction"] == line["label"] for line in lines])
+    assert record.test.accuracy == np.mean([line["prediction"] == line["label"] for line in lines])
     found = evaluate(folder, rows_file)
     assert (found.trained_on, found.chosen_on, found.tested_on) != (None, None, None)
 
 
 def test_what_it_gains_is_of_the_same_rows(blended: Path) -> None:
     made = blending.blend(blended)
-    best, own = read_record(blended / "best").result, made.record.result
-    assert best is not None
-    assert best.test is not None
-    assert own is not None
-    assert own.test is not None
+    best, own = read_record(blended / "best"), made.record
     assert made.gain is not None
     assert made.gain.difference == pytest.approx(own.test.accuracy - best.test.accuracy)
     assert made.apart.test is not None
@@ -324,8 +318,7 @@ def test_the_report_advises_it_once(blended: Path) -> None:
     assert not any("blend" in step.command for step in findings(read_run(blended)).next_steps)
     record = read_record(blended / "blend")
     assert record.result is not None
-    assert record.result.test is not None
-    fewer = record.result.test.model_copy(update={"examples": record.tested_rows - 1, "confusion": None})
+    fewer = record.test.model_copy(update={"examples": record.tested_rows - 1, "confusion": None})
     of_fewer = record.model_copy(update={"result": record.result.model_copy(update={"test": fewer})})
     for written in (of_fewer, record.model_copy(update={"number": 99}), None):  # of an earlier winner, not there
         if written is None:

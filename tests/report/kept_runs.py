@@ -41,12 +41,11 @@ FACTS: dict[str, Any] = {
 
 def make_predicted(record: TrialRecord, *, always_wrong: int = 4, seed: int | None = None) -> Predicted:
     """Predictions as right as the record says; the first `always_wrong` rows are wrong in every trial."""
-    assert record.result is not None
-    rows, classes = record.result.validation.examples, len(record.labels)
+    rows, classes = record.validation.examples, len(record.labels)
     generator = np.random.default_rng(record.number if seed is None else seed)
     labels = np.arange(rows) % classes
     wrong = np.zeros(rows, dtype=np.bool_)
-    count = rows - round(record.result.validation.accuracy * rows)
+    count = rows - round(record.validation.accuracy * rows)
     wrong[:always_wrong] = True
     wrong[always_wrong + generator.permutation(rows - always_wrong)[: count - always_wrong]] = True
     said = np.where(wrong, (labels + 1) % classes, labels)
