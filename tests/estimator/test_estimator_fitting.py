@@ -25,7 +25,7 @@ from loraloom import LoraClassifier
 from loraloom.engine import device
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.trial import Trial
-from loraloom.errors import LoraloomError
+from loraloom.errors import LoraloomError, RunError
 from loraloom.estimator.fitting import _Follower
 from loraloom.estimator.saved import Kept
 from loraloom.execute import driver
@@ -346,7 +346,7 @@ def test_an_error_after_a_trial_has_ended_loses_none_of_them(
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("loraloom.conclusion.test_winner" if trained else "loraloom.pipeline.make_executor", full)
-    with pytest.raises(OSError, match="No space left on device") as ended:
+    with pytest.raises(RunError, match="no space is left on the disk") as ended:
         tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
     notes = getattr(ended.value, "__notes__", [])
     if not trained:
