@@ -196,19 +196,16 @@ class _Pass:
     def to_stream(self, stdout: IO[str]) -> Summary:
         """Lines of JSON, each window's as soon as it is predicted."""
         output, counts, start = JsonlOutput(self.added, self.name), Counts(), time.monotonic()
-        with closing(self._windows(0)) as coming:
-            for window in coming:
-                if isinstance(window, DataError):
-                    raise _after(window, counts, "printed")
-                try:
-                    rows, own = self.predicted(window)
-                except DataError as error:
-                    raise _after(error, counts, "printed") from None
+        with closing(self._answers(0)) as coming:
+            for answer in coming:
+                if isinstance(answer, DataError):
+                    raise _after(answer, counts, "printed")
+                rows, own, read = answer
                 if rows.records:
                     stdout.write(output.render(rows).decode("utf-8"))
                     stdout.flush()
                 counts += own
-                self.watcher.done(counts.rows, window.read)
+                self.watcher.done(counts.rows, read)
         self._check(counts)
         return Summary(counts, time.monotonic() - start, counts.rows)
 
@@ -255,18 +252,15 @@ class _Pass:
     def _fill(self, parts: Parts, output: Output) -> tuple[Counts, DataError | None]:
         """Predicts what parts have not got yet; with what ended the reading before the input's end."""
         counts = parts.done
-        with closing(self._windows(counts.rows)) as coming:
-            for window in coming:
-                if isinstance(window, DataError):
-                    return counts, window
-                try:
-                    rows, own = self.predicted(window)
-                except DataError as error:
-                    return counts, error
+        with closing(self._answers(counts.rows)) as coming:
+            for answer in coming:
+                if isinstance(answer, DataError):
+                    return counts, answer
+                rows, own, read = answer
                 rendered = output.render(rows) if rows.records else None
                 parts.add(rendered, own)
                 counts += own
-                self.watcher.done(counts.rows, window.read)
+                self.watcher.done(counts.rows, read)
         return counts, None
 
     def _refuse_changed(self, before: Stamp | None) -> None:
@@ -339,8 +333,8 @@ class _Pass:
             window.records[window.places[row]] = text.refused(record, problem)
         return [window.places[row] for row in np.flatnonzero(finite).tolist()], shares[:, finite]
 
-    def _windows(self, before: int) -> Generator[Window | DataError]:
-        """Windows after the first rows; an error that leaves nothing to read is the last."""
+    def _answers(self, before: int) -> Generator[tuple[Predicted, Counts, float | None] | DataError]:
+        """Windows after the first rows, predicted, and the share that was read; an error that ends them is the last."""
         with ExitStack() as stack:
             file = None
             if self.source != "-" and not Path(self.source).is_dir():
@@ -348,7 +342,8 @@ class _Pass:
             made = Ahead(self._made(before, file), AHEAD)
             stack.callback(made.close)
             try:
-                yield from made
+                for window in made:
+                    yield *self.predicted(window), window.read
             except DataError as error:
                 yield error
 
