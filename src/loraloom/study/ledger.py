@@ -194,10 +194,11 @@ class Ledger:
             # A trial that goes on gives the same again; one that another machine begins anew may give another.
             values = {**trial.intermediate_values, **values}
             repeats = bool(trial.user_attrs.get(SEED_INDEX))  # what came through: the mean is to be of all its seeds
-            decided = True if repeats else went_on(trial, step)
-            first_seeds = [one for one in self._trials if not one.user_attrs.get(SEED_INDEX)]
-            goes_on = decide(self._study.pruner, first_seeds, number, values) if decided is None else decided
-            ended = step if decided is None and not goes_on else None
+            goes_on, ended = True if repeats else went_on(trial, step), None
+            if goes_on is None:
+                first_seeds = [one for one in self._trials if not one.user_attrs.get(SEED_INDEX)]
+                goes_on = decide(self._study.pruner, first_seeds, number, values)
+                ended = None if goes_on else step
             self._write_values(number, values, trial.intermediate_values, ended)
             return goes_on
 
