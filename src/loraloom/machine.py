@@ -60,13 +60,12 @@ def read_machine(root: Path = ROOT) -> Machine:
     cpuinfo = _fields(root / "proc/cpuinfo")
     physical, logical = _cores(root)
     quota = _cpu_quota(root)
-    usable = logical if quota is None else min(logical, max(1, math.ceil(quota)))
     return Machine(
         cpu=_processor(cpuinfo),
         architecture=platform.machine(),
         instructions=_instructions(cpuinfo, platform.machine()),
-        physical_cores=min(physical, usable),
-        logical_cores=usable,
+        physical_cores=_within_quota(physical, quota),
+        logical_cores=_within_quota(logical, quota),
         cpu_quota_cores=quota,
         memory_total_gb=_total_memory(root) / 1e9,
         gpus=_gpus(root),
@@ -78,11 +77,8 @@ def quota_threads(root: Path = ROOT) -> int | None:
 
     Torch asks for no quota: it would take a thread for each core of a machine of which a container has two.
     """
-    quota = _cpu_quota(root)
-    if quota is None:
-        return None
-    physical, logical = _cores(root)
-    return min(physical, max(1, math.ceil(quota))) if quota < logical else None
+    quota, (physical, logical) = _cpu_quota(root), _cores(root)
+    return _within_quota(physical, quota) if quota is not None and quota < logical else None
 
 
 def available_memory_gb(root: Path = ROOT) -> float | None:
@@ -170,6 +166,11 @@ def _cores(root: Path) -> tuple[int, int]:
     topology = root / "sys/devices/system/cpu"
     siblings = {_text(topology / f"cpu{cpu}/topology/thread_siblings_list") for cpu in allowed}
     return len(allowed) if None in siblings else len(siblings), len(allowed)
+
+
+def _within_quota(cores: int, quota: float | None) -> int:
+    """Of so many cores those that a quota of processor time leaves, a part of one counted as one."""
+    return cores if quota is None else min(cores, max(1, math.ceil(quota)))
 
 
 def _cpu_quota(root: Path) -> float | None:
