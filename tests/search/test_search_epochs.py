@@ -26,7 +26,6 @@ from loraloom.search.plan import (
     LEADING_SHARE,
     Plan,
     as_begun,
-    extended,
     fitted,
     foreseen,
     is_hurried,
@@ -37,6 +36,7 @@ from loraloom.search.presets import in_order, preset_points
 from loraloom.search.presets import leading as how_many_lead
 from loraloom.search.proposals import Proposals
 from loraloom.search.ranks import Ranks
+from loraloom.search.replanning import extended
 from loraloom.search.space import default_space
 from loraloom.search.task import Task
 from loraloom.search.tried import Tried

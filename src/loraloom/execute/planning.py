@@ -22,18 +22,10 @@ from loraloom.recipe import Configuration
 from loraloom.search.costs import Costs, Key, Measured, cost_key, measured
 from loraloom.search.outlook import Outlook, look_ahead
 from loraloom.search.pace import Pace, named
-from loraloom.search.plan import (
-    NoTrialFitsError,
-    Plan,
-    extended,
-    foreseen,
-    is_hurried,
-    make_plan,
-    planned_anew,
-    recounted,
-)
+from loraloom.search.plan import NoTrialFitsError, Plan, foreseen, is_hurried, make_plan, recounted
 from loraloom.search.presets import EACH_SEEN
 from loraloom.search.proposals import Proposals
+from loraloom.search.replanning import extended, planned_anew
 from loraloom.search.space import without_longer
 from loraloom.search.task import Task
 from loraloom.study.choice import SOUP_ROWS
