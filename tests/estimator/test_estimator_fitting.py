@@ -180,6 +180,15 @@ def test_where_the_last_trials_all_fail_the_best_of_those_before_is_kept(
     assert set(classifier.predict(TEXTS)) <= set(LABELS)
 
 
+def test_few_steps_that_taught_nothing_are_warned_of_with_as_many_passes_as_are_worth_trying(tiny_model: Path) -> None:
+    with pytest.warns(ConvergenceWarning, match=r"with num_train_epochs=1; try num_train_epochs=16, or"):
+        classifier = tiny(tiny_model, num_train_epochs=1, learning_rate=1e-6).fit(TEXTS, LABELS)
+    assert not classifier.partial_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        tiny(tiny_model, num_train_epochs=16, learning_rate=1e-6).fit(TEXTS, LABELS)  # more would do nothing else
+
+
 def test_a_space_smaller_than_n_trials_is_no_unfinished_search(tiny_model: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -219,7 +228,7 @@ def test_a_grid_that_the_end_of_a_slurm_job_cuts_short_is_warned_of(
 def test_a_space_that_is_smaller_than_n_trials_is_not_cut_short_by_a_clock(tiny_model: Path) -> None:
     classifier = tiny(tiny_model, r=[1, 2], sampler="tpe", n_trials=None, num_train_epochs=1)
     with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
+        warnings.filterwarnings("error", "fit ended before")
         classifier.fit(TEXTS, LABELS)
     assert not classifier.partial_
 
@@ -266,7 +275,7 @@ def test_rows_that_are_left_out_are_warned_of_and_told_where_it_is_verbose(
     assert "trial 0: complete, validation accuracy" in said
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
+        tiny(tiny_model).fit(TEXTS, LABELS)
     assert capsys.readouterr().out == ""
 
 

@@ -282,6 +282,17 @@ def test_of_many_classes_a_constant_answer_is_told_by_how_often_the_test_rows_ha
     assert [line for line in lines if line.startswith("constant")] == ([said] if told else [])
 
 
+@pytest.mark.parametrize(("right", "passes"), [(40, True), (96, False)])
+def test_few_passes_over_few_rows_that_taught_nothing_are_to_be_more(right: int, passes: bool) -> None:
+    confusion = ((right // 2, 50 - right // 2), (50 - right // 2, right // 2))
+    one = Score(examples=100, accuracy=right / 100, macro_f1=0.5, loss=0.25, confusion=confusion)
+    winner = _tested(record(0, train_rows=96), one)
+    more = "--set train.num_train_epochs=16   (over 96 rows a search under a clock makes up to 16)"
+    last = closing_lines(winner, Path("runs/x"), _recipe(budget={}), [winner])[-1]
+    assert last.endswith(f"/x-passes {more}") == passes
+    assert not closing_lines(winner, Path("runs/x"), _recipe(), [winner])[-1].endswith(more)  # it has its clock's
+
+
 def test_a_single_test_row_is_one_row() -> None:
     one = score(0.9).model_copy(update={"correct": 1, "examples": 1})
     winner = _tested(record(0), one)

@@ -200,6 +200,15 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
             )
         if fitted.unfinished is not None:
             warnings.warn(f"fit ended before all was done: {fitted.unfinished}", ConvergenceWarning, stacklevel=2)
+        elif fitted.more_passes is not None:
+            given = fitted.record.configuration.train.num_train_epochs
+            warnings.warn(
+                "the classifier is not shown to beat a constant answer: so few rows are few steps with "
+                f"num_train_epochs={given:g}; try num_train_epochs={fitted.more_passes:g}, or max_seconds and no field "
+                "of the training",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803

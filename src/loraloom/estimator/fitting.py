@@ -28,6 +28,7 @@ from loraloom.estimator.saved import Kept
 from loraloom.execute.stopping import Stop
 from loraloom.recipe import Recipe
 from loraloom.report.wording import share
+from loraloom.search.next_search import more_passes
 from loraloom.search.outlook import Outlook
 from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import chosen
@@ -43,12 +44,16 @@ _WARNED = {"leak", "near_copy", "empty_text", "unknown_tokens", "warm_up"}
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What a search came to. `unfinished` says in words what it lacks, if anything; `interrupted`: by Ctrl-C."""
+    """What a search came to. `unfinished` says in words what it lacks, if anything; `interrupted`: by Ctrl-C.
+
+    `more_passes`: over so few rows, where as many as were asked for have taught nothing that can be told.
+    """
 
     kept: Kept
     record: TrialRecord
     unfinished: str | None
     interrupted: bool
+    more_passes: float | None
 
 
 def fit(
@@ -135,10 +140,11 @@ def _found(out: Path, follower: _Follower, stopped: KeyboardInterrupt | StoppedE
     if found is None:
         raise KeyboardInterrupt("fit was stopped before anything was trained; the estimator is not fitted")
     folder, record = found
-    lacks = follower.unfinished(Run(out), record, interrupted=interrupted)
+    run = Run(out)
+    lacks = follower.unfinished(run, record, interrupted=interrupted)
     given_up = stopped.why if isinstance(stopped, StoppedError) else None
     unfinished = ", and ".join(each for each in (given_up, lacks) if each) or None
-    return Fitted(Kept(folder.absolute()), record, unfinished, interrupted)
+    return Fitted(Kept(folder.absolute()), record, unfinished, interrupted, more_passes(record, run.recipe))
 
 
 def _stopped(search: Callable[[], TrialRecord], stop: Stop) -> KeyboardInterrupt | StoppedError | None:

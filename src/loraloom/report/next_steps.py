@@ -22,8 +22,15 @@ from loraloom.report.effects.advice import Advice
 from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Best, RunRead
 from loraloom.report.wording import count, duration, roughly
-from loraloom.search.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
-from loraloom.search.passes import most_passes
+from loraloom.search.next_search import (
+    AllRows,
+    MoreConfigurations,
+    is_to_be_mixed,
+    more_passes,
+    more_time,
+    search_command,
+    seeds_of,
+)
 from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
 from loraloom.study.durable import is_whole
@@ -80,12 +87,8 @@ def _each_class(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
 
 
 def _more_passes(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
-    """Where the recipe gave few passes over few rows, and the winner is not shown to beat a constant answer."""
-    given, rows = winner.configuration.train.num_train_epochs, winner.train_rows or 0
-    chosen = run.recipe.search.epochs == "clock" or "train.num_train_epochs" in run.recipe.axes
-    if chosen or run.recipe.budget.max_seconds or not rows or not unbeaten(winner, run.recipe):
-        return
-    if 2 * given <= (most := most_passes(rows)):
+    if most := more_passes(winner, run.recipe):
+        given, rows = winner.configuration.train.num_train_epochs, winner.train_rows or 0
         yield Step(
             f"More passes: the winner is not shown to beat a constant answer, and train.num_train_epochs is {given:g}. "
             f"Over {count(rows)} rows a search under a clock makes up to {most:g}.",

@@ -17,13 +17,14 @@ from loraloom.errors import RunError, shell_options, shell_path
 from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
 from loraloom.search.costs import CAUTION
+from loraloom.search.passes import most_passes
 from loraloom.search.plan import CLOCKED_SHARE
 from loraloom.study.choice import is_better_mixed, to_mix
 from loraloom.study.commands import known_commands, last_placement, python_options, resume_command, rows_again
 from loraloom.study.durable import is_whole
 from loraloom.study.integrity import RECIPE
 from loraloom.study.leaderboard import configuration_key, standing
-from loraloom.study.provenance import dropped_points, rows_of
+from loraloom.study.provenance import dropped_points, rows_of, unbeaten
 from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import PLAN, SOUP
 from loraloom.study.sealed import read_sealed
@@ -85,6 +86,19 @@ def is_to_be_mixed(run: Path, winner: TrialRecord, seeds: int) -> bool:
         return configuration_key(read_record(run / SOUP)) != configuration_key(winner)
     except RunError:
         return True
+
+
+def more_passes(winner: TrialRecord, recipe: Recipe) -> float | None:
+    """Passes over so few rows that a search under a clock would make, where the recipe asked for few.
+
+    None where they are not so many more, or the winner is shown to beat a constant answer as it is.
+    """
+    given, rows = winner.configuration.train.num_train_epochs, winner.train_rows or 0
+    chosen = recipe.search.epochs == "clock" or "train.num_train_epochs" in recipe.axes
+    if chosen or recipe.budget.max_seconds or not rows or not unbeaten(winner, recipe):
+        return None
+    most = most_passes(rows)
+    return most if 2 * given <= most else None
 
 
 def _time_had(run: Path, recipe: Recipe) -> float | None:

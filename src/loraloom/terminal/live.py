@@ -26,7 +26,15 @@ from loraloom.errors import shell_path
 from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
 from loraloom.report.wording import duration, roughly, share
-from loraloom.search.next_search import AllRows, MoreConfigurations, is_to_be_mixed, more_time, search_command, seeds_of
+from loraloom.search.next_search import (
+    AllRows,
+    MoreConfigurations,
+    is_to_be_mixed,
+    more_passes,
+    more_time,
+    search_command,
+    seeds_of,
+)
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
 from loraloom.search.watcher import SearchPlan, Watcher
@@ -281,10 +289,17 @@ def _soup(winner: TrialRecord, metric: Metric) -> str:
 
 
 def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[TrialRecord]) -> Iterator[str]:
-    """What to try next: a soup of few rows' seeds; more time where it was the limit, or seeds where there was one."""
+    """What to try next: a soup of few rows' seeds; more passes where nothing was learnt that can be told.
+
+    Else more time where it was the limit, or seeds where there was one.
+    """
     seeds = seeds_of(winner, records, recipe.search.metric)
     if is_to_be_mixed(run, winner, seeds):
         yield f"{command_on('soup', run, recipe)}   (the winner's {seeds} seeds in one adapter: tends to be better)"
+    if most := more_passes(winner, recipe):
+        more = f"over {plural(winner.train_rows or 0, 'row')} a search under a clock makes up to {most:g}"
+        yield f"{search_command(run, recipe, 'passes', f'train.num_train_epochs={most:g}')}   ({more})"
+        return
     match more_time(run, recipe, winner, records):
         case AllRows(_, every, seconds) as longer:
             yield f"{longer.command(run, recipe)}   (all {every:,} rows, in about {roughly(seconds)})"
