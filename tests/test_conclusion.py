@@ -332,14 +332,14 @@ def test_pictures_are_drawn_as_long_as_there_is_time_for_the_page_after_them(
     def write(run: Path, *, may_draw: Callable[[], bool], similar: bool, why_not_similar: str | None) -> None:
         assert similar
         assert why_not_similar is None
-        for now[0] in (0.0, 60 - clock.page_seconds):
+        for now[0] in (0.0, 10.0, 30.0, 45.0, 60 - clock.page_seconds):
             asked.append(may_draw())
 
     monkeypatch.setattr(conclusion, "collect_in_time", lambda *_: None)
     monkeypatch.setattr(conclusion, "write_report", write)
     given: Any = SimpleNamespace(path=tmp_path, data=None)
     conclusion._report(given, given, given, Watcher(), clock, Stop())
-    assert asked == [True, False]
+    assert asked == [True, True, False, False, False]  # after 20 s for one, not after 40 for another
 
 
 @pytest.mark.parametrize("place", [(Run, "publish_best"), (conclusion, "write_text"), (conclusion, "write_report")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from loraloom.errors import LoraloomError, StoppedError, UnmixableError, first_line
@@ -182,7 +183,11 @@ def _report(run: Run, winner: TrialRecord, place: Workplace, watcher: Watcher, c
     why_not = collect_in_time(run.path, winner, place.data, clock, watcher.note, stop.asked)
     watcher.note("writing the report")
 
+    asked: list[float] = []
+
     def may_draw() -> bool:
-        return stop.leaves(clock.page_seconds) and clock.allows_picture
+        asked.append(clock.seconds)
+        longest = max((after - before for before, after in pairwise(asked)), default=0.0)
+        return stop.leaves(clock.page_seconds) and clock.allows_picture(longest)
 
     write_report(run.path, may_draw=may_draw, similar=why_not is None, why_not_similar=why_not)

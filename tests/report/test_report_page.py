@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -21,6 +22,7 @@ from loraloom.errors import RunError
 from loraloom.report.findings import Findings, findings
 from loraloom.report.markdown import markdown
 from loraloom.report.page import SECTIONS
+from loraloom.report.pictures import UNDRAWN
 from loraloom.report.pictures.dataset import draw_dataset
 from loraloom.report.pictures.drawing import STYLE
 from loraloom.report.reading import read_run
@@ -84,7 +86,7 @@ def read(run: Path) -> Page:
 
 def undrawn(found: Findings) -> Page:
     """Without pictures; its tables are written too."""
-    return Page(report_files(found, may_draw=lambda: False)["index.html"].decode())
+    return Page(report_files(found, UNDRAWN)["index.html"].decode())
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +313,29 @@ def test_pictures_that_would_come_too_late_are_left_out_all_together(tmp_path: P
     assert not [each for each in page.all("ul") if (each.get("class") or "").startswith("legend")]
     assert not list(path.parent.glob("*.png"))
     assert (path.parent / "leaderboard.csv").is_file()
+
+
+def test_the_page_is_there_before_its_pictures_are_drawn_where_time_is_limited(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "run")
+    seen: list[bool] = []
+
+    def may_draw() -> bool:
+        seen.append("there was no time left to draw them" in (run / "report" / "index.html").read_text("utf-8"))
+        return True
+
+    page = Page(write_report(run, may_draw=may_draw).read_text(encoding="utf-8"))
+    assert all(seen)
+    assert page.all("figure")
+    assert {path.name for path in (run / "report").glob("rows_*.png")} == {"rows_curves.png"}
+
+
+def test_pictures_of_opened_rows_are_the_last_and_the_page_does_without_them(tmp_path: Path) -> None:
+    asked = itertools.count()
+    write_report(run := whole_run(tmp_path / "run"), may_draw=lambda: next(asked) >= 0)
+    answers = iter([True] * (next(asked) - 2) + [False])  # all but the rows' one
+    page = Page(write_report(run, may_draw=lambda: next(answers)).read_text(encoding="utf-8"))
+    assert page.all("figure")
+    assert not list((run / "report").glob("rows_*.png"))
 
 
 def test_an_empty_run_gives_a_page(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from loraloom.search.clock import (
     JUDGED_ROW_SECONDS,
     LOADING_SECONDS,
     MOST_SECONDS,
+    PICTURE_CAUTION,
     ROUND_CAUTION,
     SLURM_END,
     Clock,
@@ -273,10 +274,12 @@ def test_pictures_end_before_the_page_s_time_does() -> None:
     clock = Clock(100, hand)
     kept = END_SHARE * LOADING_SECONDS + clock.page_seconds
     hand.at += 100 - kept - clock.pictures_seconds / 2 - 0.01
-    assert clock.allows_picture
+    assert clock.allows_picture(0)
+    assert clock.allows_picture(clock.pictures_seconds / 2 / PICTURE_CAUTION)
+    assert not clock.allows_picture(0.01 + clock.pictures_seconds / 2 / PICTURE_CAUTION)
     hand.at += 0.02
-    assert not clock.allows_picture
-    assert Clock(None).allows_picture
+    assert not clock.allows_picture(0)
+    assert Clock(None).allows_picture(math.inf)
 
 
 def test_seeds_are_mixed_where_the_test_and_the_page_keep_their_time() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 from loraloom.report.findings import Findings, findings
 from loraloom.report.page import page
-from loraloom.report.pictures import pictures
+from loraloom.report.pictures import UNDRAWN, Picture, pictures
 from loraloom.report.reading import read_run
 from loraloom.report.tables import tables
 from loraloom.study.durable import replacing_folder
@@ -28,7 +28,7 @@ LIBRARIES = (
 def write_report(
     run: Path,
     *,
-    may_draw: Callable[[], bool] = lambda: True,
+    may_draw: Callable[[], bool] | None = None,
     similar: bool = True,
     against: Path | None = None,
     second: bool = False,
@@ -37,8 +37,8 @@ def write_report(
     """Writes RUN/report/ anew (index.html, CSV tables, PNG pictures) and returns the path of its page.
 
     A run may be under way, stopped or failed: the page says so and shows what there is. Without matplotlib
-    there are no pictures; nor where `may_draw`, which is asked before each section's, says no: they take most of the
-    time.
+    there are no pictures. They take most of the time: with `may_draw`, which is asked before each, the page is written
+    before them, and once more when they are drawn, unless it has said no.
     With `against`, another run's folder, the two winners are compared on the test rows that they share; with `second`,
     the file whose embeddings were made last is compared (`use/similarity.py: collect`). The page has what is asked for
     this time, whatever an earlier one had.
@@ -50,12 +50,19 @@ def write_report(
         RecipeError: its recipe can't be read.
     """
     found = findings(read_run(run), against, why_not_similar, similar=similar, second=second)
-    files = report_files(found, may_draw)
     report = run / "report"
+    if may_draw is not None:
+        _write(report, report_files(found, UNDRAWN))
+    pictured = pictures(found, may_draw or (lambda: True))
+    if may_draw is None or pictured != UNDRAWN:
+        _write(report, report_files(found, pictured))
+    return report / "index.html"
+
+
+def _write(report: Path, files: Mapping[str, bytes]) -> None:
     with replacing_folder(report) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)
-    return report / "index.html"
 
 
 def load_libraries() -> None:
@@ -71,13 +78,12 @@ def load_libraries() -> None:
 def rehearse_report(run: Path) -> float:
     """Seconds that the page of a run takes as it is now, without pictures and similarity; nothing is written."""
     start = time.monotonic()
-    report_files(findings(read_run(run), similar=False), may_draw=lambda: False)
+    report_files(findings(read_run(run), similar=False), UNDRAWN)
     return time.monotonic() - start
 
 
-def report_files(found: Findings, may_draw: Callable[[], bool] = lambda: True) -> dict[str, bytes]:
-    """The page and what stands beside it, by name; `loraloom watch` serves them without writing."""
-    pictured = pictures(found, may_draw)
+def report_files(found: Findings, pictured: Mapping[str, Picture] | str) -> dict[str, bytes]:
+    """The page and what stands beside it, by name; `pictured` is as `pictures` returns it."""
     files = {name: text.encode() for name, text in tables(found).items()}
     if not isinstance(pictured, str):
         files |= {f"{name}.png": picture.png for name, picture in pictured.items()}

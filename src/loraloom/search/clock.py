@@ -31,6 +31,8 @@ JUDGED_ROW_SECONDS = 3e-5
 """What the page takes for each test row: 2,000 samples of the rows, by hand on an AMD EPYC; the rehearsal has none."""
 PAGE_CAUTION = 2.0
 """A page is expected to take so much longer than when it was last rehearsed: its run may have twice as many trials."""
+PICTURE_CAUTION = 2.0
+"""A picture is expected to take so much longer than the longest before it: some show every configuration."""
 ROUND_CAUTION = 2.0
 """As many rows more are expected to take so much longer to test than those before them."""
 PICTURED_SHARE = 0.15
@@ -93,11 +95,13 @@ class Clock:
         """What its pictures take."""
         return PICTURES_SHARE * self.slowdown * self.loading_seconds
 
-    @property
-    def allows_picture(self) -> bool:
-        """Whether one more picture leaves the page its time, however slow the machine has just become."""
+    def allows_picture(self, longest: float) -> bool:
+        """Whether one more picture leaves the page its time, however slow the machine has just become.
+
+        `longest` is what one took at most until now, in seconds.
+        """
         left = self.seconds_left
-        return left is None or left > self.page_seconds + self.pictures_seconds / 2
+        return left is None or left > self.page_seconds + max(self.pictures_seconds / 2, PICTURE_CAUTION * longest)
 
     @property
     def report_seconds(self) -> float:

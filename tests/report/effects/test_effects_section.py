@@ -383,7 +383,7 @@ def test_a_run_without_results_says_so(tmp_path: Path) -> None:
 def test_hostile_values_of_axes_are_text_on_the_page_in_its_picture_and_in_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loraloom.report.pictures._sections", lambda found: [lambda: draw_effects(found.effects)])
+    monkeypatch.setattr("loraloom.report.pictures._sections", lambda found: draw_effects(found.effects))
     hostile = ["<script>alert(1)</script>", "=cmd()", "\x00@sum"]
     recipe = make_recipe(backbone={"model": "demo"}, lora={"r": [1, 2, 3, 4, 5]}, train={"num_train_epochs": 4})
     records = [

@@ -198,7 +198,7 @@ def test_damaged_embeddings_are_named_and_the_report_goes_on(tmp_path: Path) -> 
 def test_the_page_has_pictures_tables_and_hostile_names_as_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loraloom.report.pictures._sections", lambda found: [lambda: draw_similarity(found.similarity)])
+    monkeypatch.setattr("loraloom.report.pictures._sections", lambda found: draw_similarity(found.similarity))
     name = "<script>alert(1)</script>=x.csv"
     page = write_report(similar_run(tmp_path / "run", second=second_set(file=name, empty=2)), second=True)
     text = page.read_text()

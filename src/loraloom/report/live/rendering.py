@@ -17,6 +17,7 @@ from pathlib import Path
 from loraloom.errors import LoraloomError
 from loraloom.report.findings import findings
 from loraloom.report.live.state import Stamp, State, stamp_of, state_of
+from loraloom.report.pictures import pictures
 from loraloom.report.reading import read_run
 from loraloom.report.writing import report_files
 
@@ -107,7 +108,7 @@ class LiveReport:
         began, stamp = self._used(), stamp_of(self._run)
         try:
             found = findings(read_run(self._run))
-            files = report_files(found)
+            files = report_files(found, pictures(found))
         except (LoraloomError, OSError) as error:  # the folder is gone, or a file was replaced while it was read
             self.trouble = str(error)
         except Exception as error:  # a fault of ours costs this render, not the view

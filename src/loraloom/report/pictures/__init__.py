@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 
 from loraloom.report.findings import Findings
 from loraloom.report.pictures.confusion import draw_confusion
@@ -27,41 +26,47 @@ WITHOUT_MATPLOTLIB = (
 UNDRAWN = "The pictures are missing: there was no time left to draw them. This draws them:"
 
 
-def pictures(found: Findings, may_draw: Callable[[], bool]) -> Mapping[str, Picture] | str:
+def pictures(found: Findings, may_draw: Callable[[], bool] = lambda: True) -> Mapping[str, Picture] | str:
     """The pictures that there is something to draw for, by name; or a sentence on why there are none.
 
-    `may_draw` is asked before each section's.
+    `may_draw` is asked before each, and once all are drawn. Those of opened rows come last: the page does without them.
     """
     try:
         import matplotlib as mpl
     except ImportError:
         return WITHOUT_MATPLOTLIB
     drawn: dict[str, Picture] = {}
+
+    def draws_all(drawing: Iterator[Picture]) -> bool:
+        while may_draw():
+            if (each := next(drawing, None)) is None:
+                return True
+            drawn[each.name] = each
+        return False
+
     # matplotlib tells of each font that has no bold letters; nothing that is bold needs that font.
     with mpl.rc_context(), warnings.catch_warnings(), silenced("matplotlib.font_manager"):
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE | {"font.family": families()})
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        for draw in _sections(found):
-            if not may_draw():
-                return UNDRAWN
-            drawn |= {each.name: each for each in draw()}
+        if not draws_all(_sections(found)):
+            return UNDRAWN
+        draws_all(draw_details(found.details))
     return drawn
 
 
-def _sections(found: Findings) -> Iterator[Callable[[], Iterator[Picture]]]:
+def _sections(found: Findings) -> Iterator[Picture]:
     if found.tradeoffs:
-        yield partial(draw_tradeoffs, found.tradeoffs)
-    yield partial(draw_effects, found.effects)
-    yield partial(draw_details, found.details)
+        yield from draw_tradeoffs(found.tradeoffs)
+    yield from draw_effects(found.effects)
     if found.curves:
-        yield partial(draw_curves, found.curves)
+        yield from draw_curves(found.curves)
     if found.gap:
-        yield partial(draw_gap, found.gap)
+        yield from draw_gap(found.gap)
     if found.test and found.test.matrix_fits:
-        yield partial(draw_confusion, found.test)
+        yield from draw_confusion(found.test)
     if found.failures:
-        yield partial(draw_failures, found.failures)
-    yield partial(draw_dataset, found.dataset)
+        yield from draw_failures(found.failures)
+    yield from draw_dataset(found.dataset)
     if not isinstance(found.similarity, str):
-        yield partial(draw_similarity, found.similarity)
+        yield from draw_similarity(found.similarity)
