@@ -38,7 +38,9 @@ def adapt(model: nn.Module, lora: Lora, revision: str | None = None) -> PeftMode
         revision=revision,
     )
     with quietly():
-        return cast(PeftModel, get_peft_model(cast(Any, model), config))
+        adapted = cast(PeftModel, get_peft_model(cast(Any, model), config))
+    config.modules_to_save = list(dict.fromkeys(config.modules_to_save or ()))  # PEFT adds names that it has already
+    return adapted
 
 
 def trainable_parameters(model: nn.Module) -> int:
