@@ -302,9 +302,10 @@ def test_both_tests_against_the_winner_are_corrected_together(
     found = iter([Paired(30, 9, -0.2, None, 0.03), Paired(30, 4, 0.1, (0.01, 0.2), 0.08)])
     monkeypatch.setattr("loraloom.report.beside.paired", lambda *_: next(found))
     alone, together, corrected = beside(read_run(run_blended), [])
-    assert "No difference was found. RUN/best is 20.0 points ahead of TF-IDF alone (McNemar p = 0.060" in alone
+    assert "RUN/best is 20.0 points ahead of TF-IDF alone, which may be chance (McNemar p = 0.060" in alone
+    assert alone.endswith("a lead is more than chance from 30.0 points on.")  # nine of nine rows: two tests are done
     assert "McNemar p = 0.080" in together
-    assert together.endswith("leaves out 0, but the exact test, corrected for both, is not convinced.")
+    assert together.endswith("leaves out 0, but the exact test, corrected for 2 tests, is not convinced.")
     assert corrected == "The p-values are corrected for these two tests (Holm)."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import os
@@ -548,6 +549,18 @@ def test_report_and_schema_print_what_they_made(
     assert code == 0
     assert "lora_alpha" in out
     json.loads(out)
+
+
+def test_report_prints_which_of_two_runs_is_better_below_the_page(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "other")
+    arguments = ["report", str(trained), "--no_similarity", "--against", str(tmp_path / "other")]
+    code, out, _ = call(capsys, monkeypatch, *arguments)
+    page, verdict = out.splitlines()
+    assert (code, Path(page).is_file()) == (0, True)
+    assert verdict.startswith("No difference was found: run and other are right and wrong on the same rows")
+    assert verdict in html.unescape(Path(page).read_text())
 
 
 def test_what_a_command_writes_may_be_named_from_the_home_folder_after_an_equals_sign(

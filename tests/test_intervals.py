@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats import multitest
 
-from loraloom.intervals import difference_interval, holm, mcnemar, mean_interval, paired_bootstrap, wilson_interval
+from loraloom.intervals import (
+    difference_interval,
+    holm,
+    least_lead,
+    mcnemar,
+    mean_interval,
+    paired_bootstrap,
+    wilson_interval,
+)
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
@@ -61,6 +69,14 @@ def test_mcnemar_is_the_exact_binomial_test_of_the_rows_that_differ(rows: list[t
     expected = stats.binomtest(only_a, differing, 0.5).pvalue if differing else 1.0
     assert mcnemar(a, b) == pytest.approx(expected)
     assert mcnemar(a, b) == pytest.approx(mcnemar(b, a))
+
+
+@pytest.mark.parametrize("level", [0.05, 0.025])
+def test_the_least_lead_is_the_least_that_mcnemar_tells_from_chance(level: float) -> None:
+    for changed in range(40):
+        ahead = {lead: np.arange(changed) < (changed + lead) // 2 for lead in range(changed % 2, changed + 1, 2)}
+        told = [lead for lead, first in ahead.items() if changed and mcnemar(first, ~first) < level]
+        assert least_lead(changed, level) == min(told, default=None)
 
 
 def test_rounding_to_whole_rows_widens_the_interval_of_seeds_with_the_same_count() -> None:

@@ -129,6 +129,16 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
+def least_lead(changed: int, level: float) -> int | None:
+    """By how many of `changed` rows, which one alone has right, one must lead for `mcnemar` to be below `level`.
+
+    None where no lead is enough: of five rows, at a level of 0.05.
+    """
+    behind = np.arange(changed // 2 + 1)
+    enough = behind[2 * special.bdtr(behind, changed, 0.5) < level]
+    return changed - 2 * int(enough[-1]) if enough.size else None
+
+
 def difference_interval(first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95) -> Interval:
     """The interval of the difference of two shares, (correct, rows) each, of different rows: the first less the second.
 

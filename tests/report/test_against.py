@@ -16,6 +16,8 @@ from sklearn.metrics import f1_score
 from loraloom.errors import RunError
 from loraloom.intervals import mcnemar, paired
 from loraloom.report.against import Against, against, verdict_of
+from loraloom.report.findings import findings
+from loraloom.report.markdown import markdown
 from loraloom.report.reading import read_run
 from loraloom.report.writing import write_report
 from loraloom.study.record import SOUP_OF
@@ -70,11 +72,32 @@ def test_the_second_run_may_be_the_better(tmp_path: Path) -> None:
     assert found.verdict.startswith("two is better than one by 4.5 points (95 % +2.7 … +6.5")
 
 
-def test_a_small_difference_is_no_difference_found(tmp_path: Path) -> None:
+def test_where_rows_are_too_few_it_is_said_first_and_from_which_lead_on_they_would_tell(tmp_path: Path) -> None:
     found = two(tmp_path, make_predictions(wrong=13), make_predictions(wrong=15))
     assert found.verdict == (
-        "No difference was found. one is 0.4 points ahead of two (McNemar p = 0.50, 445 shared rows of which 2 changed "
-        "sides, too few for an interval)."
+        "The rows are too few to tell which is better: one is 0.4 points ahead of two, which may be chance (McNemar "
+        "p = 0.50, 445 shared rows of which 2 changed sides, too few for an interval). Where so few change sides, no "
+        "lead is more than chance."
+    )
+    nine = paired(np.arange(29) < 20, (np.arange(29) >= 7) & (np.arange(29) < 22))
+    assert verdict_of(("news", "native"), nine) == (
+        "The rows are too few to tell which is better: news is 17.2 points ahead of native, which may be chance "
+        "(McNemar p = 0.18, 29 shared rows of which 9 changed sides, too few for an interval). Where as many change "
+        "sides, a lead is more than chance from 24.1 points on."
+    )
+
+
+def test_where_no_difference_has_room_none_was_found() -> None:
+    rows = np.arange(40_000)
+    first, second = paired(rows >= 8, (rows < 20) | (rows >= 27)), paired(rows >= 8, (rows < 20) | (rows >= 28))
+    assert verdict_of(("one", "two"), first).startswith(
+        "No difference was found: the 0.003 points that two is ahead of one may be chance (95 % "
+    )
+    assert verdict_of(("one", "two"), second).startswith("No difference was found: they are level (95 % ")
+    few = paired(rows >= 1, rows >= 0)
+    assert verdict_of(("one", "two"), few) == (
+        "No difference was found: the 0.003 points that two is ahead of one may be chance (McNemar p = 1.00, 40,000 "
+        "shared rows of which 1 changed sides, too few for an interval)."
     )
 
 
@@ -123,7 +146,8 @@ def test_of_the_interval_and_the_exact_test_the_stricter_decides() -> None:
         assert stand.p == pytest.approx(stats.binomtest(9, 11).pvalue)
         said = verdict_of(("one", "two"), stand)
         assert said.startswith(
-            f"No difference was found. {ahead} is 1.8 points ahead of {'onetwo'.replace(ahead, '')} "
+            f"The rows are too few to tell which is better: {ahead} is 1.8 points ahead of "
+            f"{'onetwo'.replace(ahead, '')}, which may be chance "
         )
         assert said.endswith("The interval leaves out 0, but the exact test, which is the stricter, is not convinced.")
 
@@ -132,8 +156,8 @@ def test_runs_that_err_as_often_on_other_rows_are_level(tmp_path: Path) -> None:
     lines = make_predictions(wrong=0)
     ways = [[predicting(one, (one["label"] + (n == wrong)) % 5) for n, one in enumerate(lines)] for wrong in (0, 1)]
     assert two(tmp_path, *ways).verdict == (
-        "No difference was found. They are level (McNemar p = 1.00, 445 shared rows of which 2 changed sides, too few "
-        "for an interval)."
+        "The rows are too few to tell which is better: they are level (McNemar p = 1.00, 445 shared rows of which 2 "
+        "changed sides, too few for an interval). Where so few change sides, no lead is more than chance."
     )
 
 
@@ -325,6 +349,16 @@ def test_the_page_shows_what_changed_sides_as_text_and_its_tables_are_disarmed(t
     with page.with_name("two_runs.csv").open(encoding="utf-8", newline="") as file:
         sides = list(csv.DictReader(file))
     assert [float(side["difference"]) for side in sides] == pytest.approx([30 / 445, -30 / 445])
+
+
+def test_in_markdown_both_winners_stand_beside_each_other(tmp_path: Path) -> None:
+    run = with_winner(tmp_path / "one", make_predictions(wrong=13))
+    made = markdown(findings(read_run(run), with_winner(tmp_path / "two", make_predictions(wrong=33), rank=8)))
+    section = made.partition("## Two runs\n\n")[2].partition("\n\n## ")[0]
+    assert section.startswith("one is better than two by 4.5 points")
+    assert "| Run | Accuracy on 445 shared rows | 95 % interval | Parameters | Time of the trial |" in section
+    assert "| `one` | 0.971 | 0.951–0.983 | 184,864 | 1 min 06 s |" in section
+    assert "| `two` | 0.926 | 0.898–0.947 | 221,728 | 1 min 10 s |" in section
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -68,9 +68,12 @@ def report(
     from loraloom.report.markdown import markdown
     from loraloom.report.printing import browser, print_page
     from loraloom.report.reading import read_run
+    from loraloom.report.wording import one_line
     from loraloom.report.writing import write_report
+    from loraloom.terminal.console import make_console, say
 
-    _refuse_report(run, against, compare_file, form, out, no_similarity=no_similarity, pdf=pdf)
+    _refuse_report(run, compare_file, form, out, no_similarity=no_similarity, pdf=pdf)
+    verdict = _compare(run, against) if against else None
     program = browser() if pdf else None
     why_not = None if no_similarity else _embed_texts(run, compare_file)
     second = compare_file is not None
@@ -82,6 +85,20 @@ def report(
     typer.echo(page)
     if program is not None:
         typer.echo(print_page(page, program))
+    if verdict is not None:
+        say(make_console(), one_line(verdict))
+
+
+def _compare(run: Path, against: Path) -> str:
+    """Which of the two winners is better, before anything that takes long: what can't be compared is refused then.
+
+    Raises:
+        RunError: they are not to be compared.
+    """
+    from loraloom.report.against import against as compared
+    from loraloom.report.reading import read_run
+
+    return compared(read_run(run), against).verdict
 
 
 def _embed_texts(run: Path, compare_file: Path | None) -> str | None:
@@ -100,7 +117,6 @@ def _embed_texts(run: Path, compare_file: Path | None) -> str | None:
 
 def _refuse_report(
     run: Path,
-    against: Path | None,
     compare_file: Path | None,
     form: Form,
     out: Path | None,
@@ -111,10 +127,9 @@ def _refuse_report(
     """Refuses what can't be made, before texts are embedded: without a run, by options that exclude each other.
 
     Raises:
-        RunError: there is no run in `run`, or it is not to be compared with `against`.
+        RunError: there is no run in `run`.
         OptionError: an option has no use beside the others.
     """
-    from loraloom.report.against import check_comparable
     from loraloom.study.durable import refuse_place
     from loraloom.study.outputs import refuse_over
     from loraloom.study.run import Run
@@ -129,8 +144,6 @@ def _refuse_report(
         refuse_over(out, *([compare_file] if compare_file else []))
     if no_similarity and compare_file:
         raise OptionError("--compare_file: its texts have to be embedded; leave out --no_similarity")
-    if against:
-        check_comparable(run, against)
 
 
 def watch(

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loraloom.errors import RunError
-from loraloom.intervals import Interval, Paired, paired, wilson_interval
+from loraloom.intervals import Interval, Paired, least_lead, paired, wilson_interval
 from loraloom.metrics import class_scores, confusion, macro_f1
+from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.leaderboard import as_written, axis_names
 from loraloom.report.points import decimals, spread
 from loraloom.report.reading import Best, Prediction, RunRead, read_run
@@ -123,15 +124,6 @@ def against(run: RunRead, other_path: Path) -> Against:
     return _compared(run, other, best, other_best, pairs)
 
 
-def check_comparable(run: Path, other: Path) -> None:
-    """Refuses what `against` would refuse, before anything that takes long.
-
-    Raises:
-        RunError: see `against`.
-    """
-    against(read_run(run), other)
-
-
 def _tested(run: RunRead) -> tuple[Best, tuple[Prediction, ...]]:
     if run.best is None:
         raise RunError(f"{run.path}: has no tested winner to compare; finish it by: {go_on_command(run.path)}")
@@ -224,10 +216,11 @@ def _side(run: RunRead, best: Best, name: str, correct: int, rows: int) -> Side:
     )
 
 
-def verdict_of(names: tuple[str, str], stand: Paired, test: str = "the exact test, which is the stricter,") -> str:
+def verdict_of(names: tuple[str, str], stand: Paired, tests: int = 1) -> str:
     """Which of two, by their names, has more of the same rows right, by how much, and whether that may be chance.
 
-    `test` names the one that the p-value is of.
+    Where no difference is found and one of `MARGIN` may be there, the rows are too few, and it is said what would be
+    found. `tests` is for how many tests its p-value was corrected.
     """
     rows, changed, difference, interval, p = stand.rows, stand.changed, stand.difference, stand.interval, stand.p
     if not changed:
@@ -239,17 +232,33 @@ def verdict_of(names: tuple[str, str], stand: Paired, test: str = "the exact tes
     counts = f"McNemar {p_value(p)}, {rows:,} shared rows of which {changed:,} changed sides"
     low, high = 0.0, 0.0
     if interval is None:
-        figures = f"{counts}, too few for an interval"
+        figures, room = f"{counts}, too few for an interval", wilson_interval(changed, rows)[1]
     else:
         low, high = interval if difference > 0 else (-interval[1], -interval[0])
-        figures = f"95 % {spread((low, high))}, {counts}"
+        figures, room = f"95 % {spread((low, high))}, {counts}", max(-low, high)
     ahead = f"{100 * abs(difference):.{decimals(interval)}f}"
     ahead = f"{ahead if float(ahead) else f'{100 * abs(difference):.1g}'} points"
     if p < LEVEL:
         return f"{better} is better than {worse} by {ahead} ({figures})."
-    level = "They are level" if difference == 0 else f"{better} is {ahead} ahead of {worse}"
+    if room <= MARGIN:
+        level = "they are level" if difference == 0 else f"the {ahead} that {better} is ahead of {worse} may be chance"
+        said = f"No difference was found: {level} ({figures})."
+    else:
+        level = "they are level" if difference == 0 else f"{better} is {ahead} ahead of {worse}, which may be chance"
+        said = f"The rows are too few to tell which is better: {level} ({figures}). {_would_be_found(stand, tests)}"
+    test = "the exact test, which is the stricter," if tests == 1 else f"the exact test, corrected for {tests} tests,"
     strict = f" The interval leaves out 0, but {test} is not convinced." if low > 0 else ""
-    return f"No difference was found. {level} ({figures}).{strict}"
+    return f"{said}{strict}"
+
+
+def _would_be_found(stand: Paired, tests: int) -> str:
+    """The least lead that would be more than chance where as many rows change sides."""
+    lead = least_lead(stand.changed, LEVEL / tests)
+    if lead is None:
+        return "Where so few change sides, no lead is more than chance."
+    points = 100 * lead / stand.rows
+    least = f"{points:.{decimals(stand.interval)}f}"
+    return f"Where as many change sides, a lead is more than chance from {least} points on."
 
 
 def _on_cost(first: Side, second: Side) -> str:

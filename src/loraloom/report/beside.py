@@ -74,4 +74,4 @@ def _stands(name: str, right: Sequence[bool], stand: Paired) -> str:
     """Its accuracy on the winner's test rows, and how it stands to the winner."""
     interval = wilson_interval(sum(right), len(right))
     accuracy = f"has {rounded(sum(right) / len(right), interval)} ({rounded_span(interval)}) on the same test rows."
-    return f"{accuracy} {verdict_of((name, 'RUN/best'), stand, 'the exact test, corrected for both,')}"
+    return f"{accuracy} {verdict_of((name, 'RUN/best'), stand, tests=2)}"

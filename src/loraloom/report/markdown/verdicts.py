@@ -10,8 +10,9 @@ from loraloom.report.failures.missed import MissedRow
 from loraloom.report.findings import Findings
 from loraloom.report.markdown.text import bullets, code, fenced, figures, text, told
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
+from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.testset import Error
-from loraloom.report.wording import listed, share, shortened, told_apart
+from loraloom.report.wording import count, duration, listed, share, shortened, told_apart
 from loraloom.wording import percent, plural
 
 MOST_TEXTS = 5
@@ -132,7 +133,23 @@ def similarity(found: Findings) -> Iterator[str]:
 
 
 def against(found: Findings) -> Iterator[str]:
-    """The other run, where there is one."""
-    if found.against:
-        yield text(found.against.verdict)
-        yield bullets(map(text, (found.against.on_cost, *found.against.cautions)))
+    """The other run, where there is one: the verdict, both winners, and what that can't claim."""
+    two = found.against
+    if two is None:
+        return
+    yield text(two.verdict)
+    sides = two.first, two.second
+    (names,) = told_apart([side.name for side in sides], NAME)
+    rows = [
+        [
+            code(name),
+            rounded(side.accuracy, side.interval),
+            rounded_span(side.interval),
+            count(side.trainable),
+            duration(side.trial_seconds),
+        ]
+        for name, side in zip(names, sides, strict=True)
+    ]
+    head = ("Run", f"Accuracy on {plural(two.rows, 'shared row')}", "95 % interval", "Parameters", "Time of the trial")
+    yield figures(head, rows)
+    yield bullets(map(text, (two.on_cost, *two.cautions)))
