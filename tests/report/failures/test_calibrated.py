@@ -163,7 +163,9 @@ def test_a_threshold_is_chosen_on_validation_and_tried_on_test() -> None:
         assert each.accuracy == test.right[answered].mean()
         assert validation.right[validation.probabilities.max(axis=1) >= each.threshold].mean() >= each.wanted
     assert [each.coverage for each in found.targets] == sorted((each.coverage for each in found.targets), reverse=True)
-    assert "sure or more, at least 99 % are right; on test these are" in found.verdict
+    best = found.targets[2]
+    assert f"{best.right_of_chosen} are right (95 % interval " in found.verdict
+    assert best.right_of_chosen / best.chosen_on >= 0.99
 
 
 def sure_rows(right: int, wrong: int, sure: float) -> dict[str, Any]:
@@ -186,7 +188,11 @@ def test_a_threshold_is_told_with_what_it_does_on_test_and_how_sure_that_is(belo
     coverage, accuracy = (
         " to ".join(map(percent, interval)) for interval in (wilson_interval(80, 100), wilson_interval(79, 80))
     )
-    begins = f"Of the 150 validation rows of which loraloom predict is {told} sure or more, at least 99 % are right; "
+    chosen = " to ".join(map(percent, wilson_interval(150, 150)))
+    begins = (
+        f"A threshold for 99 %: of the 150 validation rows of which loraloom predict is {told} sure or more, 150 are "
+        f"right (95 % interval {chosen}); "
+    )
     assert selective(test, validation).verdict == (
         f"{begins}on test these are 80 % of the rows ({coverage}), of which 98.8 % are right "
         f"(95 % interval {accuracy})."
@@ -265,7 +271,8 @@ def test_where_99_percent_are_out_of_reach_the_highest_accuracy_that_is_not_is_t
     found = selective(rows, rows)
     assert [each.wanted for each in found.targets] == [0.95, 0.98]
     assert found.verdict.startswith(
-        "Of the 200 validation rows of which loraloom predict is 0.900 sure or more, at least 98 % are right; "
+        "A threshold for 98 %: of the 200 validation rows of which loraloom predict is 0.900 sure or more, 197 are "
+        "right (95 % interval 95.7 % to 99.5 %); "
     )
 
 

@@ -32,14 +32,15 @@ MOST_DRAWN = 20_000
 class Target:
     """Rows whose confidence is `threshold` or more, which were right in `wanted` or more of such validation rows.
 
-    There were `chosen_on` of these, and the threshold has no more digits than tell them from the others. On the test
-    rows: the share that is answered, and the accuracy of those, each with Wilson's interval; the accuracy is None where
-    none is.
+    `right_of_chosen` of these, which were `chosen_on`, were right, and the threshold has no more digits than tell them
+    from the others. On the test rows: the share that is answered, and the accuracy of those, each with Wilson's
+    interval; the accuracy is None where none is.
     """
 
     wanted: float
     threshold: float
     chosen_on: int
+    right_of_chosen: int
     coverage: float
     coverage_interval: Interval
     accuracy: float | None
@@ -91,13 +92,14 @@ def _targets(judged: Judged, validation: Judged) -> list[Target]:
         if threshold is None or wanted <= float(validation.right.mean()):
             continue  # out of reach, or reached by answering all
         threshold = _short(threshold, chosen_on)
-        answered = sure >= threshold
+        answered, chosen = sure >= threshold, chosen_on >= threshold
         rows, hits = int(answered.sum()), int(judged.right[answered].sum())
         found.append(
             Target(
                 wanted=wanted,
                 threshold=threshold,
-                chosen_on=int(np.count_nonzero(chosen_on >= threshold)),
+                chosen_on=int(np.count_nonzero(chosen)),
+                right_of_chosen=int(np.count_nonzero(validation.right[chosen])),
                 coverage=rows / sure.size,
                 coverage_interval=wilson_interval(rows, int(sure.size)),
                 accuracy=hits / rows if rows else None,
@@ -152,10 +154,12 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         )
         return f"Answering every row, it is right in {percent(whole)} of the validation rows: {more}."
     best = next((each for each in targets if each.wanted == 0.99), targets[-1])
+    right, chosen = best.right_of_chosen, wilson_interval(best.right_of_chosen, best.chosen_on)
     said = (
-        f"Of the {plural(best.chosen_on, 'validation row')} of which loraloom predict is {best.from_confidence} sure "
-        f"or more, at least {100 * best.wanted:g} % are right; on test these are {percent(best.coverage)} of the rows "
-        f"({percent(best.coverage_interval[0])} to {percent(best.coverage_interval[1])})"
+        f"A threshold for {100 * best.wanted:g} %: of the {plural(best.chosen_on, 'validation row')} of which loraloom "
+        f"predict is {best.from_confidence} sure or more, {right:,} {'is' if right == 1 else 'are'} right "
+        f"(95 % interval {percent(chosen[0])} to {percent(chosen[1])}); on test these are {percent(best.coverage)} of "
+        f"the rows ({percent(best.coverage_interval[0])} to {percent(best.coverage_interval[1])})"
     )
     if best.accuracy is None or best.accuracy_interval is None:
         return f"{said}."
