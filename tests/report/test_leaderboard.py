@@ -48,7 +48,7 @@ def test_the_whole_board_is_looked_at_no_more_often_where_it_has_more_rows(
     for name in ("winner", "in_noise", "places"):
         monkeypatch.setattr(Leaderboard, name, counted(name))
     seen = []
-    for rows in (4, 24):
+    for rows in (4, 14):
         recipe = make_recipe(lora={"r": list(range(1, rows + 1))}, train={})
         records = [make_record(recipe, n, {"lora.r": n + 1}, 0.95 if n + 1 == rows else 0.94) for n in range(rows)]
         run = write_run(tmp_path / str(rows), recipe, records, best=records[-1])
@@ -78,7 +78,7 @@ def test_configurations_whose_values_are_written_alike_are_two(tmp_path: Path) -
     assert found.board.configurations == 2
     assert (found.board.same, found.board.varied) == ((), (0,))
     assert found.tradeoffs is not None
-    assert found.tradeoffs.on_time.startswith("Of 2 configurations, ")
+    assert found.tradeoffs.on_time.startswith("2 configurations took 1 min ")
 
 
 def test_an_axis_that_has_one_value_in_all_rows_is_told_apart_from_those_that_vary(tmp_path: Path) -> None:

@@ -91,24 +91,24 @@ def test_a_last_step_that_is_more_than_noise_is_said_to_be_so(tmp_path: Path) ->
 
 
 def test_no_interval_of_the_accuracy_is_taken_for_one_of_macro_f1(tmp_path: Path) -> None:
-    found = of(tmp_path, {1: 0.955, 8: 0.964}, search={"metric": "macro_f1"})
+    found = of(tmp_path, {1: 0.955, 32: 0.964}, search={"metric": "macro_f1"})
     assert found is not None
     assert [point.interval for point in found.points] == [None, None]
-    assert "from 0.953 with 157,216 parameters to 0.962 with 221,728." in found.on_size
+    assert "from 0.953 with 157,216 parameters to 0.962 with 442,912." in found.on_size
     assert "noise" not in found.on_size + found.on_time
     assert found.on_time.startswith("2 of 2 configurations are on the front, from 0.953 in 1 min 02 s to 0.962 in ")
 
 
 def test_a_smallest_one_that_is_the_best_leaves_no_tradeoff(tmp_path: Path) -> None:
-    found = of(tmp_path, {1: 0.95, 8: 0.9})
+    found = of(tmp_path, {1: 0.95, 32: 0.9})
     assert found is not None
     assert "one is both the smallest and the best" in found.on_size
     assert "time bought no accuracy here" in found.on_time
 
 
 def test_a_tie_with_the_quickest_is_said_to_be_one(tmp_path: Path) -> None:
-    recipe = make_recipe(lora={"r": [1, 8, 16]}, train={})
-    records = [make_record(recipe, n, {"lora.r": rank}, 1.0) for n, rank in enumerate((1, 8, 16))]
+    recipe = make_recipe(lora={"r": [1, 8, 32]}, train={})
+    records = [make_record(recipe, n, {"lora.r": rank}, 1.0) for n, rank in enumerate((1, 8, 32))]
     found = of_records(tmp_path, recipe, records, best=records[1])
     assert found.on_size.startswith("Of 3 configurations, the smallest (157,216 parameters) is as good as any")
     assert "2 others reach the same, the winner (221,728 parameters) among them." in found.on_size
@@ -117,17 +117,17 @@ def test_a_tie_with_the_quickest_is_said_to_be_one(tmp_path: Path) -> None:
 
 
 def test_a_winner_that_is_level_with_the_upper_end_is_no_other_among_them(tmp_path: Path) -> None:
-    recipe = make_recipe(lora={"r": [1, 8]}, train={})
-    records = [make_record(recipe, n, {"lora.r": rank}, 1.0) for n, rank in enumerate((1, 8))]
+    recipe = make_recipe(lora={"r": [1, 32]}, train={})
+    records = [make_record(recipe, n, {"lora.r": rank}, 1.0) for n, rank in enumerate((1, 32))]
     assert of_records(tmp_path, recipe, records, best=records[1]).on_time.endswith(
-        " The winner (1 min 10 s) reaches the same."
+        " The winner (1 min 34 s) reaches the same."
     )
     assert of_records(tmp_path, recipe, records, best=records[0]).on_time.endswith(" 1 other reaches the same.")
 
 
 def test_a_winner_that_is_not_the_leader_is_told_from_it(tmp_path: Path) -> None:
-    recipe = make_recipe(lora={"r": [1, 8]}, train={})
-    records = [make_record(recipe, 0, {"lora.r": 1}, 0.96), make_record(recipe, 1, {"lora.r": 8}, 0.95)]
+    recipe = make_recipe(lora={"r": [1, 32]}, train={})
+    records = [make_record(recipe, 0, {"lora.r": 1}, 0.96), make_record(recipe, 1, {"lora.r": 32}, 0.95)]
     found = of_records(tmp_path, recipe, records, best=records[1])
     assert (
         "the quickest (1 min 02 s) is the best: time bought no accuracy here. The winner is another, rank 2 (1 min"
@@ -205,6 +205,22 @@ def test_times_that_are_too_few_to_be_compared_are_said_to_be(tmp_path: Path) ->
     assert one.on_time == "One configuration alone left its time: there is nothing to compare by it."
     none = of_records(tmp_path / "none", recipe, untimed, best=untimed[1])
     assert none.on_time == "No trial left its time."
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "said"),
+    [
+        ({1: 0.95, 2: 0.9, 8: 0.8}, "3 configurations took 1 min 02 s to 1 min 10 s a trial, too alike to tell"),
+        ({1: 0.8, 16: 0.95}, "2 configurations took 1 min 02 s to 1 min 18 s a trial, too alike to tell"),
+        ({1: 0.8, 17: 0.95}, "2 of 2 configurations are on the front, from "),
+    ],
+)
+def test_times_that_are_alike_tell_nothing_of_what_time_buys(
+    tmp_path: Path, accuracies: dict[int, float | list[float]], said: str
+) -> None:
+    found = of(tmp_path, accuracies)
+    assert found is not None
+    assert found.on_time.startswith(said)
 
 
 def test_one_configuration_has_no_tradeoff(tmp_path: Path) -> None:

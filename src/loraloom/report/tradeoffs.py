@@ -21,6 +21,8 @@ from loraloom.wording import percent, plural
 
 NEAR_CAP = 0.9
 """Of the cap: a best configuration beyond it might be held back by it."""
+ALIKE = 1.25
+"""Times of which the longest is no more than so many times the shortest: other programs move them by as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,12 @@ def _on_time(board: Leaderboard, timed: Sequence[Row], found: Sequence[Row]) -> 
     of = plural(len(timed), "configuration" if len(timed) <= board.configurations else "result")
     if len(timed) == 1:
         return ["One configuration alone left its time: there is nothing to compare by it."]
+    seconds = [row.seconds or 0.0 for row in timed]
+    if max(seconds) <= ALIKE * min(seconds):
+        span = " to ".join(dict.fromkeys(map(duration, (min(seconds), max(seconds)))))
+        return [
+            f"{of} took {span} a trial, too alike to tell what time buys: what else a machine does moves it as much."
+        ]
     others = _others(board, timed, high, lambda row: duration(row.seconds))
     if len(found) == 1:
         is_best = "as good as any" if _level(timed, low) else "the best"
