@@ -236,15 +236,31 @@ def test_each_point_of_a_picture_names_its_trial(tmp_path: Path) -> None:
     assert "<title>Rank 1, trial 0002 (r 4): accuracy 0.92 (95 % interval 0.88–0.95), 184,864 parameters" in html
 
 
-def test_an_interval_that_goes_on_below_the_picture_runs_off_it(tmp_path: Path) -> None:
-    found = of(tmp_path, {1: 0.97, 2: 1.0})
-    assert found is not None
+def drawn_ends(found: Tradeoffs) -> tuple[float, list[float], int]:
+    """Of the picture by size, downwards: its lower edge, the intervals' lower ends, and how many arrows there are."""
     with mpl.rc_context(STYLE):
         svg = next(draw_tradeoffs(found)).svg
     edge = float(re.findall(r"patch_2.>\s*<path d=.M [\d.]+ ([\d.]+)", svg)[0])
     ends = [float(y) for y in re.findall(r'd="M \S+ (\S+)  L \S+ \S+  "[^>]*stroke-opacity: 0.5', svg)]
+    return edge, ends, len(re.findall(r"<use[^>]*fill-opacity: 0.5", svg))
+
+
+def test_intervals_are_seen_to_their_lower_ends(tmp_path: Path) -> None:
+    found = of(tmp_path, {1: 0.97, 2: 1.0})
+    assert found is not None
+    edge, ends, arrows = drawn_ends(found)
     assert len(ends) == 2
-    assert max(ends) > edge > min(ends)
+    assert max(ends) < edge
+    assert arrows == 0
+
+
+def test_an_interval_that_reaches_far_below_the_others_has_an_arrow_at_the_edge(tmp_path: Path) -> None:
+    found = of(tmp_path, {1: [0.97, 0.92], 2: 0.93, 4: 0.94, 8: 0.95})
+    assert found is not None
+    edge, ends, arrows = drawn_ends(found)
+    assert len(ends) == 4
+    assert max(ends) < edge
+    assert arrows == 1
 
 
 def test_of_very_many_points_those_that_can_be_told_apart_are_drawn() -> None:

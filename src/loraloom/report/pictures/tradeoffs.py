@@ -2,14 +2,14 @@
 
 Each point can be pointed at in the page. Of points that lie on each other one is drawn, so that ten thousand make no
 larger picture than a few hundred; what lies far below the rest is drawn at the lower edge, so that the upper end can be
-read.
+read, and an interval that goes on below the edge has an arrow there.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -69,7 +69,9 @@ def _picture(found: Tradeoffs, points: Sequence[Point], cost: _Cost, sentence: s
     costs = [cost.of(point) for point in points]
     ends = min(costs), max([*costs, cap or 0.0])
     log = ends[0] > 0 and ends[1] / ends[0] > LOG_FROM
-    floor = lowest_drawn([point.metric for point in points])
+    few = len(points) <= MOST_BARS
+    barred = {each for each in points if each.interval and (few or cost.on_front(each) or each.winner)}
+    floor = lower_edge([point.metric for point in points], barred)
     across = side_by_side([math.log10(each) for each in costs] if log else costs, _width(ends, log))
     places = thinned(
         [
@@ -92,8 +94,7 @@ def _picture(found: Tradeoffs, points: Sequence[Point], cost: _Cost, sentence: s
 
     def draw(axes: Axes) -> None:
         _draw_front(axes, sorted((cost.of(p), p.metric) for p in points if cost.on_front(p)), floor)
-        for place in places if len(points) <= MOST_BARS else [p for p in places if p.on_front or p.point.winner]:
-            _draw_interval(axes, place)
+        _draw_intervals(axes, [place for place in places if place.point in barred and not place.low], floor)
         for gid, group in groups.items():
             if group:
                 _draw_points(axes, gid, group)
@@ -103,7 +104,7 @@ def _picture(found: Tradeoffs, points: Sequence[Point], cost: _Cost, sentence: s
             axes.set_xlim(0, max(ends[1] * 1.06, max(across) + 0.02 * ends[1]) or 1)
         _draw_cap(axes, cap)
         _label(axes, cost, ends, log)
-        _end_below(axes, floor)
+        _end_at(axes, floor)
         axes.set_ylabel(f"validation {found.metric_name}")
 
     title = f"Validation {found.metric_name} against {cost.title}"
@@ -126,6 +127,16 @@ def lowest_drawn(metrics: Sequence[float]) -> float:
     middle, best, lowest = median(metrics), max(metrics), min(metrics)
     far = best > middle and middle - lowest > 3 * (best - middle)
     return middle - 2 * (best - middle) if far else lowest
+
+
+def lower_edge(metrics: Sequence[float], barred: Collection[Point]) -> float:
+    """`lowest_drawn`, or below that as far as the intervals reach: no further than twice what is usual of them."""
+    lowest = lowest_drawn(metrics)
+    drawn = [(point.metric, point.interval[0]) for point in barred if point.interval and point.metric >= lowest]
+    if not drawn:
+        return lowest
+    reach = median(metric - low for metric, low in drawn)
+    return max(lowest - 2 * reach, min(lowest, *(low for _, low in drawn)))
 
 
 def thinned(places: Sequence[Place], log: bool) -> list[Place]:
@@ -174,15 +185,22 @@ def _draw_front(axes: Axes, steps: Sequence[tuple[float, float]], floor: float) 
         axes.step(across, up, where="post", color=SERIES[2], linewidth=1.8, alpha=0.85, zorder=1.6)
 
 
-def _draw_interval(axes: Axes, place: Place) -> None:
-    if place.point.interval is None or place.low:
-        return
-    colour = WARN if place.point.winner else SERIES[0] if place.point.full else MUTED
-    axes.vlines(place.across, *place.point.interval, color=colour, linewidth=1.2, alpha=0.5, zorder=1.8)
+def _draw_intervals(axes: Axes, places: Sequence[Place], floor: float) -> None:
+    """The intervals; one that goes on below the lower edge ends there, in an arrow."""
+    from matplotlib.markers import CARETDOWN
+
+    for place in places:
+        assert place.point.interval is not None
+        low, high = place.point.interval
+        colour = WARN if place.point.winner else SERIES[0] if place.point.full else MUTED
+        style: dict[str, Any] = {"color": colour, "alpha": 0.5, "zorder": 1.8}
+        axes.vlines(place.across, max(low, floor), high, linewidth=1.2, **style)
+        if low < floor:
+            axes.plot(place.across, floor, marker=CARETDOWN, **style)
 
 
-def _end_below(axes: Axes, floor: float) -> None:
-    """Ends the picture a little below the lowest point, so that an interval that goes on below runs off it."""
+def _end_at(axes: Axes, floor: float) -> None:
+    """Ends the picture a little beyond all that is drawn."""
     top = axes.dataLim.y1
     margin = 0.05 * (top - floor) or 0.01
     axes.set_ylim(floor - margin, top + margin)
