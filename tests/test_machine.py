@@ -236,3 +236,10 @@ def test_a_first_sign_stands_for_the_home_folder_where_there_is_such_a_one() -> 
 )
 def test_what_a_process_had_of_cores_is_the_kernel_s_word(root: Root, files: Files, seconds: float) -> None:
     assert machine.core_seconds(root(files)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("files", "seconds"), [({"proc/thread-self/schedstat": "2500000000 1500000000 42\n"}, 1.5), ({}, 0.0)]
+)
+def test_how_long_a_thread_waited_for_a_core_is_the_kernel_s_word(root: Root, files: Files, seconds: float) -> None:
+    assert machine.waited_seconds(root(files)) == seconds

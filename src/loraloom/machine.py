@@ -119,6 +119,12 @@ def core_seconds(root: Path = ROOT) -> float:
     return nanoseconds / 1e9 or math.inf
 
 
+def waited_seconds(root: Path = ROOT) -> float:
+    """Seconds that this thread has waited for a core that others had; 0 where the system does not say."""
+    _, waited, *_ = (*(_text(root / "proc/thread-self/schedstat") or "").split(), "", "")
+    return int(waited) / 1e9 if waited.isdecimal() else 0.0
+
+
 def free_disk_gb(folder: Path) -> float | None:
     """Free space for files in `folder`, which need not be there yet, in 10^9 bytes; None where it can't be told."""
     for place in (folder, *folder.absolute().parents):

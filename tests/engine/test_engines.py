@@ -224,7 +224,7 @@ def test_speed_is_told_with_each_evaluation(ran: Ran) -> None:
     assert 0 < timings.train_seconds < timings.seconds
     assert timings.examples_per_second * timings.train_seconds == pytest.approx(2 * 90)  # two passes over 90 rows
     if ran.engine == "loom":
-        assert all(line.tokens_per_second and line.peak_share for line in ran.lines)
+        assert all(line.tokens_per_second for line in ran.lines)
 
 
 def test_a_trial_whose_loss_is_not_finite_fails_with_its_reason_and_the_search_goes_on(

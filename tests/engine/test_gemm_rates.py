@@ -20,8 +20,11 @@ def test_the_layer_is_no_faster_than_its_best_product() -> None:
     assert 0 < rates.bf16 <= rates.bf16_best
 
 
-def test_a_size_is_measured_once_and_the_peak_is_of_the_same_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = {torch.float32: gemm_rates._Rates(1, 2, False), torch.bfloat16: gemm_rates._Rates(3, 4, True)}
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_size_is_measured_once_and_the_peak_is_of_the_same_measurement_where_the_machine_was_not_busy(
+    monkeypatch: pytest.MonkeyPatch, *, busy: bool
+) -> None:
+    rates = {torch.float32: gemm_rates._Rates(1, 2, False), torch.bfloat16: gemm_rates._Rates(3, 4, True, busy)}
     measured = []
 
     def fake(dtype: torch.dtype, products: tuple[tuple[int, int], ...]) -> gemm_rates._Rates:
@@ -32,8 +35,9 @@ def test_a_size_is_measured_once_and_the_peak_is_of_the_same_measurement(monkeyp
     gemm_rates._measured.cache_clear()
     try:
         base = LayerSize("the same by another name", gemm_rates.BASE.hidden, gemm_rates.BASE.intermediate)
-        assert gemm_rates.measure() == gemm_rates.measure(base) == gemm_rates.GemmRates(1, 3, 2, 4, one_thread=True)
-        assert (gemm_rates.gemm_peak("fp32"), gemm_rates.gemm_peak("bf16")) == (2, 4)
+        expected = gemm_rates.GemmRates(1, 3, 2, 4, one_thread=True, busy=("bf16",) if busy else ())
+        assert gemm_rates.measure() == gemm_rates.measure(base) == expected
+        assert (gemm_rates.gemm_peak("fp32"), gemm_rates.gemm_peak("bf16")) == (2, None if busy else 4)
         assert [dtype for dtype, _ in measured] == [torch.float32, torch.bfloat16]
         assert measured[0][1] == ((768, 2304), (768, 768), (3072, 768), (768, 3072))
     finally:
@@ -100,6 +104,17 @@ def test_where_threads_wait_for_other_programs_the_rate_is_that_of_one(
     rates = measured_as(monkeypatch, lambda threads: alone if threads == 1 else together, threads=8)
     assert (rates.layer, rates.best) == pytest.approx((max(together, alone),) * 2)
     assert rates.one_thread == (alone > together)
+    assert rates.busy or not rates.one_thread
+
+
+@pytest.mark.parametrize(
+    ("waited", "place", "busy"), [(0.0, "cpu", False), (3600.0, "cpu", True), (3600.0, "cuda", False)]
+)
+def test_what_was_measured_while_it_waited_for_a_core_is_no_peak(
+    monkeypatch: pytest.MonkeyPatch, waited: float, place: str, *, busy: bool
+) -> None:
+    monkeypatch.setattr(gemm_rates, "waited_seconds", iter((0.0, waited)).__next__)
+    assert measured_as(monkeypatch, lambda _: 1e11, place=place).busy == busy
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ class Course:
         if self.state == "complete" and self._probabilities is not None:
             write_predicted(self.job.folder, self.job.rows.predicted(self._probabilities))
 
-    def speed(self) -> dict[str, float]:
+    def speed(self) -> dict[str, float | None]:
         """The fields of an evaluation that say how fast it trains, where the engine counts."""
         return {}
 

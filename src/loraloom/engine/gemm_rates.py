@@ -21,7 +21,7 @@ import torch
 
 from loraloom.engine.device import device
 from loraloom.engine.linear import linear
-from loraloom.machine import read_machine
+from loraloom.machine import read_machine, waited_seconds
 from loraloom.study.record import Dtype
 
 _SECONDS = 0.1
@@ -33,6 +33,8 @@ _MANY_TOKENS = 8192
 """So many fill a GPU, whose best product is the peak; a batch has fewer, and what it takes is told by `_TOKENS`."""
 _DOUBTFUL, _DOUBTS = 1.5, 2
 """A processor with bf16 that looks no faster in it than this was measured in a busy moment: it is measured again."""
+_MOST_WAITED = 0.1
+"""Of the time of a measurement: where it waited longer for a core, others had it, and what was measured is no peak."""
 _SLOW_RATE = 20e9
 """FLOP/s under which products have few tokens: a type that the processor only emulates would take seconds."""
 _REFUSED = "CUBLAS_STATUS_NOT_SUPPORTED"
@@ -75,6 +77,8 @@ class GemmRates:
     """The rates are those of one thread, since other programs took the cores and all threads together were slower."""
     fp16: float = 0.0
     fp16_best: float = 0.0
+    busy: tuple[Dtype, ...] = ()
+    """Types that were measured while other programs took the cores: their best product is not the machine's peak."""
 
     def layer(self, dtype: Dtype) -> float:
         """FLOP/s over a whole layer in this type."""
@@ -91,12 +95,17 @@ def measure(size: LayerSize = BASE) -> GemmRates:
     return _measured(size.hidden, size.intermediate)
 
 
-def gemm_peak(dtype: Dtype) -> float:
-    """FLOP/s of the best product of a base-size layer: what a share of the machine's peak is a share of."""
+def gemm_peak(dtype: Dtype) -> float | None:
+    """FLOP/s of the best product of a base-size layer: what a share of the machine's peak is a share of.
+
+    None where other programs took the cores while it was measured.
+    """
     rates = measure()
-    if dtype == "fp16":  # a processor is asked only where the recipe wants it
-        return rates.fp16_best or _half().best
-    return rates.bf16_best if dtype == "bf16" else rates.fp32_best
+    if dtype == "fp16" and not rates.fp16_best:  # a processor is asked only where the recipe wants it
+        half = _half()
+        return None if half.busy else half.best
+    best = {"fp32": rates.fp32_best, "bf16": rates.bf16_best, "fp16": rates.fp16_best}[dtype]
+    return None if dtype in rates.busy else best
 
 
 @functools.cache
@@ -114,8 +123,10 @@ def _measured(hidden: int, intermediate: int) -> GemmRates:
 def _each(products: tuple[tuple[int, int], ...]) -> GemmRates:
     fp32, bf16 = (_rates(dtype, products) for dtype in (torch.float32, torch.bfloat16))
     fp16 = _rates(torch.float16, products) if device().type == "cuda" else _Rates(0.0, 0.0, one_thread=False)
+    types: dict[Dtype, _Rates] = {"fp32": fp32, "bf16": bf16}
+    busy = tuple(dtype for dtype, rates in types.items() if rates.busy)
     one_thread = fp32.one_thread or bf16.one_thread
-    return GemmRates(fp32.layer, bf16.layer, fp32.best, bf16.best, one_thread, fp16.layer, fp16.best)
+    return GemmRates(fp32.layer, bf16.layer, fp32.best, bf16.best, one_thread, fp16.layer, fp16.best, busy)
 
 
 @functools.cache
@@ -130,6 +141,7 @@ class _Rates:
     layer: float
     best: float
     one_thread: bool
+    busy: bool = False
 
 
 def _rates(dtype: torch.dtype, products: tuple[tuple[int, int], ...]) -> _Rates:
@@ -148,17 +160,20 @@ def _rates(dtype: torch.dtype, products: tuple[tuple[int, int], ...]) -> _Rates:
     tokens = _TOKENS if probe.flops / probe.seconds() > _SLOW_RATE else _FEW_TOKENS
     layer = [_Product(dtype, tokens, *product) for product in products]
     work = [product.flops for product in layer]
+    waited, start = waited_seconds(), time.perf_counter()
     fastest, crowded = _fastest(layer), False
     if device().type == "cpu" and torch.get_num_threads() > 1:
         with _one_thread():
             crowded = probe.flops / min(probe.seconds() for _ in range(3)) > sum(work) / sum(fastest)
             if crowded:
                 fastest = list(map(min, fastest, _fastest(layer)))
+    had_to_wait = waited_seconds() - waited > _MOST_WAITED * (time.perf_counter() - start)
+    busy = crowded or (had_to_wait and device().type == "cpu")
     best = _best(layer, fastest)
     if device().type == "cuda" and sum(fastest) * _GPU_REPEATS * _MANY_TOKENS / tokens < _SLOW_SECONDS:
         layer = [_Product(dtype, _MANY_TOKENS, *product) for product in products]
         best = max(best, _best(layer, _fastest(layer)))
-    return _Rates(sum(work) / sum(fastest), best, crowded)
+    return _Rates(sum(work) / sum(fastest), best, crowded, busy)
 
 
 def _best(layer: list[_Product], fastest: list[float]) -> float:

@@ -339,7 +339,4 @@ def _speed(timed: Evaluation | Timings) -> str:
         said += f", {timed.tokens_per_second:,.0f} tokens/s"
     if timed.peak_share is None:
         return said
-    # A peak that was measured while the machine was busy is no limit: of more than it, no share is known.
-    return (
-        f"{said}, {percent(timed.peak_share)} of peak" if timed.peak_share <= 1 else f"{said}, above the measured peak"
-    )
+    return f"{said}, {percent(timed.peak_share)} of peak"

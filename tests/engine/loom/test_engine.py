@@ -85,6 +85,20 @@ def test_a_trial_that_trains_all_biases_leaves_the_frozen_ones_as_they_were(tmp_
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.parametrize("peak", [1e18, 1.0, None])
+def test_no_share_is_told_of_a_peak_that_is_not_known_or_that_training_is_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peak: float | None
+) -> None:
+    monkeypatch.setattr("loraloom.engine.loom.trial.gemm_peak", lambda _: peak)
+    job = make_job(save_model("bert", tmp_path / "model"), tmp_path / "job", {})
+    timings = LoomEngine().train_pack([job], hear)[0].timings
+    assert timings is not None
+    shares = [timings.peak_share, *(line.peak_share for line in read_metrics(job.folder))]
+    assert len(shares) > 1
+    assert all(share is not None and 0 < share < 1 for share in shares) == (peak == 1e18)
+    assert all(share is None for share in shares) == (peak != 1e18)
+
+
 def test_gradients_reach_down_to_the_lowest_layer_that_a_recipe_trains(tmp_path: Path) -> None:
     source = sources.find(str(save_model("bert", tmp_path / "model")))
 

@@ -200,6 +200,7 @@ def test_the_share_of_peak_is_of_the_work_of_all_steps_where_a_trial_goes_on_wit
     def broken_off(*_: Any) -> None:
         raise HaltError
 
+    monkeypatch.setattr("loraloom.engine.loom.trial.gemm_peak", lambda _: 1e15)
     monkeypatch.setattr(LoomEngine, "_evaluate", broken_off)
     assert engine.train_pack([job], hear)[0].state == "stopped"
     monkeypatch.setattr(LoomEngine, "_evaluate", evaluate)

@@ -115,12 +115,16 @@ class Trial(Course):
         except TrialFailedError as error:
             self.fail_by(error)
 
-    def speed(self) -> dict[str, float]:
-        """Examples and tokens a second of its steps, and their share of the machine's peak."""
+    def speed(self) -> dict[str, float | None]:
+        """Examples and tokens a second of its steps, and their share of the machine's peak where that is known.
+
+        A peak that was measured while the machine was busy is no limit: of more than it, no share is known.
+        """
+        rate, peak = self._flops / self.step_seconds, gemm_peak(self.dtype)
         return {
             "examples_per_second": self._examples / self.step_seconds,
             "tokens_per_second": self._tokens / self.step_seconds,
-            "peak_share": self._flops / self.step_seconds / gemm_peak(self.dtype),
+            "peak_share": None if peak is None or rate > peak else rate / peak,
         }
 
     def timings(self) -> Timings:
