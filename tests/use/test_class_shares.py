@@ -428,10 +428,11 @@ def test_a_submission_of_other_shares_than_trainings_has_the_option_named(taught
     file = tmp_path / "test.csv"
     with file.open("w", newline="") as opened:
         csv.writer(opened).writerows([["text"], *([text] for text in skew)])
-    advice = "If you know how common the classes are in these rows, tell it by --class_shares."
+    causes = "It holds answers, so that the model's errors may be the cause, as well as texts of other classes."
+    advice = "If you know how common the classes are in these rows, give their shares by --class_shares."
     plain = submit(taught, file, tmp_path / "plain.csv")
-    assert plain.verdict.startswith("Its classes differ")
-    assert plain.verdict.endswith(advice)
+    assert plain.verdict.startswith("Its class shares differ")
+    assert plain.verdict.endswith(f"{causes} {advice}")
     told = submit(taught, file, tmp_path / "told.csv", class_shares=["balanced"])
-    assert told.verdict.startswith("Its classes differ")
-    assert advice not in told.verdict
+    assert told.verdict.startswith("Its class shares differ")
+    assert told.verdict.endswith(causes)

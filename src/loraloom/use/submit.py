@@ -49,7 +49,8 @@ _INDEX = re.compile(r"(__index_level_\d+__|Unnamed: 0)?")
 _OF_IDS = re.compile(r"(?i:.*[\W_]ids?)|.*[a-z0-9]I[Dd]s?")
 """Names like 'Ticket ID', tweet_id and PassengerId."""
 
-_TELL = "If you know how common the classes are in these rows, tell it by --class_shares."
+_CAUSES = "It holds answers, so that the model's errors may be the cause, as well as texts of other classes."
+_TELL = "If you know how common the classes are in these rows, give their shares by --class_shares."
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,7 @@ def _told(
     notes: Sequence[str],
     advice: str = "",
 ) -> Submitted:
-    """The shares of the classes, beside training's where the run is at hand, and `advice` where they differ."""
+    """The shares of the classes, beside training's where the run is at hand; where they differ, why, and `advice`."""
     counts = Counter(of_row)
     training = training_rows(folder, record) if folder is not None and record is not None else None
     names = record.labels if record is not None else None
@@ -288,5 +289,5 @@ def _told(
     if training and names:
         found = drift("submission", training, {names[n]: counts[label] for n, label in enumerate(labels)})
         if found:
-            verdict = found.verdict + advice * (found.p <= LEVEL)
+            verdict = found.verdict if found.p > LEVEL else f"{found.verdict} {_CAUSES}{advice}"
     return Submitted(path, len(of_row), classes, verdict, tuple(notes))

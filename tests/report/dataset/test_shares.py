@@ -124,7 +124,7 @@ def test_the_size_of_a_difference_is_of_the_shares_and_not_of_how_large_the_spli
 def test_the_size_of_a_difference_has_cohens_words(counts: tuple[int, int], size: str) -> None:
     found = drift("test", rows(550, 450), rows(*counts))
     assert found is not None
-    assert found.verdict.startswith(f"Its classes differ {size} from training's")
+    assert found.verdict.startswith(f"Its class shares differ {size} from training's (p ")
 
 
 def test_what_few_rows_of_many_classes_differ_by_is_told_beside_what_chance_makes_of_it() -> None:
@@ -136,8 +136,8 @@ def test_what_few_rows_of_many_classes_differ_by_is_told_beside_what_chance_make
     assert found.moved == pytest.approx(0.311)
     # the mean of |difference| of normal shares, 150 of them, whose variance is 1 / 150,000
     by_chance = percent(75 * math.sqrt(2 / math.pi / 150_000))
-    said = f"31 % of its rows would have to be of other classes to be alike, where chance alone makes it {by_chance}."
-    assert said in found.verdict
+    said = f"31 % of its rows would have to be in another class; by chance alone, {by_chance} would."
+    assert found.verdict.endswith(f"). To have the same, {said}")
 
 
 def test_a_difference_of_chance_alone_has_a_size_near_0() -> None:

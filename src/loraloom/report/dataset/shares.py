@@ -133,12 +133,13 @@ def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Dri
     v = cramers_v(table / sizes * stats.hmean(sizes))
     moved, by_chance = float(_moved(*table)), moves / DEALS
     if p > LEVEL:
-        verdict = f"Its classes are not shown to differ from training's ({p_value(p)}, Cramér's V {v:.2f})."
+        verdict = f"Its class shares are not shown to differ from training's ({p_value(p)}, Cramér's V {v:.2f})."
     else:
         size = "little" if v < SMALL_DIFFERENCE else "somewhat" if v < MEDIUM_DIFFERENCE else "much"
         verdict = (
-            f"Its classes differ {size} from training's ({p_value(p)}, Cramér's V {v:.2f}): {percent(moved)} of its "
-            f"rows would have to be of other classes to be alike, where chance alone makes it {percent(by_chance)}."
+            f"Its class shares differ {size} from training's ({p_value(p)}, Cramér's V {v:.2f}). To have the same, "
+            f"{percent(moved)} of its rows would have to be in another class; by chance alone, "
+            f"{percent(by_chance)} would."
         )
     return Drift(split, v, moved, p, verdict)
 
