@@ -229,6 +229,7 @@ def test_fp16_stands_in_the_table_where_it_was_measured() -> None:
         print_diagnosis(Console(file=text, width=400), replace(found, rates=((BASE, rates), (DEMO, rates))))
         shown.append(" ".join(text.getvalue().split()))
     assert "fp16" not in shown[0]
+    assert "under a type: all products of an encoder layer together; best: the fastest one of them" in shown[0]
     assert "bf16 / fp32 fp16 best base, a layer of 768 × 3072 2 3 6 7 3.0 × 12 13" in shown[1]
 
 

@@ -107,6 +107,7 @@ def doctor(
 
     Measures matrix products of an encoder layer in fp32 and bf16, and by them chooses the type; then says which engine,
     kernels and threads will be used, how many trials are trained together, and what would make this machine faster.
+    Under a type stands what all products of a layer reach together, under "best" the fastest one of them.
     Without a recipe it speaks of base-size (768 wide) and demo-size (384 wide) encoders. Trains nothing; kernels are
     compiled where they are not yet there, which takes ten to twenty seconds.
 

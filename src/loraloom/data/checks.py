@@ -111,8 +111,8 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
     unbalanced = counts[largest] > UNBALANCED * counts[smallest]
     if unbalanced:
         sentence += (
-            " Where what is predicted is less so, say so by --class_shares to predict, submit, evaluate or serve, by "
-            "class_shares in Python."
+            " Where classes are more alike in what is to be predicted, give their shares by --class_shares to predict, "
+            "submit, evaluate or serve, by class_shares in Python."
         )
     if counts[largest] > NEARLY_ALL * len(train):
         sentence += (

@@ -20,6 +20,7 @@ def print_diagnosis(console: Console, diagnosis: Diagnosis) -> None:
     console.print(facts)
     console.print()
     console.print(_rates(diagnosis))
+    say(console, "under a type: all products of an encoder layer together; best: the fastest one of them")
     console.print()
     choices = make_table("used here" if diagnosis.model is None else f"used for {escape(diagnosis.model)}", "", "why")
     for name, value, reason in _choices(diagnosis):

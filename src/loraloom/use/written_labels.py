@@ -46,7 +46,7 @@ def written_labels(
         if tuple(names) == tuple(codes):
             return Written(tuple(codes), "as in the training data")
         raise DataError(
-            f"a label may be a name ({listed(names)}) or a code ({listed(codes)}): say it by --labels names or "
+            f"a label may be a name ({listed(names)}) or a code ({listed(codes)}): say which by --labels names or "
             "--labels codes, or give the contest's --template"
         )
     return _by_template(tuple(names), tuple(codes), template)
@@ -98,7 +98,7 @@ def _by_template(names: tuple[str, ...], codes: tuple[str, ...], template: Submi
     has = f"{template.path}: has {f'the label {listed(template.kinds)} alone' if kinds else 'no labels'}"
     if fitting:
         raise DataError(
-            f"{has}, which does not tell how labels are written ({listed(codes)} in the training data); say it by "
+            f"{has}, which does not tell how labels are written ({listed(codes)} in the training data); say how by "
             f"--labels codes, --labels names, or in the order of {listed_to_answer(names)}: --labels A,B,…"
         )
     outside = min(([kind for kind in template.kinds if kind not in labels] for labels in (names, codes)), key=len)

@@ -72,8 +72,10 @@ def test_a_suspect_is_named_with_its_row_and_what_it_looks_like() -> None:
     assert found.count == 1
     assert (found.worst[0].row, found.worst[0].label, found.worst[0].suggested) == (70, "cat", "dog")
     assert found.worst[0].of_given == pytest.approx(0.2)
-    assert found.verdict.startswith("1 of 30 test rows has a label that looks wrong (3.3 %, 95 % interval ")
-    assert found.verdict.endswith(", beside 1 that it gets wrong.")
+    assert found.verdict.startswith(
+        "1 of 30 test rows has a label that looks wrong to the winner (3.3 %, 95 % interval "
+    )
+    assert found.verdict.endswith("), which answers otherwise than the label in 1 row.")
 
 
 def test_of_very_many_suspects_the_most_suspicious_are_listed_and_all_are_counted() -> None:
@@ -109,4 +111,5 @@ def test_a_judge_that_knows_the_shares_of_the_classes_alone_is_unsure() -> None:
 
 
 def test_no_suspect_is_said() -> None:
-    assert suspects(judged_rows([True] * 4), ("a", "b"), {}).verdict == "No label of the 4 test rows looks wrong to it."
+    said = suspects(judged_rows([True] * 4), ("a", "b"), {}).verdict
+    assert said == "No label of the 4 test rows looks wrong to the winner."

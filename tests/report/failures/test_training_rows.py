@@ -58,7 +58,7 @@ def test_turned_labels_are_named_with_how_they_were_found(run: Path) -> None:
     assert "by a linear probe on the frozen embeddings, 5 folds" in training.how
     assert "200 of 400 training rows" in training.how
     page = write_report(run, may_draw=lambda: False)
-    assert f"{TURNED} of {ROWS} training rows have a label that looks wrong" in page.read_text()
+    assert f"{TURNED} of {ROWS} training rows have a label that looks wrong to the linear probe" in page.read_text()
     assert "A row&#39;s number is its place in its split, from 0, and not that in your file" in page.read_text()
     assert "training,0," in (page.parent / "suspect_labels.csv").read_text()
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from loraloom.intervals import wilson_interval
 from loraloom.report.failures.kept import Judged
-from loraloom.wording import percent
+from loraloom.wording import percent, plural
 
 MOST_ROWS = 200
 """Rows of a split that are listed in suspect_labels.csv."""
@@ -98,10 +98,11 @@ def confident_learning(labels: ArrayLike, probabilities: ArrayLike) -> Confident
 def suspects(judged: Judged, labels: Sequence[str], kept: Mapping[int, str]) -> Suspects:
     """The rows of a split whose label looks wrong to the winner; `kept` are texts by number where not all are known."""
     texts = kept if judged.texts is None else dict(zip(judged.numbers.tolist(), judged.texts, strict=True))
-    return named(judged.split, judged.labels, judged.probabilities, judged.numbers, texts, labels)
+    return named("the winner", judged.split, judged.labels, judged.probabilities, judged.numbers, texts, labels)
 
 
 def named(
+    judge: str,
     split: str,
     given: NDArray[np.int64],
     probabilities: NDArray[np.float64],
@@ -109,7 +110,7 @@ def named(
     texts: Mapping[int, str],
     labels: Sequence[str],
 ) -> Suspects:
-    """The rows `numbers` (N,) whose label, `given` (N,), contradicts out-of-sample `probabilities` (N, C)."""
+    """The rows `numbers` (N,) whose label, `given` (N,), contradicts what `judge` gives them (N, C) out of sample."""
     found = confident_learning(given, probabilities)
     rows, count = int(given.size), len(found.rows)
     worst = tuple(
@@ -126,15 +127,15 @@ def named(
     wrong = int((probabilities.argmax(axis=1) != given).sum())
     usual = float(probabilities[np.arange(rows), given].mean())
     by_chance = float(np.bincount(given, minlength=len(labels)) @ probabilities.mean(axis=0) / rows)
-    return Suspects(split, rows, count, worst, usual, by_chance, _verdict(split, rows, count, wrong))
+    return Suspects(split, rows, count, worst, usual, by_chance, _verdict(judge, split, rows, count, wrong))
 
 
-def _verdict(split: str, rows: int, count: int, wrong: int) -> str:
+def _verdict(judge: str, split: str, rows: int, count: int, wrong: int) -> str:
     if not count:
-        return f"No label of the {rows:,} {split} rows looks wrong to it."
+        return f"No label of the {rows:,} {split} rows looks wrong to {judge}."
     low, high = wilson_interval(count, rows)
     return (
-        f"{count:,} of {rows:,} {split} rows {'has' if count == 1 else 'have'} a label that looks wrong "
-        f"({percent(count / rows)}, 95 % interval {percent(low)} to {percent(high)}), beside {wrong:,} "
-        "that it gets wrong."
+        f"{count:,} of {rows:,} {split} rows {'has' if count == 1 else 'have'} a label that looks wrong to {judge} "
+        f"({percent(count / rows)}, 95 % interval {percent(low)} to {percent(high)}), which answers otherwise than the "
+        f"label in {plural(wrong, 'row')}."
     )

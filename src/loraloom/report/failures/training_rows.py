@@ -42,7 +42,7 @@ def training_rows(run: RunRead, winner: TrialRecord, problems: list[str]) -> Tra
         return TrainingRows(None, "", NOT_JUDGED)
     shares = summing(fitted.predicted.probabilities.astype(np.float64))
     given = fitted.predicted.labels
-    found = named("training", given, shares, fitted.predicted.rows, fitted.texts, winner.labels)
+    found = named("the linear probe", "training", given, shares, fitted.predicted.rows, fitted.texts, winner.labels)
     judge = f"by a linear probe on the frozen embeddings, {fitted.folds} folds"
     return TrainingRows(found, judge, _how(fitted, judge, float((shares.argmax(axis=1) == given).mean())))
 
