@@ -67,13 +67,15 @@ def test_a_change_of_the_loss_that_may_be_none_is_no_gain_and_no_harm(
 
 
 def test_a_model_that_is_not_sure_enough_is_said_to_be() -> None:
-    assert calibrated(drawn_rows(1, 800, 0.3), None).verdict.startswith("It is not sure enough: the calibration error")
+    assert calibrated(drawn_rows(1, 800, 0.3), None).verdict.startswith(
+        "The winner is not sure enough: the calibration"
+    )
 
 
 def test_a_model_that_is_too_sure_is_never_said_to_be_wrong_both_ways() -> None:
     drawn = [drawn_rows(seed, 200, 2.0, spread=20) for seed in range(20)]
     verdicts = [calibrated(judged, None).verdict for judged in drawn]
-    unknown = [said.startswith("Its confidence is wrong, though on average not") for said in verdicts]
+    unknown = [said.startswith("The winner's confidence is wrong, though on average not") for said in verdicts]
     assert any(unknown)
     gaps = [confidence_gap(judged.right, confidence_of(judged.probabilities))[1] for judged in compress(drawn, unknown)]
     assert all(low <= 0 <= high for low, high in gaps)
@@ -206,7 +208,7 @@ def test_a_threshold_is_told_with_what_it_does_on_test_and_how_sure_that_is(belo
 def test_a_winner_that_is_right_as_often_as_is_ever_asked_for_needs_no_threshold(right: int, said: str) -> None:
     rows = both_rows(sure_rows(right, 0, 0.9), sure_rows(0, 1000 - right, 0.6))
     assert selective(rows, rows).verdict == (
-        f"Answering every row, it is right in {said} % of the validation rows: no less than each accuracy that "
+        f"Answering every row, the winner is right in {said} % of the validation rows: no less than each accuracy that "
         "thresholds are sought for (99.5 % at most)."
     )
 
@@ -261,8 +263,8 @@ def test_where_no_threshold_reaches_a_target_that_is_said() -> None:
 def test_it_is_the_next_accuracy_that_no_threshold_reaches(right: int, target: str) -> None:
     rows = judged_rows(np.arange(100) < right)
     assert selective(rows, rows).verdict == (
-        f"Answering every row, it is right in {percent(right / 100)} of the validation rows; to leave out those that "
-        f"it is least sure of does not bring that to {target}."
+        f"Answering every row, the winner is right in {percent(right / 100)} of the validation rows; to leave out "
+        f"those that it is least sure of does not bring that to {target}."
     )
 
 

@@ -154,15 +154,15 @@ def loss_interval(differences: Floats, generator: np.random.Generator) -> Interv
 def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Interval) -> str:
     if p > LEVEL:
         return (
-            f"Its confidence is not shown to be wrong: the calibration error is {error:.3f}, and well-calibrated "
-            f"models stay below {ceiling:.3f} on as many rows ({p_value(p)})."
+            f"The winner's confidence is not shown to be wrong: the calibration error is {error:.3f}, and "
+            f"well-calibrated models stay below {ceiling:.3f} on as many rows ({p_value(p)})."
         )
     if interval[0] > 0:
-        how = "It is too sure of itself"
+        how = "The winner is too sure of itself"
     elif interval[1] < 0:
-        how = "It is not sure enough"
+        how = "The winner is not sure enough"
     else:  # which says little of its parts: they may be wrong both ways, or one way that so few rows don't show
-        how = "Its confidence is wrong, though on average not shown to be too high or too low"
+        how = "The winner's confidence is wrong, though on average not shown to be too high or too low"
     return (
         f"{how}: the calibration error is {error:.3f}, where well-calibrated models stay below {ceiling:.3f} on as "
         f"many rows ({p_value(p)}); confidence less accuracy is {points(gap, interval)} on average "

@@ -144,15 +144,15 @@ def _verdict(judged: Judged, validation: Judged | None, targets: tuple[Target, .
         if whole < TARGETS[-1]:
             least = next(wanted for wanted in TARGETS if wanted > whole)
             return (
-                f"Answering every row, it is right in {percent(whole)} of the validation rows; to leave out those that "
-                f"it is least sure of does not bring that to {100 * least:g} %."
+                f"Answering every row, the winner is right in {percent(whole)} of the validation rows; to leave out "
+                f"those that it is least sure of does not bring that to {100 * least:g} %."
             )
         more = (
             "no threshold adds to that"
             if whole == 1
             else f"no less than each accuracy that thresholds are sought for ({100 * TARGETS[-1]:g} % at most)"
         )
-        return f"Answering every row, it is right in {percent(whole)} of the validation rows: {more}."
+        return f"Answering every row, the winner is right in {percent(whole)} of the validation rows: {more}."
     best = next((each for each in targets if each.wanted == 0.99), targets[-1])
     right, chosen = best.right_of_chosen, wilson_interval(best.right_of_chosen, best.chosen_on)
     said = (
