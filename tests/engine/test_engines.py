@@ -294,7 +294,23 @@ def test_a_deadline_ends_training_and_the_result_is_marked_whatever_a_pruner_say
     (outcome,) = engine.train_pack([job], lambda *_: goes_on)
     assert outcome.state == "complete"
     assert outcome.result is not None
-    assert "stopped by the clock" in outcome.marks[0]
+    assert outcome.marks == ("stopped by the clock after 17 % of 2 passes",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "warmup", "said"),
+    [
+        ("linear", 0, ", its learning rate at 83 % and not yet at 0"),
+        ("cosine", 0, ", its learning rate at 93.3 % and not yet at 0"),
+        ("linear", 3, ", in its warm-up"),
+        ("cyclic", 0, ""),
+    ],
+)
+def test_what_a_deadline_ends_says_how_far_the_rate_came(tmp_path: Path, kind: str, warmup: int, said: str) -> None:
+    engine, model = ENGINES["loom"](), save_model("bert", tmp_path / "model")
+    job = job_of(model, tmp_path / "job", {"train": {"lr_scheduler_type": kind, "warmup_steps": warmup}})
+    (outcome,) = engine.train_pack([replace(job, deadline=time.monotonic())], hear)
+    assert outcome.marks == (f"stopped by the clock after 17 % of 2 passes{said}",)
 
 
 @pytest.mark.parametrize(("ahead", "batch", "steps"), [(3600, 3, [1, 2, 3]), (0, 21, [1])])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from loraloom.engine.progress import evaluation_steps, in_epochs, is_out_of_memory
+from loraloom.engine.progress import evaluation_steps, in_passes, is_out_of_memory
 from loraloom.recipe import Train
 
 
@@ -47,6 +47,6 @@ def test_memory_that_did_not_suffice_is_told_from_other_errors(error: Exception,
     assert is_out_of_memory(error) is is_one
 
 
-def test_epochs_are_counted_in_words() -> None:
-    assert [in_epochs(each) for each in (1.0, 10.6, 2 / 3)] == ["1 epoch", "10.6 epochs", "0.67 epochs"]
-    assert [in_epochs(each) for each in (0.01, 0.0099, 1e-5)] == ["0.01 epochs", *["less than 0.01 epochs"] * 2]
+def test_passes_are_counted_in_words() -> None:
+    assert [in_passes(each) for each in (1.0, 10.6, 2 / 3)] == ["1 pass", "10.6 passes", "0.67 passes"]
+    assert [in_passes(each) for each in (0.01, 0.0099, 1e-5)] == ["0.01 passes", *["less than 0.01 passes"] * 2]

@@ -18,10 +18,11 @@ from loraloom import metrics
 from loraloom.engine.checkpoint import Checkpoints, State
 from loraloom.engine.job import Job, Listener, Outcome
 from loraloom.engine.objective import Running
-from loraloom.engine.progress import append_evaluation, evaluation_steps, in_epochs, plan_schedule, scored, thinned
+from loraloom.engine.progress import append_evaluation, evaluation_steps, in_passes, plan_schedule, scored, thinned
 from loraloom.errors import TrialFailedError
 from loraloom.study.evidence import write_predicted
 from loraloom.study.record import Counts, Dtype, Evaluation, Result, Score, Timings
+from loraloom.wording import percent
 
 
 class Course:
@@ -102,7 +103,16 @@ class Course:
         self._trace.append((self.step + 1, self.running.end_step(), rate))
         late = self.job.deadline is not None and time.monotonic() >= self.job.deadline
         if late and self.step < self.schedule.total:
-            self._marks = (f"stopped by the clock after {in_epochs(self.epoch)}",)
+            share, passes = self.step / self.schedule.total, self.job.configuration.train.num_train_epochs
+            self._marks = (f"stopped by the clock after {percent(share)} of {in_passes(passes)}{self._rate_left()}",)
+
+    def _rate_left(self) -> str:
+        """How far the learning rate came, where it was to come further, as the end of a sentence."""
+        if self.step < self.schedule.warmup:
+            return ", in its warm-up"
+        if not self.schedule.falls:
+            return ""
+        return f", its learning rate at {percent(self.schedule.factor(self.step))} and not yet at 0"
 
     def evaluated(self, logits: NDArray[np.float32], listener: Listener) -> None:
         """Scores validation logits (N, C), writes the evaluation down, and asks the listener whether to go on.
@@ -128,7 +138,7 @@ class Course:
         append_evaluation(self.job.folder, evaluation)
         self.schedule.plateau.see(evaluation.validation_loss)
         if not listener(self.job, evaluation) and not self.over:
-            self.state, self.reason = "pruned", f"pruned after {in_epochs(self.epoch)}"
+            self.state, self.reason = "pruned", f"pruned after {in_passes(self.epoch)}"
         self._heard_at = self.step
 
     def write_checkpoint(

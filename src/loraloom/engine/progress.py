@@ -36,12 +36,12 @@ def evaluation_steps(train: Train, total: int) -> frozenset[int]:
     return frozenset(max(1, round(total * (index + 1) / count)) for index in range(count))
 
 
-def in_epochs(epoch: float) -> str:
-    """`1 epoch`, `10.6 epochs`, `less than 0.01 epochs`."""
-    if epoch < 0.01:
-        return "less than 0.01 epochs"
-    passes = round(epoch, 2)
-    return f"{passes:g} {'epoch' if passes == 1 else 'epochs'}"
+def in_passes(epochs: float) -> str:
+    """`1 pass`, `10.6 passes`, `less than 0.01 passes`."""
+    if epochs < 0.01:
+        return "less than 0.01 passes"
+    passes = round(epochs, 2)
+    return f"{passes:g} {'pass' if passes == 1 else 'passes'}"
 
 
 def scored(

@@ -54,6 +54,11 @@ class Schedule:
     steps_per_epoch: int
     plateau: Plateau
 
+    @property
+    def falls(self) -> bool:
+        """Whether the rate is to have fallen to nothing at the end."""
+        return self.kind in ("linear", "cosine")
+
     def factor(self, step: int) -> float:
         """The factor after `step` steps."""
         if step < self.warmup:

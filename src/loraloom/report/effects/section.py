@@ -135,7 +135,7 @@ def _where(run: RunRead, seen: Observations) -> Iterator[str]:
     learned = run.recipe.search.sampler in ("tpe", "auto")
     unchosen = "none was given more rows or seeds for its result" if learned else "no result chose between them"
     if seen.epochs is not None:
-        epochs = listed([*map(passes, seen.epochs)], "or") + (" epoch" if seen.epochs == (1,) else " epochs")
+        epochs = listed([*map(passes, seen.epochs)], "or") + (" pass" if seen.epochs == (1,) else " passes")
         yield (
             f"{configurations} are compared at their first evaluation, after {epochs}, before any trial was "
             "ended by its result: what was trained on is a selection of survivors, which would flatter."
