@@ -511,7 +511,7 @@ def test_predict_reads_standard_input(
         monkeypatch.setattr(sys, "stdin", stdin)
         code, out, err = call(capsys, monkeypatch, "predict", str(trained / "best"), "--file", "-", *options)
         assert (code, len(out.splitlines())) == expected
-        assert "standard input: row 2 has no text" in err
+        assert "standard input: row 2 (line 2) has no text" in err
 
 
 def test_evaluate_repeats_what_the_run_said(

@@ -173,12 +173,12 @@ def test_a_column_without_a_name_is_not_guessed(tmp_path: Path, header: tuple[st
 
 @pytest.mark.parametrize(
     ("sign", "hint"),
-    [(";", "';': separate them by ','"), ("|", "'|': separate them by ','"), ("\t", "tabs: call it .tsv")],
+    [(";", "';': convert it: python"), ("|", "'|': convert it: python"), ("\t", "tabs: call it .tsv")],
 )
 def test_cells_that_are_separated_otherwise_are_recognised_and_refused(tmp_path: Path, sign: str, hint: str) -> None:
     path = write_csv(tmp_path / "rows.csv", [(f"a b{sign}x",), (f"c d{sign}y",)], header=(f"text{sign}label",))
     message = refusal(train_file=path)
-    assert message.endswith(f"where text and label are two; its cells seem to be separated by {hint}")
+    assert f"where text and label are two; its cells seem to be separated by {hint}" in message
 
 
 def test_of_one_column_no_name_is_asked_for(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import io
 import itertools
 import json
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,9 +201,31 @@ def test_a_header_in_the_midst_of_joined_files_is_no_row(tmp_path: Path) -> None
 
 def test_a_row_with_commas_of_a_file_that_is_separated_otherwise_is_refused_with_a_hint(tmp_path: Path) -> None:
     message = _refusal(_csv(tmp_path / "rows.csv", b"text;label\nwell, yes;1\n"))
-    assert message.endswith(
-        "row 1 (line 2) has 2 cells where the header has 1; its cells seem to be separated by ';': separate them by ','"
-    )
+    said, _, command = message.partition(": convert it: ")
+    assert said.endswith("row 1 (line 2) has 2 cells where the header has 1; its cells seem to be separated by ';'")
+    assert command.startswith("python -c '")
+
+
+@pytest.mark.parametrize(("sign", "begins"), [(";", b"\xef\xbb\xbf"), ("|", b"")])
+def test_the_command_of_the_refusal_converts_a_file_that_is_separated_otherwise(
+    tmp_path: Path, sign: str, begins: bytes
+) -> None:
+    content = begins + f'text{sign}label\n"well, ""yes""\nand {sign} no"{sign}1\nü{sign}2\n'.encode()
+    message = _refusal(old := _csv(tmp_path / "old.csv", content))
+    command = message.partition(": convert it: python ")[2].replace("OLD", str(old)).replace("NEW", f"{tmp_path}/n.csv")
+    subprocess.run(f"{sys.executable} -X utf8 {command}", shell=True, check=True)  # noqa: S602
+    texts = [f'well, "yes"\nand {sign} no', "ü"]
+    assert read_table(str(tmp_path / "n.csv")).columns == {"text": texts, "label": ["1", "2"]}
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="needs iconv")
+@pytest.mark.parametrize(("encoding", "written"), [("cp1252", "cp1252"), ("utf-16", "utf-16")])
+def test_the_command_of_the_refusal_converts_another_encoding(tmp_path: Path, encoding: str, written: str) -> None:
+    message = _refusal(old := _csv(tmp_path / "old.csv", "text\n„für“\n".encode(written)))
+    command = message[message.index("iconv") :].partition(", where")[0]
+    assert f" {encoding.upper()} " in command
+    subprocess.run(command.replace("OLD", str(old)).replace("NEW", f"{tmp_path}/n.csv"), shell=True, check=True)  # noqa: S602
+    assert read_table(str(tmp_path / "n.csv")).columns == {"text": ["„für“"]}
 
 
 @pytest.mark.parametrize(
@@ -209,7 +233,7 @@ def test_a_row_with_commas_of_a_file_that_is_separated_otherwise_is_refused_with
 )
 def test_quotes_of_a_file_that_is_separated_otherwise_are_not_blamed(tmp_path: Path, content: bytes) -> None:
     message = _refusal(_csv(tmp_path / "rows.csv", content))
-    assert message.endswith("""(',' expected after '"'): its cells seem to be separated by ';': separate them by ','""")
+    assert """(',' expected after '"'): its cells seem to be separated by ';': convert it: python -c '""" in message
 
 
 @pytest.mark.parametrize("content", [b'"te"xt,label\n', b'text,label\n"a"b; c,x\n', b'text,label\n"a";b,x\n'])
@@ -224,7 +248,7 @@ def test_a_header_that_names_a_column_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    assert "line 1 names a key twice" in _refusal(_csv(tmp_path / "r.jsonl", b'{"text": "a", "text": "b"}\n'))
+    assert "row 1 (line 1) names a key twice" in _refusal(_csv(tmp_path / "r.jsonl", b'{"text": "a", "text": "b"}\n'))
 
 
 def test_a_quote_that_is_not_closed_is_refused(tmp_path: Path) -> None:
@@ -268,7 +292,7 @@ def test_a_binary_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lenient", [False, True])
 def test_utf16_is_refused_by_its_name(tmp_path: Path, encoding: str, name: str, lenient: bool) -> None:
     path = _csv(tmp_path / name, "\ufefftext,label\na,b\n".encode(encoding))
-    with pytest.raises(DataError, match="is in UTF-16; convert the file to UTF-8"):
+    with pytest.raises(DataError, match="is in UTF-16; convert the file to UTF-8: iconv -f UTF-16 "):
         list(read_records(str(path), lenient=lenient))
 
 
@@ -286,7 +310,8 @@ def test_a_cell_of_ten_megabytes_is_refused_with_its_row_and_column(tmp_path: Pa
         write_jsonl(tmp_path / name, huge)
     else:
         _parquet(tmp_path / name, huge)
-    assert "row 2, column 'text' has 10,000,000 characters" in _refusal(path)
+    where = {".csv": "row 2 (line 3)", ".jsonl": "row 2 (line 2)", ".parquet": "row 2"}[Path(name).suffix]
+    assert f"{where}, column 'text' has 10,000,000 characters" in _refusal(path)
 
 
 def test_a_cell_beyond_the_parser_is_refused_by_its_line(tmp_path: Path) -> None:
@@ -297,18 +322,18 @@ def test_a_cell_beyond_the_parser_is_refused_by_its_line(tmp_path: Path) -> None
 @pytest.mark.parametrize("line", ["[1]", '"text"', "1", "null"])
 def test_a_line_that_is_no_object_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
     path = _csv(tmp_path / "rows.jsonl", b'{"text": "a"}\n' + line.encode())
-    assert "line 2 is not a JSON object" in _refusal(path)
+    assert "(line 2) is not a JSON object" in _refusal(path)
 
 
 @pytest.mark.parametrize("line", ["{", '{"text": }', '{"text": ' + "[" * 100_000, '{"n": ' + "9" * 9000 + "}"])
 def test_a_line_that_is_not_json_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
-    assert "line 1 is not JSON" in _refusal(_csv(tmp_path / "rows.jsonl", line.encode()))
+    assert "row 1 (line 1) is not JSON" in _refusal(_csv(tmp_path / "rows.jsonl", line.encode()))
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
 def test_characters_that_no_text_has_are_refused(tmp_path: Path, text: str) -> None:
     path = _csv(tmp_path / "rows.jsonl", json.dumps({"text": text}).encode())
-    assert f"row 1, column 'text' has U+{ord(text[1]):04X} at character 1" in _refusal(path)
+    assert f"row 1 (line 1), column 'text' has U+{ord(text[1]):04X} at character 1" in _refusal(path)
 
 
 def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
@@ -400,9 +425,9 @@ def test_bad_rows_of_csv_are_told_between_the_good_ones(tmp_path: Path) -> None:
         "",
         "row 2 (line 3) has 3 cells where the header has 2",
         "row 3 (line 4) has 1 cell where the header has 2",
-        "row 4, column 'text' has a byte 0xe9, which is not UTF-8",
+        "row 4 (line 5), column 'text' has a byte 0xe9, which is not UTF-8",
         "row 5, line 6 is not valid CSV (',' expected after '\"'): is a quote not closed?",
-        "row 6, column 'text' has U+0000 at character 1, which is no character of a text",
+        "row 6 (line 7), column 'text' has U+0000 at character 1, which is no character of a text",
         "",
     ]
     assert [record.cells["id"] for record in records] == ["1", "2", "3", "4", "", "6", "7"]
@@ -413,10 +438,10 @@ def test_bad_lines_of_jsonl_are_told_between_the_good_ones(tmp_path: Path) -> No
     content = b'{"text": "a"}\n{"text": \n\n[1]\n{"text": "caf\xe9"}\n{"text": "\\udc80"}\n{"text": "z"}\n'
     problems = dict(_problems(_csv(tmp_path / "rows.jsonl", content)))
     assert problems[1] == problems[6] == ""
-    assert problems[2].startswith("row 2, line 2 is not JSON")
-    assert problems[3].startswith("row 3, line 4 is not a JSON object")
-    assert problems[4] == "row 4 has a byte 0xe9, which is not UTF-8"
-    assert problems[5].startswith("row 5, column 'text' has U+DC80")
+    assert problems[2].startswith("row 2 (line 2) is not JSON")
+    assert problems[3].startswith("row 3 (line 4) is not a JSON object")
+    assert problems[4] == "row 4 (line 5) has a byte 0xe9, which is not UTF-8"
+    assert problems[5].startswith("row 5 (line 6), column 'text' has U+DC80")
 
 
 def test_a_row_of_parquet_with_what_python_can_not_hold_leaves_the_others_and_its_other_cells(tmp_path: Path) -> None:

@@ -887,7 +887,7 @@ def test_a_token_that_the_model_has_no_embedding_of_is_told(tmp_path: Path, *, b
     (tmp_path / "in.csv").write_text('text\nw29\nw3 w30\n"..."\nw5\n')
     _, printed = run(load_ensemble([adapter]), tmp_path / "in.csv", None, heard := Heard(), on_error="null")
     assert [json.loads(line)["prediction"] is None for line in printed.splitlines()] == [False, True, False, False]
-    has = "row 2 has a text of which the tokenizer makes the token 'w30', which its model has no embedding of"
+    has = "row 2 (line 3) has a text of which the tokenizer makes the token 'w30', which its model has no embedding of"
     assert heard.notes == [f"{tmp_path / 'in.csv'}: {has}"]
 
 
@@ -896,7 +896,7 @@ BAD = b'id,text\n1,the cat\n2,\n3,a,b\n4,caf\xe9\n5,soup\n6,"x"y\n7,a saw\n'
 
 def test_a_bad_row_ends_the_run_with_its_number(one: Ensemble, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_bytes(BAD)
-    with pytest.raises(DataError, match=r"in\.csv: row 2 has no text; --on_error skip or null"):
+    with pytest.raises(DataError, match=r"in\.csv: row 2 \(line 3\) has no text; --on_error skip or null"):
         run(one, tmp_path / "in.csv", tmp_path / "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
@@ -1004,9 +1004,9 @@ def test_a_text_whose_numbers_overflow_is_a_bad_row(
         return found
 
     monkeypatch.setattr(Backbones, "logits", overflowing)
-    heard, said = Heard(), "row 7 has a text of which an adapter gives logits that are not finite"
+    heard, said = Heard(), "row 7 (line 8) has a text of which an adapter gives logits that are not finite"
     if on_error == "stop":
-        with pytest.raises(DataError, match=f"{said}; --on_error .*; the 4 rows before it are kept"):
+        with pytest.raises(DataError, match=f"{re.escape(said)}; --on_error .*; the 4 rows before it are kept"):
             run(two, source, out, heard)
         run(two, source, out, heard, on_error="skip")  # its first window is the second one
         assert "goes on after row 4" in heard.notes[0]

@@ -24,6 +24,9 @@ Kind = Literal["csv", "tsv", "jsonl", "parquet", "folder"]
 MAX_LINE_BYTES = 64_000_000
 BOM = b"\xef\xbb\xbf"
 _UTF16 = b"\xff\xfe", b"\xfe\xff"
+_CONVERT = "convert the file to UTF-8: iconv -f {} -t UTF-8 OLD > NEW"
+NOT_UTF8 = f"is not UTF-8; {_CONVERT.format('CP1252')}, where CP1252 is the encoding of Western Europe"
+"""What is said of a byte."""
 _KINDS: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -172,7 +175,7 @@ def lines_of(file: IO[bytes], source: str, *, lenient: bool = False) -> Iterator
             raise DataError(f"{source}: the line at byte {position} is longer than {MAX_LINE_BYTES:,} bytes")
         start, position = position, position + len(raw)
         if start == 0 and utf16(raw):
-            raise DataError(f"{source}: is in UTF-16; convert the file to UTF-8")
+            raise DataError(f"{source}: is in UTF-16; {_CONVERT.format('UTF-16')}")
         if (not lenient or start == 0) and (nul := raw.find(b"\0")) >= 0:
             raise DataError(f"{source}: has a NUL byte at byte {start + nul}; this is not a text file")
         if start == 0 and raw.startswith(BOM):
@@ -190,6 +193,4 @@ def _decoded(raw: bytes, start: int, source: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         bad = start + error.start
-        raise DataError(
-            f"{source}: byte {bad} (0x{raw[error.start]:02x}) is not UTF-8; convert the file to UTF-8"
-        ) from None
+        raise DataError(f"{source}: byte {bad} (0x{raw[error.start]:02x}) {NOT_UTF8}") from None

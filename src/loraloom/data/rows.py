@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from loraloom.data.cells import MAX_CELL_CHARACTERS, text_problem
-from loraloom.data.opening import LONGEST_MAGIC, Format, compression_of, format_of, lines_of, open_bytes
+from loraloom.data.opening import LONGEST_MAGIC, NOT_UTF8, Format, compression_of, format_of, lines_of, open_bytes
 from loraloom.data.text_folder import folder_rows
 from loraloom.data.tsv import is_quoted, quoted, quoted_as_it_comes
 from loraloom.errors import DataError, first_line
@@ -41,6 +41,11 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `lenient` lines have for bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FOR_SPREADSHEETS = re.compile(r"sep=(.)", re.IGNORECASE)
 """A line that says by what cells are separated."""
+_BY_COMMAS = (
+    'convert it: python -c \'import csv, sys; sys.stdin.reconfigure(encoding="utf-8-sig", newline=""); '
+    'csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter="{}"))\' < OLD > NEW'
+)
+"""A command of the user's own: commas within texts are quoted by it, as they are not where a sign is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,14 @@ class Record:
     batch: Any = None
     """Parquet: the pyarrow.RecordBatch that has it at `place`."""
     place: int = 0
+    at: int | str = 0
+    """Where it stands: its line, from 1 (its last, of several), or a folder's file; 0 where there is no such place."""
+
+    @property
+    def called(self) -> str:
+        """`row 4 (line 5)`, `row 4 ('food/4.txt')`; `row 4` of Parquet."""
+        where = f"line {self.at}" if isinstance(self.at, int) else repr(self.at)
+        return f"row {self.number} ({where})" if self.at else f"row {self.number}"
 
 
 def good_records(path: str) -> Iterator[Record]:
@@ -94,7 +107,8 @@ def _file_records(path: Path, form: Format, lenient: bool, file: IO[bytes] | Non
     if form.kind == "folder":
         for number, (row, where, problem) in enumerate(folder_rows(path, lenient=lenient), start=1):
             cells = {**row, "file": _replaced(where)} if lenient else row
-            yield Record(number, cells, problem and f"row {number} ({where!r}) {problem}")
+            record = Record(number, cells, at=where)
+            yield replace(record, problem=f"{record.called} {problem}") if problem else record
         return
     with open_bytes(path, form.compression, file) as plain:
         if form.kind == "parquet":
@@ -179,7 +193,7 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
         names = [line] if '";' in line else []
         raise DataError(f"{source}: {_not_csv(reader.line_num, header, names)}")
     if found := _NOT_UTF8.search("".join(header)):
-        raise DataError(f"{source}: its header has {_byte(found)}, which is not UTF-8; convert the file to UTF-8")
+        raise DataError(f"{source}: its header has {_byte(found)}, which {NOT_UTF8}")
     if found := _FOR_SPREADSHEETS.fullmatch(delimiter.join(header)):
         other = "" if found[1] == delimiter else f", and separate cells by {delimiter!r}"
         raise DataError(f"{source}: its first line, {found[0]!r}, is for spreadsheets: take it out{other}")
@@ -187,20 +201,20 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
     for number, record in enumerate(records, start=1):
         if isinstance(record, csv.Error):
             problem = f"row {number}, {_not_csv(reader.line_num, record, header)}"
-            yield Record(number, dict.fromkeys(header, ""), problem)
+            yield Record(number, dict.fromkeys(header, ""), problem, at=reader.line_num)
             continue
         if len(record) == len(header) and (record != header or len(header) == 1):
-            yield Record(number, dict(zip(header, record, strict=True)))
+            yield Record(number, dict(zip(header, record, strict=True)), at=reader.line_num)
             continue
-        problem = f"row {number} (line {reader.line_num}) "
+        row = Record(number, dict(zip_longest(header, record[: len(header)], fillvalue="")), at=reader.line_num)
         if record == header:
-            problem += "repeats the first line, which is to name the columns"
+            problem = "repeats the first line, which is to name the columns"
         else:
-            problem += f"has {plural(len(record), 'cell')} where the header has {len(header)}"
+            problem = f"has {plural(len(record), 'cell')} where the header has {len(header)}"
         problem += other_separator(header)
         if delimiter == "\t" and any(cell.startswith('"') for cell in record):
             problem += "; quotes are read as part of its cells, since not all quotes in the file are closed"
-        yield Record(number, dict(zip_longest(header, record[: len(header)], fillvalue="")), problem)
+        yield replace(row, problem=f"{row.called} {problem}")
 
 
 def other_separator(header: Sequence[str]) -> str:
@@ -210,7 +224,7 @@ def other_separator(header: Sequence[str]) -> str:
     if "\t" in header[0]:
         return "; its cells seem to be separated by tabs: call it .tsv"
     found = next((sign for sign in ";|" if sign in header[0]), None)
-    return f"; its cells seem to be separated by '{found}': separate them by ','" if found else ""
+    return f"; its cells seem to be separated by '{found}': {_BY_COMMAS.format(found)}" if found else ""
 
 
 def _parsed(reader: Any) -> Iterator[list[str] | csv.Error]:
@@ -255,7 +269,8 @@ def _jsonl_records(lines: Iterable[str], source: str) -> Iterator[Record]:
             continue
         number += 1
         cells, problem = _json_object(stripped)
-        yield Record(number, cells, problem and f"row {number}, line {at} {problem}", stripped)
+        record = Record(number, cells, line=stripped, at=at)
+        yield replace(record, problem=f"{record.called} {problem}") if problem else record
     if not number:
         raise DataError(f"{source}: is empty")
 
@@ -354,16 +369,16 @@ def replaced_text(scalar: Any) -> str | None:
 def _checked(records: Iterable[Record]) -> Iterator[Record]:
     for record in records:
         if not record.line.isascii() and (found := _NOT_UTF8.search(record.line)):
-            yield _not_utf8(record, f"row {record.number} has {_byte(found)}")
+            yield _not_utf8(record, f"{record.called} has {_byte(found)}")
             continue
         checked = record
         for column, cell in record.cells.items():
             if not isinstance(cell, str) or not (problem := text_problem(cell)):
                 continue
             if not record.line and (found := _NOT_UTF8.search(cell)):  # JSON can write half of a pair down
-                checked = _not_utf8(record, f"row {record.number}, column {column!r} has {_byte(found)}")
+                checked = _not_utf8(record, f"{record.called}, column {column!r} has {_byte(found)}")
             elif not record.problem:
-                checked = replace(record, problem=f"row {record.number}, column {column!r} {problem}")
+                checked = replace(record, problem=f"{record.called}, column {column!r} {problem}")
             break
         yield checked
 

@@ -329,7 +329,7 @@ class _Pass:
         text = Text(self.name, (), self.choices.on_error)
         for row in np.flatnonzero(~finite).tolist():
             record = window.records[window.places[row]]
-            problem = f"row {record.number} has a text of which an adapter gives logits that are not finite"
+            problem = f"{record.called} has a text of which an adapter gives logits that are not finite"
             window.records[window.places[row]] = text.refused(record, problem)
         return [window.places[row] for row in np.flatnonzero(finite).tolist()], shares[:, finite]
 

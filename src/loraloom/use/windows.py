@@ -74,9 +74,9 @@ class Text:
         if not problem:
             try:
                 text = text_of(record.cells, self.columns)
-                problem = "" if text.strip() else f"row {record.number} has no text"
+                problem = "" if text.strip() else f"{record.called} has no text"
             except DataError as error:
-                problem = f"row {record.number}: {error}"
+                problem = f"{record.called}: {error}"
         return (self.refused(record, problem) if problem else record), text
 
     def refused(self, record: Record, problem: str) -> Record:
@@ -177,7 +177,7 @@ def _window(
     unreadable = reader.unreadable(encoded) if texts else {}
     for row in sorted(unreadable):
         record = held[places[row]]
-        problem = f"row {record.number} has a text of which the tokenizer makes {unreadable[row]}"
+        problem = f"{record.called} has a text of which the tokenizer makes {unreadable[row]}"
         held[places[row]] = text.refused(record, problem)
     if unreadable:
         places = [place for row, place in enumerate(places) if row not in unreadable]
