@@ -258,6 +258,19 @@ def test_budget_counts_the_points_that_memory_leaves(
     assert "never trained: train.per_device_train_batch_size=4096: it would take about" in out
 
 
+def test_budget_under_a_clock_says_what_a_pass_takes_and_what_null_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path
+) -> None:
+    changes = ["search.sampler=auto", "search.epochs=clock", "budget.max_seconds=60"]
+    layers = "lora.layers_to_transform={values: [null, [0]]}"
+    command = ["budget", str(recipe_file), *(f"--set={change}" for change in (*changes, layers))]
+    code, out, _ = call(capsys, monkeypatch, *command)
+    assert code == 0
+    assert re.search(r"estimates: .* GB of memory and \d+ s a pass over the rows, in .*; the clock says how many", out)
+    assert "  lora.layers_to_transform=null is every layer" in out.splitlines()
+    assert "lora.target_modules=null is" not in out
+
+
 def test_what_does_not_fit_the_cap_is_not_told_to_save_memory(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path, tmp_path: Path
 ) -> None:

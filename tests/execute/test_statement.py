@@ -32,7 +32,13 @@ def test_a_trial_takes_at_most_what_the_dearest_one_does(tiny_recipe: dict[str, 
     fewer = seconds("train.num_train_epochs=1", "data.max_length=16", "data.max_train_samples=9")
     assert fewer is not None
     assert fewer < one / 2
-    assert seconds("search.epochs=clock", "search.sampler=auto", "budget.max_seconds=60") is None
+    clocked = state_budget(
+        read_recipe(
+            tiny_recipe, ["search.epochs=clock", "search.sampler=auto", "budget.max_seconds=60", "data.max_length=16"]
+        )
+    )
+    assert clocked.seconds is None
+    assert clocked.pass_seconds == pytest.approx(one)
 
 
 def test_a_trial_takes_at_most_the_memory_of_the_largest_that_fits(tiny_recipe: dict[str, Any]) -> None:

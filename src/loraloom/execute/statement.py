@@ -48,6 +48,9 @@ class Statement:
     max_memory_gb: float | None
     memory_advice: str
     seconds: float | None
+    """Of the dearest trial; None where a clock says how long trials are, or it can't be told."""
+    pass_seconds: float | None
+    """Of one pass over the rows of what is dearest; None where rows or the machine's rate aren't known."""
     dtype: str
     axes: tuple[str, ...]
     points: tuple[CountedPoint, ...]
@@ -92,6 +95,7 @@ class Statement:
             "estimated_most_memory_gb": round(self.most_memory_gb, 2),
             "max_memory_gb": self.max_memory_gb,
             "estimated_seconds": None if self.seconds is None else round(self.seconds, 1),
+            "estimated_seconds_per_pass": None if self.pass_seconds is None else round(self.pass_seconds, 1),
             "dtype": self.dtype,
             "points": [
                 {"point": one.name, "parameters": one.parameters, "fits": one.why_not is None} for one in self.points
@@ -143,7 +147,8 @@ def state_budget(
         most_memory_gb=demands.most_memory_gb(),
         max_memory_gb=limits.max_memory_gb,
         memory_advice=demands.memory_advice(configuration),
-        seconds=_longest_seconds(demands, rows, rates.layer(dtype)),
+        seconds=None if searched.search.epochs == "clock" else _longest_seconds(demands, rows, rates.layer(dtype)),
+        pass_seconds=_longest_seconds(demands, rows, rates.layer(dtype), epochs=1),
         dtype=dtype,
         axes=tuple(searched.axes),
         points=tuple(
@@ -157,10 +162,10 @@ def state_budget(
     )
 
 
-def _longest_seconds(demands: Demands, rows: int | None, rate: float) -> float | None:
-    """Of the dearest trial; None where a clock says how long trials are, or rows or the machine's rate aren't known."""
+def _longest_seconds(demands: Demands, rows: int | None, rate: float, *, epochs: float | None = None) -> float | None:
+    """Of the dearest trial, or of its first `epochs`; None where rows or the machine's rate aren't known."""
     recipe = demands.recipe
-    if rows is None or recipe.search.epochs == "clock" or not rate:
+    if rows is None or not rate:
         return None
     told_by = ("backbone.model", "data.max_length", "train.num_train_epochs")  # each way in which these can meet
     return max(
@@ -168,7 +173,7 @@ def _longest_seconds(demands: Demands, rows: int | None, rate: float) -> float |
             demands.adaptation(one),
             rows=min(rows, one.data.max_train_samples or rows),
             tokens=one.data.max_length,
-            epochs=one.train.num_train_epochs,
+            epochs=epochs or one.train.num_train_epochs,
             flops_per_second=rate,
         )
         for one in map(recipe.configuration, recipe.narrowed(told_by).grid())

@@ -14,6 +14,8 @@ from loraloom.terminal.console import make_table, say
 from loraloom.wording import percent
 
 SHOWN_POINTS = 3
+NULLS = {"lora.target_modules": "PEFT's choice for the model", "lora.layers_to_transform": "every layer"}
+"""What no value of a field means."""
 
 
 def print_statement(console: Console, statement: Statement) -> None:
@@ -36,10 +38,15 @@ def print_statement(console: Console, statement: Statement) -> None:
             _print_remedies(console, statement)
     if statement.axes:
         _print_points(console, statement)
-    seconds = "" if statement.seconds is None else f" and {roughly(statement.seconds)} a trial"
+    seconds, clocked = "", ""
+    if statement.seconds is not None:
+        seconds = f" and {roughly(statement.seconds)} a trial"
+    elif statement.pass_seconds is not None:
+        seconds = f" and {roughly(statement.pass_seconds)} a pass over the rows"
+        clocked = "; the clock says how many passes there are"
     memory = statement.most_memory_gb if statement.fitting else statement.memory_gb
     most = f"at most about {memory:.1f} GB of memory{seconds}"
-    say(console, f"estimates: {most}, in {statement.dtype} on this machine")
+    say(console, f"estimates: {most}, in {statement.dtype} on this machine{clocked}")
     if not statement.fits_memory and not statement.fitting:
         over = f"does not fit: over budget.max_memory_gb {statement.max_memory_gb:g}"
         say(console, f"{over}; {statement.memory_advice}")
@@ -68,15 +75,21 @@ def _print_points(console: Console, statement: Statement) -> None:
     limited = statement.cap is not None or statement.max_memory_gb is not None
     fit = f"; {_how_many(len(fitting), len(points))} fit the budget" if limited else ""
     say(console, f"{len(points):,} combinations differ in what is counted{fit}")
+    shown = []
     for what, chosen in (("fewest", min), ("most", max)):
         if fitting:
             one = chosen(fitting, key=lambda point: point.parameters)
             say(console, f"  the {what} parameters: {one.parameters:,} ({one.name})")
+            shown.append(one.name)
     left_out = [one for one in points if one.why_not is not None]
     for one in left_out[:SHOWN_POINTS]:
         say(console, f"  never trained: {one.name}: {one.why_not}")
+        shown.append(one.name)
     if len(left_out) > SHOWN_POINTS:
         say(console, f"  and {len(left_out) - SHOWN_POINTS:,} more")
+    for field, means in NULLS.items():
+        if any(f"{field}=null" in name for name in shown):
+            say(console, f"  {field}=null is {means}")
 
 
 def _how_many(number: int, of: int) -> str:
