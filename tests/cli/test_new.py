@@ -59,11 +59,30 @@ def test_flags_make_a_recipe_that_search_reads(tiny_model: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_texts_are_cut_at_what_a_model_reads_where_that_is_less_than_the_default(tiny_model: Path) -> None:
+    new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model))
+    assert read_recipe(Path("mine.yaml")).data.max_length == 64
+    new("demo.yaml", "--train_file", "train.csv", "--model", "demo")
+    assert "max_length" not in read_recipe(Path("demo.yaml")).data.model_fields_set
+
+
+@pytest.mark.usefixtures("here")
+def test_a_model_in_a_folder_that_a_search_would_refuse_is_warned_of(tmp_path: Path) -> None:
+    decoder = tmp_path / "decoder"
+    decoder.mkdir()
+    (decoder / "config.json").write_text('{"model_type": "gpt2"}')
+    (decoder / "model.safetensors").write_bytes(b"")
+    done = new("mine.yaml", "--train_file", "train.csv", "--model", str(decoder))
+    assert (done.exit_code, Path("mine.yaml").is_file()) == (0, True)
+    assert "is a decoder (gpt2), and texts are classified by encoders here" in " ".join(done.output.split())
+
+
+@pytest.mark.usefixtures("here")
 def test_every_field_that_is_written_has_a_comment_before_it(tiny_model: Path) -> None:
     new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model))
     lines = Path("mine.yaml").read_text().splitlines()
     fields = [number for number, line in enumerate(lines) if line.startswith("  ") and "#" not in line]
-    assert len(fields) == 7
+    assert len(fields) == 8
     assert all(lines[number - 1].startswith("  # ") for number in fields)
 
 
@@ -211,8 +230,13 @@ def test_a_guessed_text_that_leaves_longer_ones_out_is_said(here: Path, tiny_mod
             "has no column 'words'; its columns are 'text', 'label'",
         ),
         (
+            ["--train_file", "train.csv", "--text_column", "words", "--text_column", "more", "--label_column", "kind"],
+            "has no columns 'words', 'more', 'kind'; its columns are 'text', 'label'",
+        ),
+        (
             ["--train_file", "three.csv"],
-            "three.csv: give --text_column and --label_column; its columns are 'a', 'b', 'c'",
+            "three.csv: give --text_column and --label_column; its columns are 'a', 'b', 'c'; of several texts, "
+            "--text_column for each",
         ),
         (["--train_file", "train.csv", "--model", "./absent"], "backbone.model: './absent' is not a folder"),
         (

@@ -15,6 +15,7 @@ from loraloom.cli.asking import ask_columns, ask_model, ask_number, ask_rows
 from loraloom.errors import BackboneError, DataError, OptionError, UnreachedError
 
 if TYPE_CHECKING:
+    from loraloom.backbone.sources import Source
     from loraloom.data import Finding
     from loraloom.data.columns import Columns
     from loraloom.data.tables import Table
@@ -80,9 +81,11 @@ def new(
     limits = {"max_trainable_parameters": max_trainable_parameters or None, "max_seconds": max_seconds or None}
     values = {"data": rows | columns, "backbone": {"model": model}, "search": {"sampler": "auto"}, "budget": limits}
     recipe = read_recipe(values)
-    sources.find(model)
+    limit, doubt = _reads(sources.find(model))
+    if limit is not None and limit < recipe.data.max_length:
+        recipe = recipe.with_fields(data={"max_length": limit})
     write_text(out, commented_recipe(recipe))
-    _say(out, recipe, table)
+    _say(out, recipe, table, doubt)
 
 
 def on_terminal() -> bool:
@@ -155,9 +158,20 @@ def _columns(table: Table | None, text: tuple[str, ...], label: str | None, ask:
     return {"text_column": list(columns.text), "label_column": columns.label}
 
 
-def _say(out: Path, recipe: Recipe, table: Table | None) -> None:
-    """What was written, what is to be known of its rows and its model, and how to go on."""
-    from loraloom.backbone import sources
+def _reads(source: Source) -> tuple[int | None, str | None]:
+    """Tokens of the longest text that a model reads, None where that is not known or not limited; and why it is none
+    that a search would take, in a sentence, or None.
+    """
+    from loraloom.backbone.sources import load_config, longest
+
+    try:
+        return longest(load_config(source)), None
+    except BackboneError as error:
+        return None, str(error)
+
+
+def _say(out: Path, recipe: Recipe, table: Table | None, doubt: str | None) -> None:
+    """What was written, what is to be known of its rows, the `doubt` about its model, and how to go on."""
     from loraloom.data import load_data
     from loraloom.terminal.console import make_console, say
     from loraloom.terminal.new_recipe import print_data, print_next, print_warning
@@ -174,9 +188,6 @@ def _say(out: Path, recipe: Recipe, table: Table | None) -> None:
             print_data(console, load_data(of_file, seed=recipe.train.seed, train=table))
     except DataError as error:
         print_warning(console, f"{error}; mend these rows first: a search would refuse them")
-    try:
-        if not (model := sources.find(recipe.backbone.model)).local:
-            sources.load_config(model)
-    except BackboneError as error:
-        print_warning(console, str(error))
+    if doubt is not None:
+        print_warning(console, doubt)
     print_next(console, out)

@@ -50,8 +50,7 @@ def choose_columns(
     Raises:
         DataError: a named column that is missing, or no guess that is beyond doubt.
     """
-    _refuse_missing(table, "text", text_column or (), before)
-    _refuse_missing(table, "label", (label_column,) if label_column else (), before)
+    _refuse_missing(table, text_column or (), label_column, before)
     if label_column and label_column in (text_column or ()):
         raise DataError(f"{before}text_column: {label_column!r} is also the label; a text must not hold its label")
     if label_column and text_column:
@@ -69,7 +68,8 @@ def choose_columns(
         raise DataError(f"{table.source}: {only}{headerless(table)}")
     if not (label and text):
         missing = ([] if text else [f"{before}text_column"]) + ([] if label else [f"{before}label_column"])
-        raise DataError(f"{table.source}: give {' and '.join(missing)}; {_listed(table)}{headerless(table)}")
+        hint = headerless(table) or ("" if text or before != "--" else _several(table))
+        raise DataError(f"{table.source}: give {' and '.join(missing)}; {_listed(table)}{hint}")
     if table.known:
         return Columns(text, label), ()
     guessed = [f"text from {_quoted(text)}"] if not text_column else []
@@ -98,19 +98,26 @@ def choose_text(table: Table, text_column: tuple[str, ...] | None, but: str | No
     Raises:
         DataError: a named column that is missing, or no guess that is beyond doubt.
     """
-    _refuse_missing(table, "text", text_column or (), "--")
+    _refuse_missing(table, text_column or (), None, "--")
     found = text_column or _tupled(guessed_text([name for name in table.columns if name != but]))
     if found is None or (not text_column and headerless(table)):
-        raise DataError(f"{table.source}: give --text_column; {_listed(table)}{headerless(table)}")
+        raise DataError(f"{table.source}: give --text_column; {_listed(table)}{headerless(table) or _several(table)}")
     return found
 
 
-def _refuse_missing(table: Table, kind: str, named: Sequence[str], before: str) -> None:
-    """Raises DataError where a column that was named for the text, or for the label, is not there."""
-    if missing := [column for column in named if column not in table.columns]:
-        advice = f"; name the {kind}'s by --{kind}_column" if before == "--" else ""  # a recipe may have named it
-        said = f"has no column {missing[0]!r}; {_listed(table)}{headerless(table)}{advice}"
-        raise DataError(f"{table.source}: {said}")
+def _refuse_missing(table: Table, text: Sequence[str], label: str | None, before: str) -> None:
+    """Raises DataError where columns that were named for the text, or for the label, are not there."""
+    named = {"text": text, "label": (label,) if label else ()}
+    missing = {kind: [column for column in names if column not in table.columns] for kind, names in named.items()}
+    lacks = [*missing["text"], *missing["label"]]
+    if not lacks:
+        return
+    advice = ""
+    if before == "--":  # a recipe may have named it
+        kinds = " and ".join(f"the {kind}'s by --{kind}_column" for kind, names in missing.items() if names)
+        advice = f"; name {kinds}"
+    what = "column" if len(lacks) == 1 else "columns"
+    raise DataError(f"{table.source}: has no {what} {_quoted(lacks)}; {_listed(table)}{headerless(table)}{advice}")
 
 
 def _only(names: Sequence[str], known: set[str]) -> str | None:
@@ -182,6 +189,11 @@ def headerless(table: Table) -> str:
         if name.isdecimal() or len(name) > _LONGEST_NAME or (name.strip() and name in cells):
             return f"; its first row looks like data ({name[:40]!r}): add a line with the names of the columns"
     return other_separator(list(table.columns))
+
+
+def _several(table: Table) -> str:
+    """How several columns are named by options, where there may be several of text, or ''."""
+    return "; of several texts, --text_column for each" if len(table.columns) > 2 else ""
 
 
 def _listed(table: Table) -> str:
