@@ -555,6 +555,12 @@ def test_report_and_schema_print_what_they_made(
     code, out, said = call(capsys, monkeypatch, "report", str(trained), "--compare_file", str(rows))
     assert (code, said.strip()) == (0, "embedding texts: 2")
     assert "other.csv" in Path(out.strip()).read_text()
+    monkeypatch.setattr("loraloom.use.similarity.collect", lambda *_, **__: "the data 'x' have changed since the run")
+    code, out, said = call(capsys, monkeypatch, "report", str(trained))
+    assert (code, said) == (
+        0,
+        "loraloom: the report is without similarity: the data 'x' have changed since the run\n",
+    )
     monkeypatch.setattr("loraloom.use.similarity.collect", None)
     code, out, said = call(capsys, monkeypatch, "report", str(trained), "--no_similarity")
     assert (code, said) == (0, "")

@@ -110,8 +110,9 @@ def _embed_texts(run: Path, compare_file: Path | None) -> str | None:
     console = make_console(stderr=True)
     with progress("embedding texts", console) as shown:
         why_not = collect(run, compare_file=compare_file, progress=shown, note=partial(say, console))
-    if why_not and compare_file:
-        typer.echo(f"loraloom: {compare_file} was not compared: {why_not}", err=True)
+    if why_not:
+        lacks = f"{compare_file} was not compared" if compare_file else "the report is without similarity"
+        typer.echo(f"loraloom: {lacks}: {why_not}", err=True)
     return why_not
 
 
