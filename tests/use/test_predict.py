@@ -117,7 +117,7 @@ class Heard:
 
 
 def run(
-    ensemble: Ensemble, source: Path | str, out: Path | None, watcher: Heard | None = None, **choices: Any
+    ensemble: Ensemble, source: Path | str, out: Path | str | None, watcher: Heard | None = None, **choices: Any
 ) -> tuple[Summary, str]:
     printed = io.StringIO()
     return predict_file(ensemble, str(source), out, printed, Choices(**choices), watcher), printed.getvalue()
@@ -360,7 +360,7 @@ def test_a_file_in_the_home_folder_may_be_named_from_there(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     write_rows(tmp_path / "in.csv")
-    run(one, "~/in.csv", tmp_path / "out.csv")
+    run(one, "~/in.csv", "~/out.csv")
     assert len(read_csv(tmp_path / "out.csv")) == 30
     with pytest.raises(DataError, match="is a file that is read"):
         run(one, "~/in.csv", tmp_path / "in.csv")

@@ -72,6 +72,19 @@ def test_rows_without_ids_are_numbered_from_0_and_labelled_in_order(best: Path, 
     assert "training's" in result.verdict
 
 
+def test_files_in_the_home_folder_may_be_named_from_there(
+    best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "test.csv", ["id", "text"], [*enumerate(TEXTS)])
+    submitting.submit(best, "~/test.csv", "~/first.csv")
+    submitting.submit(best, "~/test.csv", "~/second.csv", template="~/first.csv")
+    assert submitting.check("~/second.csv", "~/first.csv", adapter=best).rows == len(TEXTS)
+    assert (tmp_path / "first.csv").read_bytes() == (tmp_path / "second.csv").read_bytes()
+    with pytest.raises(DataError, match="is a file that is read"):
+        submitting.submit(best, "~/test.csv", "~/first.csv", template="~/first.csv")
+
+
 def test_the_column_of_the_text_may_be_named_alone(best: Path, tmp_path: Path) -> None:
     test = write(tmp_path / "test.csv", ["id", "said"], [*enumerate(TEXTS)])
     found = [submitting.submit(best, test, tmp_path / "s.csv", text_column=own) for own in ("said", ["said"])]

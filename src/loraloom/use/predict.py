@@ -127,7 +127,7 @@ def predict_file(
         RunError: `out` can't be written, or another process is writing it.
     """
     source = os.path.expanduser(source)  # noqa: PTH111 - names the file as it was given
-    out = None if out is None else Path(out)
+    out = None if out is None else with_home(out)
     check_places(source, out)
     pass_ = _Pass(ensemble, source, choices, watcher or _Silent())
     if out is None:

@@ -18,6 +18,7 @@ from loraloom.data.tables import Table, read_table
 from loraloom.data.telling import Telling
 from loraloom.data.wording import listed
 from loraloom.errors import DataError
+from loraloom.machine import with_home
 from loraloom.report.dataset.shares import drift
 from loraloom.report.wording import LEVEL
 from loraloom.study.durable import refuse_place
@@ -101,11 +102,11 @@ def submit(
         AdapterError: the adapter can't be had, or can't be loaded.
         DataError: the rows can't be read, or the submission would not be sound; nothing is written then.
     """
-    target = Path(out)
+    target = with_home(out)
     _refuse_out(target, Path(test_file), *([Path(template)] if template else []))
     folder = adapter_folder(adapter)
     record = read_adapter_record(folder)
-    asked = read_template(Path(template)) if template else None
+    asked = read_template(with_home(template)) if template else None
     written = written_labels(record.labels, record.label_codes, labels, asked)
     if class_shares is not None:
         asked_shares(class_shares, record.labels)  # refused before rows are read
@@ -151,7 +152,7 @@ def check(
     Raises:
         DataError: all that is wrong with it, a line each.
     """
-    asked, given = read_template(Path(template)), read_submission(Path(file))
+    asked, given = read_template(with_home(template)), read_submission(with_home(file))
     folder = adapter_folder(adapter) if adapter is not None else None
     record = read_adapter_record(folder) if folder is not None else None
     notes: list[str] = []
