@@ -267,6 +267,18 @@ def test_what_is_no_saved_estimator_is_not_written_over(fitted: LoraClassifier, 
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_the_folder_that_one_is_in_is_not_replaced(
+    fitted: LoraClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for place in (".", tmp_path / "here"):
+        with pytest.raises(AdapterError, match="is the folder that you are in; name one in it"):
+            fitted.save(place)
+    assert fitted.save("kept") == Path("kept")
+    assert [path.name for path in Path.cwd().iterdir()] == ["kept"]
+
+
 def test_nothing_is_saved_within_the_folder_of_the_adapter_that_is_saved(
     fitted: LoraClassifier, tmp_path: Path
 ) -> None:

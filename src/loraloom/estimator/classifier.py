@@ -244,8 +244,9 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         by what it holds; a parameter that can't be kept, such as a RandomState, is warned of.
 
         Raises:
-            AdapterError: `path` holds something that is no saved estimator, or files beside one, or lies within the
-                folder that this estimator was loaded from, or that holds another adapter by now.
+            AdapterError: `path` holds something that is no saved estimator, or files beside one, is the folder that
+                the process is in, or lies within the folder that this estimator was loaded from, or that holds another
+                adapter by now.
         """
         kept = self._checked()
         by_column = self.classes_[np.argsort(self._columns)]

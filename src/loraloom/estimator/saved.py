@@ -123,6 +123,8 @@ def save(
 
 def _refuse_others(target: Path) -> None:
     """Refuses a place that holds what was not saved there as an estimator, and would be lost."""
+    if target.exists() and target.samefile("."):  # it would be removed, and whoever stands in it be nowhere
+        raise AdapterError(f"{target}: is the folder that you are in; name one in it, or another")
     if not target.is_file() and (not target.is_dir() or not any(target.iterdir())):
         return
     if not (target / CLASSES).is_file() or not is_whole(target):
