@@ -236,6 +236,12 @@ def test_quotes_of_a_file_that_is_separated_otherwise_are_not_blamed(tmp_path: P
     assert """(',' expected after '"'): its cells seem to be separated by ';': convert it: python -c '""" in message
 
 
+@pytest.mark.parametrize(("sign", "hint"), [("|", "'|': convert it: python"), ("\t", "tabs: call it .tsv")])
+def test_quoted_names_are_told_by_what_separates_them(tmp_path: Path, sign: str, hint: str) -> None:
+    message = _refusal(_csv(tmp_path / "rows.csv", f'"text"{sign}"label"\n"a"{sign}"x"\n'.encode()))
+    assert f"its cells seem to be separated by {hint}" in message
+
+
 @pytest.mark.parametrize("content", [b'"te"xt,label\n', b'text,label\n"a"b; c,x\n', b'text,label\n"a";b,x\n'])
 def test_a_quote_within_a_cell_is_asked_about(tmp_path: Path, content: bytes) -> None:
     assert _refusal(_csv(tmp_path / "rows.csv", content)).endswith("is a quote not closed?")

@@ -41,6 +41,7 @@ _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `lenient` lines have for bytes
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FOR_SPREADSHEETS = re.compile(r"sep=(.)", re.IGNORECASE)
 """A line that says by what cells are separated."""
+_QUOTED_THEN = re.compile(r'"[;|\t]')  # a quoted name and what separates it from the next, which is no comma
 _BY_COMMAS = (
     'convert it: python -c \'import csv, sys; sys.stdin.reconfigure(encoding="utf-8-sig", newline=""); '
     'csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter="{}"))\' < OLD > NEW'
@@ -190,7 +191,7 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
     if header is None:
         raise DataError(f"{source}: is empty")
     if isinstance(header, csv.Error):
-        names = [line] if '";' in line else []
+        names = [line] if _QUOTED_THEN.search(line) else []
         raise DataError(f"{source}: {_not_csv(reader.line_num, header, names)}")
     if found := _NOT_UTF8.search("".join(header)):
         raise DataError(f"{source}: its header has {_byte(found)}, which {NOT_UTF8}")
