@@ -106,7 +106,7 @@ def _exit_code() -> int:
         if not _is_out_of_memory(error):
             raise
         why = first_line(error).rstrip(".")
-        return _fail(f"memory does not suffice: {why}; end what else uses it, or take smaller batches", 2)
+        return _fail(f"memory does not suffice: {why}; end what else uses it, or use a machine that has more", 2)
 
 
 def _set_up_streams() -> None:
