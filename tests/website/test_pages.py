@@ -20,8 +20,10 @@ from loraloom.recipe import Range, Recipe, read_recipe
 from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.search.next_search import points_of
+from loraloom.search.space import default_space
 from tests.commands import Commands
 from tests.data.files import sentence, write_csv
+from tests.pages import text_of
 from tests.use.hub_server import hub_server, speak_to
 from website.commands import parsed
 from website.executed import blocks, commands, executed, fenced
@@ -156,6 +158,28 @@ def test_the_grid_that_asks_for_rank_has_enough_configurations_to_measure_noise(
     assert (points, unknowns) == (30, 8), "as the page says"
     assert points is not None
     assert points >= unknowns + LEAST_FREEDOM
+
+
+@pytest.mark.parametrize(
+    ("written", "override", "deadline", "points"),
+    [
+        ("`lora: {r: [2, 4, 8]}` is a search of three", "lora.r=[2, 4, 8]", True, 3),
+        ("`data.max_length: [64, 128]` of two", "data.max_length=[64, 128]", True, 2),
+        (
+            "without a time limit, is `backbone.model: [demo, roberta-base]`",
+            "backbone.model=[demo, roberta-base]",
+            False,
+            2,
+        ),
+        ("such as `lora: {r: 4}` | nothing: one configuration", "lora={r: 4}", True, 1),
+    ],
+)
+def test_what_is_searched_is_what_the_page_on_data_says(
+    written: str, override: str, deadline: bool, points: int
+) -> None:
+    recipe = read_recipe({"data": {"dataset": "demo"}}, [override])
+    assert written in text_of("docs/data.md")
+    assert points_of(default_space(recipe, deadline=deadline)) == points
 
 
 def test_the_split_by_groups_of_the_page_on_data_keeps_each_on_one_side(
