@@ -223,8 +223,8 @@ def blend(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Blend TF-IDF's scores into the winner's answers, outside the cap: RUN/blend.
 
     TF-IDF is a linear classifier of words and pairs of words, fitted to the training rows in seconds, of many in
-    minutes. One part in three of what RUN/blend answers is its; that tends to be a little better than the winner alone,
-    and is tested as the winner was. predict, submit, evaluate and serve take RUN/blend as any adapter; an export holds
+    minutes. One part in three of what RUN/blend answers is its: that may be a little better than the winner alone, and
+    is tested as the winner was. predict, submit, evaluate and serve take RUN/blend as any adapter; an export holds
     no TF-IDF. No cap of trainable parameters counts its weights: in a contest ask whether they are allowed.
 
     Example: loraloom blend runs/demo
