@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.test_imports import ORDER
+
 REPOSITORY = Path(__file__).parent.parent
 FOLDERS = "src/loraloom", "bench", "docs", "scripts", "study", "tests", "website"
 FILES = [path.relative_to(REPOSITORY) for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.*")]
@@ -32,3 +34,7 @@ def test_every_name_is_defined_in_its_file() -> None:
     named = [(file, name) for file, names in NAMED for name in re.findall(r"\w+", names)]
     assert len(named) > 50
     assert [f"{file}: {name}" for file, name in named if not defines(file, name)] == []
+
+
+def test_the_order_of_imports_is_the_one_that_is_enforced() -> None:
+    assert f"\n    {', '.join(ORDER)}\n" in TEXT
