@@ -181,6 +181,13 @@ def test_an_override_has_no_comments(override: str, section: str, leaf: str, exp
 
 
 @pytest.mark.parametrize(
+    ("leaf", "named"), [("train_file", "news, 2025.csv"), ("dataset", "a,b"), ("label_column", "cause, or reason")]
+)
+def test_a_comma_is_a_part_of_what_names_one_file_or_column(leaf: str, named: str) -> None:
+    assert getattr(read_recipe({}, [f"data.{leaf}={named}"]).data, leaf) == named
+
+
+@pytest.mark.parametrize(
     ("override", "section", "leaf", "expected"),
     [
         ("data.label_column=1", "data", "label_column", "1"),

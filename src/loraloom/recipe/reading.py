@@ -52,6 +52,8 @@ MOST_POINTS = 100_000
 
 MOST_PROBLEMS = 50
 """Named of a recipe at once."""
+_ONE_TEXT = TEXT_FIELDS & NOT_AXES - LIST_FIELDS
+"""A file's name may hold a comma, and a column's."""
 
 
 class _Yaml12Loader(SafeLoader):
@@ -296,7 +298,8 @@ def _scalar_or_yaml(written: str, name: str) -> Any:
     bare = not set(written) & set("[]{}\"'")
     if bare and re.search(r"(^|\s)#", written):  # a name, of which a comment would leave another
         return [written.strip()] if name in LIST_FIELDS else written.strip()
-    if bare and "," in written and name.partition(".")[0] not in ("search", "budget"):  # whose fields hold one value
+    one = name in _ONE_TEXT or name.partition(".")[0] in ("search", "budget")  # such fields hold one value
+    if bare and "," in written and not one:
         parts = [part.strip() for part in written.split(",")]
         if not all(parts):
             raise yaml.YAMLError("a value is missing beside a comma")
