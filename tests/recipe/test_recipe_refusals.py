@@ -117,6 +117,17 @@ _BAD_FIELDS = [
     ("rank as truth", "r: true", "lora.r: true is not a whole number"),
     ("alpha 0", "lora_alpha: 0", "lora.lora_alpha: 0 is too small; it must be above 0"),
     ("dropout 1", "lora_dropout: 1.0", "lora.lora_dropout: 1.0 is too large; it must be below 1"),
+    ("yes", "use_rslora: yes", "lora.use_rslora: 'yes' is not allowed; it must be true or false"),
+    (
+        "the layers' word",
+        "target_modules: top-half",
+        "lora.target_modules: 'top-half' is not allowed; it must be all-linear, or a list of names",
+    ),
+    (
+        "the modules' word",
+        "layers_to_transform: all-linear",
+        "lora.layers_to_transform: 'all-linear' is not allowed; it must be top-half, or a list of numbers",
+    ),
     ("a word", "bias: some", "lora.bias: 'some' is not allowed; it must be none or all or lora_only"),
     ("no layers", "layers_to_transform: []", "is empty"),
     ("an empty name", "target_modules: ['']", "is empty"),

@@ -19,6 +19,11 @@ _NOT_WRITTEN = ("axes", "provenance")
 """Fields of a recipe that nobody writes."""
 _OTHER_NAMES = {"lr": "learning_rate", "rank": "r"}
 """What fields are called elsewhere, where the letters would not tell."""
+_WORD_OR_LIST = {
+    "target_modules": "all-linear, or a list of names",
+    "layers_to_transform": "top-half, or a list of numbers",
+}
+"""What fields take that have a word for a list: each has one of its own."""
 
 
 @dataclass(slots=True)
@@ -86,6 +91,10 @@ def rule_of(detail: ErrorDetails, path: tuple[str, ...]) -> str:
         case "literal_error":
             alone = ", or none alone" if path == ("report_to",) else ""
             return f"is not allowed; it must be {' or '.join(_choices(path)) or context['expected']}{alone}"
+        case "bool_type":
+            return "is not allowed; it must be true or false"
+        case "tuple_type":  # the other field's word
+            return f"is not allowed; it must be {_WORD_OR_LIST[path[-1]]}"
         case "finite_number":
             return "is not a finite number"
         case "int_type" | "int_from_float" | "int_parsing":
