@@ -1018,6 +1018,29 @@ def test_a_text_whose_numbers_overflow_is_a_bad_row(
     assert read_csv(out) == [*whole[:6], *([left] if on_error == "null" else []), *whole[7:]]
 
 
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("on_error", ["skip", "null"])
+def test_a_window_of_which_all_numbers_overflow_is_of_bad_rows_where_others_were_answered_before(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_error: str
+) -> None:
+    """As the last one of a file is, which may be of a single row; by a command that goes on, too."""
+    source, out, logits = write_rows(tmp_path / "in.csv", 9), tmp_path / "out.csv", Backbones.logits
+
+    def overflowing(self: Backbones, *given: Any) -> Any:
+        found = logits(self, *given)
+        return [np.inf * own for own in found] if len(found[0]) == 1 else found
+
+    monkeypatch.setattr(Backbones, "logits", overflowing)
+    printed = run(one, source, None, on_error=on_error)[1].splitlines()
+    assert len(printed) == (8 if on_error == "skip" else 9)
+    with pytest.raises(KeyboardInterrupt):
+        run(one, source, out, Heard(2))
+    heard = Heard()
+    summary, _ = run(one, source, out, heard, on_error=on_error)
+    assert "goes on after row 8" in heard.notes[0]
+    assert (summary.counts.rows, summary.counts.bad, len(read_csv(out))) == (9, 1, len(printed))
+
+
 def test_an_adapter_all_of_whose_numbers_overflow_is_a_bad_adapter(
     one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,6 +187,8 @@ class _Pass:
     watcher: Watcher
     added: Added = field(init=False)
     name: str = field(init=False)
+    answered: bool = field(default=False, init=False)
+    """Whether a text had logits that are finite: where others have not, that is not the adapter's fault."""
 
     def __post_init__(self) -> None:
         members = self.ensemble.members
@@ -252,6 +254,7 @@ class _Pass:
     def _fill(self, parts: Parts, output: Output) -> tuple[Counts, DataError | None]:
         """Predicts what parts have not got yet; with what ended the reading before the input's end."""
         counts = parts.done
+        self.answered = counts.rows > counts.bad
         with closing(self._answers(counts.rows)) as coming:
             for answer in coming:
                 if isinstance(answer, DataError):
@@ -280,7 +283,7 @@ class _Pass:
 
         Raises:
             DataError: a row is found to be bad, and bad ones are not to be passed over.
-            AdapterError: none of its texts has logits that are finite.
+            AdapterError: none of its texts has logits that are finite, nor had one before.
         """
         labels, members = self.ensemble.labels, self.ensemble.members
         count, good = len(window.records), window.places
@@ -320,11 +323,12 @@ class _Pass:
     def _answered(self, window: Window) -> tuple[list[int], NDArray[np.float64]]:
         """Places of the rows that are answered, and their probabilities (K, N, C) by each member; others are bad rows.
 
-        In fp16 the numbers of a text may overflow. Where those of all do, it is the adapter that is bad.
+        In fp16 the numbers of a text may overflow. Where those of all do from the first on, the adapter is bad.
         """
         shares = self.ensemble.probabilities(window.encoded)
         finite = np.isfinite(shares).all(axis=(0, 2))  # (N,)
-        if not finite.any():
+        self.answered = self.answered or bool(finite.any())
+        if not self.answered:
             raise not_finite()
         text = Text(self.name, (), self.choices.on_error)
         for row in np.flatnonzero(~finite).tolist():
