@@ -414,3 +414,21 @@ def test_a_classifier_goes_to_the_hub_and_back_with_its_classes(
         add_test_result(tmp_path / "kept")  # as by a resume that has the time for more rows
         tested.push_to_hub("someone/words")
         assert loraloom.load("someone/words").record.result == loraloom.load(tmp_path / "kept").record.result
+
+
+@pytest.mark.filterwarnings("ignore:the backbone of this adapter is a folder of this machine")
+def test_a_pushed_classifier_names_no_place_of_this_machine_but_the_model_that_won(
+    fitted: LoraClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    won, loaded = fitted.get_params()["model"], LoraClassifier.load(fitted.save(tmp_path / "kept"))
+    models = [won, "/here/another"]
+    loaded.set_params(
+        model=models,
+        recipe={"backbone": {"model": models}, "data": {"test_file": "/here/test.csv", "max_length": 16}},
+    )
+    with hub_server() as hub:
+        speak_to(hub, monkeypatch, tmp_path)
+        loaded.push_to_hub("someone/words")
+        pushed = json.loads(hub.repositories["someone/words"].commits[-1][1]["estimator.json"])["parameters"]
+    assert pushed["model"] == won
+    assert pushed["recipe"] == {"backbone": {"model": won}, "data": {"max_length": 16}}

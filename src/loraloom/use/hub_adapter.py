@@ -33,6 +33,7 @@ NAME = re.compile(rf"(?!.*(?:--|\.\.|\.git$)){_PART}/{_PART}", re.ASCII)
 """As the hub's client has it."""
 SAFE = ("*.json", "*.jsonl", "*.safetensors", CARD)
 OPTIONAL = (CARD, CLASSES, TERMS, SCORES)
+_FILES = "train_file", "validation_file", "test_file"
 _SECONDS = 10
 _COMMITS = "commits.json"
 
@@ -186,11 +187,10 @@ def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
         if (folder / file).is_file():
             shutil.copyfile(folder / file, target / file)
     keep_fitted(folder, record, target)
-    files = {"train_file": None, "validation_file": None, "test_file": None}
-    configuration = record.configuration.with_fields(data=files)
+    configuration = record.configuration.with_fields(data=dict.fromkeys(_FILES))
     public = record.model_copy(update={"configuration": configuration})
     if (target / CLASSES).is_file():
-        _name_one_model(target / CLASSES, record.configuration.backbone.model)
+        _leave_places_out(target / CLASSES, record.configuration.backbone.model)
     write_record(target, public)
     config: dict[str, Any] = json.loads((target / CONFIG).read_text(encoding="utf-8"))
     if Path(str(config.get("base_model_name_or_path"))).is_absolute():
@@ -199,15 +199,19 @@ def _write_public(folder: Path, record: TrialRecord, target: Path) -> None:
     write_manifest(target)
 
 
-def _name_one_model(path: Path, model: str) -> None:
-    """Leaves of an estimator's parameters the winner's model alone: others may be folders of this machine."""
+def _leave_places_out(path: Path, model: str) -> None:
+    """Takes out of an estimator's parameters what names places of this machine: models but the winner's, and files."""
     about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     parameters = about["parameters"]
     if isinstance(parameters.get("model"), list):
         parameters["model"] = model
     recipe = parameters.get("recipe")
-    if isinstance(recipe, dict) and isinstance(recipe.get("backbone"), dict) and "model" in recipe["backbone"]:
-        recipe["backbone"]["model"] = model
+    backbone, data = (recipe.get(name) if isinstance(recipe, dict) else None for name in ("backbone", "data"))
+    if isinstance(backbone, dict) and "model" in backbone:
+        backbone["model"] = model
+    if isinstance(data, dict):
+        for name in _FILES:
+            data.pop(name, None)
     write_json(path, about)
 
 
