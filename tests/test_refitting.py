@@ -152,7 +152,11 @@ def test_a_winner_of_a_part_of_the_rows_is_trained_on_all_of_them(tiny_recipe: d
 def test_rows_that_the_recipe_leaves_out_are_not_trained_on(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     run = tmp_path / "run"
     loraloom.search(tiny_recipe, run, overrides=["data.max_train_samples=30"], report=False)
-    assert loraloom.refit(run).train_rows == 30 + Run(run).recipe.provenance["data"]["rows"]["validation"]
+    refitted = loraloom.refit(run)
+    assert refitted.train_rows == 30 + Run(run).recipe.provenance["data"]["rows"]["validation"]
+    shares = training_rows(run / "refit", refitted)
+    assert shares is not None
+    assert sum(shares.values()) == pytest.approx(refitted.train_rows, abs=2)
 
 
 def test_validation_rows_that_test_has_too_or_nearly_are_not_trained_on(

@@ -88,7 +88,7 @@ def blend(out: Path | str, *, watcher: Watcher | None = None, **in_memory: Any) 
             data, asked = place.data, place.rows(winner.configuration, noted=False)
             validation = asked.data.validation
             test = data.test.take(tested_part(data.test, winner.tested_rows))
-            most = run.recipe.configuration(winner.point).data.max_train_samples  # the winner's own has its rung's rows
+            most = run.recipe.data.max_train_samples  # the winner's own has its rung's rows
             train = part_of(data.train, min(most or MOST_ROWS, MOST_ROWS), run.recipe.train.seed)
             rows = plural(len(train), "training row")
             watcher.note(f"fitting TF-IDF to {rows}, which takes {blending_takes(len(train))}")

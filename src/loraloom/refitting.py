@@ -90,7 +90,7 @@ def refit(
             winner = run.winner()
             place = prepare_again(run, watcher, in_memory, command_on("refit", run.path, run.recipe))
             work = run.path / REFITTING
-            place = place.over(data=_with_held_out(run, _asked_for(place, winner), watcher))
+            place = place.over(data=_with_held_out(run, _asked_for(place), watcher))
             if work.is_symlink() or work.is_file():
                 work.unlink()  # what lies behind a link is not the run's to write into
             trials = _trials(run, winner)
@@ -140,9 +140,9 @@ def _train_again(place: Workplace, trial: TrialRecord, folder: Path, watcher: Wa
     stop.raise_if_asked()
 
 
-def _asked_for(place: Workplace, winner: TrialRecord) -> TextData:
+def _asked_for(place: Workplace) -> TextData:
     """The rows that the recipe trains on: a part where it writes how many, whatever part a rung or the clock left."""
-    limit, data = place.recipe.configuration(winner.point).data.max_train_samples, place.data
+    limit, data = place.recipe.data.max_train_samples, place.data
     return data if limit is None else replace(data, train=part_of(data.train, limit, place.recipe.train.seed))
 
 

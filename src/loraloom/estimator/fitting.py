@@ -237,7 +237,7 @@ class _Follower(Watcher):
         epochs = winner.configuration.train.num_train_epochs
         if winner.cut_short:
             lacks.append(f"the best was trained for {winner.epochs:.2f} of {epochs:g} epochs")
-        asked = plan.recipe.configuration(winner.point).data.max_train_samples  # the winner's own has its rung's rows
+        asked = plan.recipe.data.max_train_samples  # the winner's own has its rung's rows
         wanted = min(plan.rows[0], asked or plan.rows[0])
         if winner.train_rows is not None and winner.train_rows < wanted:
             lacks.append(f"the best was trained on {winner.train_rows:,} of {wanted:,} rows")

@@ -51,7 +51,7 @@ def training_rows(adapter: Path, record: TrialRecord) -> Mapping[str, int] | Non
     """Training rows by class, as the adapter's run told them, for a refit with those of validation that it was given.
 
     A refit leaves out validation rows that test has too: its record says how many, not of which classes. They are taken
-    to have validation's shares.
+    to have validation's shares, and those that the recipe lets be learnt of, training's.
 
     None for an adapter that was taken from its run, and where the run does not tell.
     """
@@ -59,14 +59,19 @@ def training_rows(adapter: Path, record: TrialRecord) -> Mapping[str, int] | Non
     if run is None:
         return None
     try:
-        rows = class_rows(Run(run).recipe)
+        recipe = Run(run).recipe
     except LoraloomError:
         return None
+    rows = class_rows(recipe)
     train, held_out = rows.get("train", {}), rows.get("validation", {})
     if not record.is_refitted:
         return train or None
-    given = max(0, (record.train_rows or 0) - sum(train.values())) / max(1, sum(held_out.values()))
-    return {name: number + round(given * held_out.get(name, 0)) for name, number in train.items()} or None
+    every = sum(train.values())
+    own = min(every, recipe.data.max_train_samples or every)
+    of_train, of_held_out = own / max(1, every), max(0, (record.train_rows or 0) - own) / max(1, sum(held_out.values()))
+    return {
+        name: round(of_train * number + of_held_out * held_out.get(name, 0)) for name, number in train.items()
+    } or None
 
 
 def rows_of(adapter: Path) -> TextData | None:
