@@ -1101,6 +1101,32 @@ def test_an_ensemble_is_the_mean_of_probabilities_whatever_the_order_of_labels(
     assert len(both.encoded(["the cat"])) == 1
 
 
+def test_adapters_that_cut_texts_otherwise_have_token_ids_of_their_own(tiny_model: Path, tmp_path: Path) -> None:
+    lengths, texts = {"short": 4, "long": 16}, sentences(20)
+    places = [
+        save_random_adapter(tmp_path / name, tiny_model, {"data": {"max_length": most}}, labels=LABELS, seed=most)
+        for name, most in lengths.items()
+    ]
+    both = load_ensemble(places)
+    encoded = both.encoded(texts)
+    assert len(encoded) == 2
+    for found, place in zip(both.probabilities(encoded), places, strict=True):
+        np.testing.assert_allclose(found, load(place).predict_proba(texts), atol=1e-5)
+
+
+def test_adapters_of_texts_in_other_columns_have_the_column_named(tiny_model: Path, tmp_path: Path) -> None:
+    places = [
+        save_random_adapter(
+            tmp_path / name, tiny_model, {"data": {"text_column": [name], "max_length": 16}}, labels=LABELS, seed=seed
+        )
+        for seed, name in enumerate(("body", "text"))
+    ]
+    both, source = load_ensemble(places), write_rows(tmp_path / "in.csv", 3)
+    with pytest.raises(AdapterError, match="trained on different columns; name the text's by --text_column"):
+        run(both, source, None)
+    assert len(run(both, source, None, text_column="text")[1].splitlines()) == 3
+
+
 def test_adapters_with_other_labels_have_no_mean(folders: list[Path]) -> None:
     with pytest.raises(AdapterError, match="predict by each alone"):
         load_ensemble([folders[0], folders[2]])

@@ -53,7 +53,8 @@ class Ensemble:
                     f"({listed(self.labels, len(self.labels))}), so their probabilities have no mean; predict by each "
                     "alone"
                 )
-        self._columns = [[member.classifier.labels.index(label) for label in self.labels] for member in members]
+        places = [{label: place for place, label in enumerate(member.classifier.labels)} for member in members]
+        self._columns = [[own[label] for label in self.labels] for own in places]
         keys = [_tokenisation(member.classifier) for member in members]
         self._cuts = list(dict.fromkeys(keys))
         self._cut_of = [self._cuts.index(key) for key in keys]
