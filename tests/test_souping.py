@@ -14,10 +14,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import loraloom
+from bench.random_adapters import save_random_adapter
 from loraloom import souping
 from loraloom.calibration import temperature_towards
 from loraloom.errors import AdapterError, LoraloomError, RunError
 from loraloom.metrics import score
+from loraloom.recipe import Head
 from loraloom.recipe.fields import Metric
 from loraloom.report.model_card import model_card
 from loraloom.report.wording import listed
@@ -33,6 +35,7 @@ from loraloom.use.origin import earlier_winner
 from loraloom.use.soup import divide_logits, mix
 from tests.commands import Commands
 from tests.conftest import make_recipe, make_rows
+from tests.numerics.architectures import CONFIGS, QV, save_model
 from tests.study.study_records import record as make_record
 
 WEIGHTS = "adapter_model.safetensors"
@@ -105,6 +108,34 @@ def test_logits_of_a_head_that_is_not_known_are_not_divided(run_of_seeds: Path, 
         divide_logits(tmp_path, 0.5)
 
 
+@pytest.mark.parametrize("head", [Head(), Head(kind="linear")], ids=["native", "linear"])
+@pytest.mark.parametrize("architecture", sorted(CONFIGS))
+def test_logits_are_divided_whatever_an_architecture_calls_the_last_layer_of_its_head(
+    architecture: str, head: Head, tmp_path: Path
+) -> None:
+    model, texts = save_model(architecture, tmp_path / "model"), ["w5 w6 w7", "w8", "w9 w10"]
+    recipe = {"lora": {"target_modules": QV[architecture], "bias": "all"}, "head": head.model_dump()}
+    folder = save_random_adapter(tmp_path / "adapter", model, recipe)
+    before = loraloom.load(folder).logits(texts)
+    divide_logits(folder, 2.0)
+    write_manifest(folder)
+    np.testing.assert_allclose(loraloom.load(folder).logits(texts), before / 2, atol=1e-5)
+    held = load_file(folder / WEIGHTS)  # in which PEFT has biases of the head twice
+    for name in (name for name in held if ".modules_to_save." in name):
+        assert np.array_equal(held[name], held[name.replace(".modules_to_save", "").replace(".default", "")])
+
+
+def test_where_a_seed_kept_no_predictions_the_head_is_the_mean_as_it_is(searched: Path) -> None:
+    """As a run of an earlier version may have kept none."""
+    folders = [searched / "trials" / f"{number:04d}" for number in range(3)]
+    (folders[1] / "validation.safetensors").unlink()
+    write_manifest(folders[1])
+    loraloom.soup(searched)
+    mixed, *seeds = (load_file(folder / WEIGHTS) for folder in (searched / "soup", *folders))
+    for name in (name for name in mixed if ".classifier." in name):
+        np.testing.assert_allclose(mixed[name], np.mean([seed[name] for seed in seeds], axis=0), rtol=1e-6, atol=1e-9)
+
+
 def test_the_mean_of_an_adapter_and_itself_is_that_adapter(run_of_seeds: Path, tmp_path: Path) -> None:
     folder = run_of_seeds / "trials" / "0000"
     assert mix([folder, folder], tmp_path) == pytest.approx(1.0)
@@ -162,6 +193,17 @@ def test_it_is_judged_by_validation_rows_and_tested_as_loaded(run_mixed: Path, r
     data = Run(run_mixed).recipe.provenance["data"]["rows"]
     evaluated = evaluate(run_mixed / "soup", rows_file)
     assert (evaluated.trained_on, evaluated.chosen_on) == (data["train"], data["validation"])
+
+
+def test_it_is_tested_on_as_many_rows_as_the_winner_was(searched: Path) -> None:
+    """A part of them, where the clock left the others out."""
+    winner = Run(searched).winner()
+    assert winner.result is not None
+    part = winner.test.model_copy(update={"examples": 20, "confusion": None})
+    tested = winner.model_copy(update={"result": winner.result.model_copy(update={"test": part})})
+    write_json(searched / "best" / RECORD, tested.model_dump(mode="json"))
+    write_manifest(searched / "best")
+    assert loraloom.soup(searched).tested_rows == 20
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from loraloom.errors import RunError
 from loraloom.recipe import read_recipe
 from loraloom.study.integrity import write_recipe
 from loraloom.use import origin
-from loraloom.use.origin import rows_of, run_of
+from loraloom.use.origin import earlier_winner, rows_of, run_of
 from tests.conftest import make_rows, write_csv
+from tests.study.study_records import record as make_record
 
 
 def test_a_recipe_of_another_version_is_said_and_ends_nothing_that_asks_for_the_rows(tmp_path: Path) -> None:
@@ -58,3 +59,13 @@ def test_the_rows_of_a_run_are_read_again_unless_they_are_many_in_a_file_or_in_a
     assert rows_of(tmp_path / "best") is not None
     monkeypatch.setattr(origin, "MOST_BYTES", size - 1)
     assert rows_of(tmp_path / "best") is None
+
+
+def test_where_no_winner_can_be_read_nothing_is_said_of_an_earlier_one(tmp_path: Path) -> None:
+    run, refit = tmp_path / "run", tmp_path / "run" / "refit"
+    refit.mkdir(parents=True)
+    (run / "recipe.yaml").touch()
+    assert earlier_winner(refit, make_record(0)) is None
+    (run / "best").mkdir()
+    (run / "best" / "manifest.json").write_text("{}")
+    assert earlier_winner(refit, make_record(0)) is None

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _A, _B = ".lora_A.weight", ".lora_B.weight"
-_LAST_LAYER = re.compile(r"\.(classifier|score)(\.out_proj)?(\.modules_to_save)?\.(weight|bias)$")
-"""As transformers and loraloom name it, and PEFT in its file; RoBERTa's is within its classifier."""
+_LAST_LAYER = re.compile(r"\.(classifier|score)(\.modules_to_save(\.default)?)?(\.out_proj)?\.(weight|bias)$")
+"""As transformers and loraloom name it, and PEFT where it saves it twice; RoBERTa's is within its classifier."""
 _METADATA = {"format": "pt"}
 
 
