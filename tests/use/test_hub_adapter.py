@@ -18,6 +18,7 @@ from bench.random_adapters import save_random_adapter
 from loraloom.cli import app
 from loraloom.data import default_cache
 from loraloom.errors import AdapterError
+from loraloom.study.durable import write_manifest
 from loraloom.use.serve import server
 from tests.commands import Commands
 from tests.use.hostile import blend_of
@@ -99,6 +100,21 @@ def test_pushed_are_weights_record_and_card_in_one_commit_without_texts_or_paths
     assert len(hub.repositories[NAME].commits) == 2  # the hub's own, and one
     assert hub.repositories[NAME].private
     assert json.loads(files["trial.json"])["configuration"]["data"]["train_file"] is None
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_the_place_of_the_model_on_this_machine_is_not_pushed_in_the_place_of_its_name(
+    best: Path, hub: Hub, tmp_path: Path
+) -> None:
+    """Of `demo` it is a folder among the installed packages."""
+    copy = Path(shutil.copytree(best, tmp_path / "copy"))
+    config = json.loads((copy / "adapter_config.json").read_text())
+    (copy / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "/here/packages/model"}))
+    write_manifest(copy)
+    classifier = loraloom.load(copy)
+    classifier.push_to_hub(NAME)
+    pushed = json.loads(files_of(hub)["adapter_config.json"])
+    assert pushed["base_model_name_or_path"] == classifier.record.configuration.backbone.model
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)

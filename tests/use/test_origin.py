@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,3 +70,28 @@ def test_where_no_winner_can_be_read_nothing_is_said_of_an_earlier_one(tmp_path:
     (run / "best").mkdir()
     (run / "best" / "manifest.json").write_text("{}")
     assert earlier_winner(refit, make_record(0)) is None
+
+
+def test_rows_that_are_others_than_the_run_had_are_not_taken_for_its_own(tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "train.csv", make_rows(60, seed=1))
+    recipe = read_recipe({"data": {"train_file": str(train)}})
+    (tmp_path / "best").mkdir()
+    provenance = {"data": {"fingerprint": load_again(recipe).fingerprint}}
+    write_recipe(tmp_path / "recipe.yaml", recipe.model_copy(update={"provenance": provenance}))
+    assert rows_of(tmp_path / "best") is not None
+    write_csv(train, make_rows(60, seed=2))
+    assert rows_of(tmp_path / "best") is None
+    train.unlink()
+    assert rows_of(tmp_path / "best") is None
+
+
+@pytest.mark.parametrize(("dataset", "read"), [("demo", True), ("owner/name", False)])
+def test_of_data_sets_by_name_the_demos_rows_alone_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: str, read: bool
+) -> None:
+    recipe = read_recipe({"data": {"dataset": dataset}})
+    (tmp_path / "best").mkdir()
+    provenance = {"data": {"fingerprint": "f"}}
+    write_recipe(tmp_path / "recipe.yaml", recipe.model_copy(update={"provenance": provenance}))
+    monkeypatch.setattr(origin, "load_again", lambda _: SimpleNamespace(fingerprint="f"))
+    assert (rows_of(tmp_path / "best") is not None) is read
