@@ -11,6 +11,10 @@ import pytest
 
 import loraloom
 from bench.random_adapters import save_random_adapter
+from loraloom.use import predict as predicting
+from loraloom.use import windows as windowing
+from loraloom.use.ensemble import Ensemble, load_ensemble
+from tests.use import predicted_files
 from tests.use.validated import LABELS
 
 
@@ -46,3 +50,27 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 def folder(tmp_path: Path, adapter: Path) -> Path:
     """An adapter without validation predictions."""
     return shutil.copytree(adapter, tmp_path / "adapter")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[Path]:
+    """Of the same labels in two orders, and of two of them."""
+    place, own = tmp_path_factory.mktemp("adapters"), predicted_files.LABELS
+    return [
+        save_random_adapter(place / name, tiny_model, labels=labels, seed=seed)
+        for seed, (name, labels) in enumerate({"a": own, "b": own[::-1], "c": own[:2]}.items())
+    ]
+
+
+@pytest.fixture(scope="session")
+def one(folders: list[Path]) -> Ensemble:
+    """The first of them alone."""
+    return load_ensemble(folders[:1])
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows of four rows, each a part of its own."""
+    monkeypatch.setattr(windowing, "ROWS", 4)
+    monkeypatch.setattr(predicting, "ROWS", 4)
+    monkeypatch.setattr("loraloom.use.parts.SECONDS", 0.0)
