@@ -183,10 +183,13 @@ def test_without_its_files_it_is_not_loaded_as_the_adapter_alone(blended: Path) 
             loraloom.load(copy)
 
 
-def test_a_prediction_goes_on_by_no_other_tfidf(blended: Path) -> None:
+@pytest.mark.parametrize("name", ["tfidf.json", "tfidf.safetensors", "adapter_config.json", "trial.json"])
+def test_a_prediction_goes_on_by_no_other_tfidf(blended: Path, name: str) -> None:
+    """Nor by another of the files of which what it answers depends."""
     before = identity(blended / "blend")
-    path = blended / "blend" / "tfidf.json"
-    path.write_text(path.read_text().replace('"hammer"', '"hammers"'))
+    path = blended / "blend" / name
+    content = path.read_bytes()
+    path.write_bytes(content + b" " if name == "tfidf.safetensors" else content.replace(b"e", b"a", 1))
     assert identity(blended / "blend") != before
 
 

@@ -337,6 +337,17 @@ def test_a_class_without_training_rows_weighs_nothing(skewed: Path, monkeypatch:
     assert expected_shares(skewed, read_record(skewed), None) == pytest.approx(expected)
 
 
+def test_a_class_of_which_nothing_is_ever_expected_can_be_asked_for(folder: Path) -> None:
+    """Its probabilities are too small for a float, and it has no validation row."""
+    generator = np.random.default_rng(0)
+    shares = np.column_stack([generator.dirichlet((1, 1), 400), np.zeros(400)]).astype(np.float32)
+    labels = (generator.random(400) < shares[:, 1]).astype(np.int64)
+    write_predicted(folder, Predicted(shares, labels, np.arange(400)))
+    write_manifest(folder)
+    assert 0 < expected_of(folder)[2] < 1e-30
+    assert answers(folder, "balanced").sum(axis=1) == pytest.approx([1, 1, 1])
+
+
 def test_saved_copies_keep_what_is_expected(skewed: Path, tmp_path: Path) -> None:
     once = LoraClassifier.load(skewed).save(tmp_path / "once")
     for copy in (once, LoraClassifier.load(once).save(tmp_path / "twice")):

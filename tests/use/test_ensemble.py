@@ -11,7 +11,7 @@ import pytest
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError
 from loraloom.use.adapter import load
-from loraloom.use.ensemble import column_names, load_ensemble
+from loraloom.use.ensemble import _tokenisation, column_names, load_ensemble
 from tests.use.predicted_files import LABELS, read_csv, run, sentences, write_rows
 
 
@@ -44,6 +44,13 @@ def test_adapters_that_cut_texts_otherwise_have_token_ids_of_their_own(tiny_mode
     assert len(encoded) == 2
     for found, place in zip(both.probabilities(encoded), places, strict=True):
         np.testing.assert_allclose(found, load(place).predict_proba(texts), atol=1e-5)
+
+
+def test_the_same_model_at_another_commit_may_cut_texts_otherwise(folders: list[Path]) -> None:
+    own, other = (load(folders[0]) for _ in range(2))
+    assert _tokenisation(own) == _tokenisation(other)
+    other.record = own.record.model_copy(update={"backbone_revision": "another"})
+    assert _tokenisation(own) != _tokenisation(other)
 
 
 def test_adapters_of_texts_in_other_columns_have_the_column_named(tiny_model: Path, tmp_path: Path) -> None:

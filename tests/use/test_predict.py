@@ -26,6 +26,7 @@ from loraloom import cli
 from loraloom.cli.adapters import run_prediction
 from loraloom.errors import DataError, LoraloomError, OptionError
 from loraloom.use import windows as windowing
+from loraloom.use.backbones import Backbones
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.predict import Choices, predict_file
 from tests.use.predicted_files import Heard, read_csv, run, sentences, write_rows
@@ -115,6 +116,17 @@ def test_a_prediction_below_the_confidence_is_left_empty(one: Ensemble, tmp_path
     assert [float(row["confidence"]) for row in rows] == every
     assert [row["prediction"] == "" for row in rows] == [sure < least for sure in every]
     assert summary.counts.abstained == sum(sure < least for sure in every) > 0
+
+
+def test_a_prediction_of_just_the_confidence_is_given(
+    one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sure(_: Backbones, __: Any, encoded: Any) -> list[Any]:
+        return [np.tile(np.array([900, 0, 0], np.float32), (len(rows), 1)) for rows in encoded]
+
+    monkeypatch.setattr(Backbones, "logits", sure)
+    summary, _ = run(one, write_rows(tmp_path / "in.csv", 3), None, min_confidence=1.0)
+    assert summary.counts.abstained == 0
 
 
 @pytest.mark.parametrize("text", ["", " ", "\0"])
