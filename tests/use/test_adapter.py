@@ -149,6 +149,21 @@ def test_a_text_whose_numbers_overflow_is_named_unless_those_of_all_do(
         classifier.predict(["cat", "dog", "cow"])
 
 
+def test_a_text_whose_numbers_overflow_is_not_said_to_be_a_fault_of_the_weights_nor_its_neighbours(
+    best: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server asks."""
+    backbones = Backbones()
+    classifier = backbones.add(best)
+    whole = np.ones((2, len(classifier.labels)), dtype=np.float32)
+    broken = whole.copy()
+    broken[1, 0] = np.inf
+    monkeypatch.setattr(backbones, "logits", lambda *_: [whole, broken])
+    own, other = backbones.attempt([classifier] * 2, [classifier.encoded(["cat", "dog"])] * 2)
+    assert own is whole
+    assert str(other) == "of a text the adapter gives logits that are not finite"
+
+
 def test_no_texts_give_no_predictions(best: Path) -> None:
     assert loraloom.load(best).predict([]) == []
 

@@ -24,7 +24,7 @@ from loraloom.data import Encoded
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration, Head, Train
 from loraloom.study.record import Dtype, TrialRecord
-from loraloom.use.adapter import Classifier, Forward, not_finite, read_adapter_record
+from loraloom.use.adapter import Classifier, Forward, read_adapter_record
 from loraloom.use.adapter_checks import backbone_of, check_backbone, check_config, check_labels
 from loraloom.use.peft_forward import PeftForward
 from loraloom.use.peft_weights import Expected, build_adapted, checked_weights
@@ -112,8 +112,9 @@ class Backbones:
 
     def attempt(self, classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits | AdapterError]:
         """As `logits`, with an error in the place of those that are not finite; it is not their neighbours'."""
+        why = "of a text the adapter gives logits that are not finite"
         found = self.logits(classifiers, encoded)
-        return [logits if np.isfinite(logits).all() else not_finite() for logits in found]
+        return [logits if np.isfinite(logits).all() else AdapterError(why) for logits in found]
 
     def logits(self, classifiers: Sequence[Classifier], encoded: Sequence[Encoded]) -> list[Logits]:
         """Logits (N, C) of each classifier on its own encoded rows; rows over the same backbone pass together.
