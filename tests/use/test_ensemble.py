@@ -10,7 +10,8 @@ import pytest
 
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError
-from loraloom.use.adapter import load
+from loraloom.use.adapter import Classifier, load
+from loraloom.use.backbones import Backbones
 from loraloom.use.ensemble import _tokenisation, column_names, load_ensemble
 from tests.use.predicted_files import LABELS, read_csv, run, sentences, write_rows
 
@@ -76,6 +77,25 @@ def test_an_adapter_is_no_ensemble_with_a_copy_of_itself(folders: list[Path], tm
     for own in (copied, folders[0]):
         with pytest.raises(AdapterError, match=f"{own}: is the same adapter as .*/a; an ensemble is of different ones"):
             load_ensemble([*folders[:2], own])
+
+
+def test_an_adapter_whose_place_another_takes_while_it_is_loaded_is_refused(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a search does that ends meanwhile: what was predicted by the one would be kept as the other's."""
+    place, add = Path(shutil.copytree(folders[0], tmp_path / "best")), Backbones.add
+
+    def replaced(self: Backbones, folder: Path) -> Classifier:
+        found = add(self, folder)
+        shutil.rmtree(place)
+        shutil.copytree(folders[1], place)
+        return found
+
+    monkeypatch.setattr(Backbones, "add", replaced)
+    with pytest.raises(
+        AdapterError, match="best: another adapter took its place while it was loaded; give the command"
+    ):
+        load_ensemble([place])
 
 
 def test_columns_are_named_by_as_much_of_a_path_as_tells_it_apart() -> None:

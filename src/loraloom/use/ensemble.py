@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from loraloom.data import Encoded
 from loraloom.data.wording import listed
 from loraloom.errors import AdapterError, OptionError
-from loraloom.use.adapter import Classifier, adapter_folder, refuse_unreadable
+from loraloom.use.adapter import Classifier, adapter_folder, read_adapter_record, refuse_unreadable
 from loraloom.use.adapter_checks import identity
 from loraloom.use.backbones import Backbones
 from loraloom.use.class_shares import ClassShares
@@ -111,7 +111,8 @@ def load_ensemble(
 
     Raises:
         OptionError: `class_shares` are none, or are asked for without the temperature, for which they hold.
-        AdapterError: a folder can't be used; two hold one adapter, as RUN/best and its trial do; labels differ.
+        AdapterError: a folder can't be used, or is replaced meanwhile; two hold one adapter, as RUN/best and its trial
+            do; labels differ.
         BackboneError: a backbone can't be had.
     """
     if class_shares is not None and not temperature:
@@ -120,8 +121,11 @@ def load_ensemble(
     folders = [adapter_folder(place) for place in places]
     backbones, members, held = Backbones(), list[Member](), dict[tuple[str | None, ...], Path]()
     for folder, name in zip(folders, column_names(places), strict=True):
-        classifier = backbones.add(folder)
+        read_adapter_record(folder)
         own = tuple(identity(folder))
+        classifier = backbones.add(folder)
+        if tuple(identity(folder)) != own:  # which takes seconds with its backbone, in which a search may end
+            raise AdapterError(f"{folder}: another adapter took its place while it was loaded; give the command again")
         if (same := held.setdefault(own, folder)) is not folder:
             raise AdapterError(f"{folder}: is the same adapter as {same}; an ensemble is of different ones")
         if class_shares is not None:
