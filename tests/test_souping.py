@@ -300,6 +300,13 @@ def test_a_run_whose_winners_own_trial_is_gone_is_refused(searched: Path) -> Non
         loraloom.soup(searched)
 
 
+def test_the_seeds_of_a_winner_are_found_by_any_of_them(run_of_seeds: Path) -> None:
+    """Also where a later one leads, which there was no time to mix."""
+    run = Run(run_of_seeds)
+    for record in run.records():
+        assert {trial.number for trial in souping.standing_of(run, record).trials} == {0, 1, 2}
+
+
 def test_a_seed_whose_folder_holds_another_is_refused(searched: Path) -> None:
     shutil.rmtree(searched / "trials" / "0001")
     shutil.copytree(searched / "trials" / "0000", searched / "trials" / "0001")
