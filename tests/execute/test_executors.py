@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -321,6 +322,34 @@ def test_a_ray_cluster_without_room_is_left_where_it_was_joined_for_the_search(
     with pytest.raises(LoraloomError, match=r"no node of the cluster has a core and 1\.0 GB"):
         ray_cluster.RayWorkers("auto", NothingEngine, memory_gb=1)
     assert left == [True] * (not was_joined)
+
+
+@pytest.mark.parametrize(
+    ("address", "refused"),
+    [
+        ("auto", False),
+        ("10.0.0.5:6379", False),
+        ("localhost:6379", False),
+        ("10.0.0.6:6379", True),
+        ("10.0.0.5:6380", True),
+        ("local", True),
+    ],
+)
+def test_a_program_that_is_on_a_ray_cluster_trains_on_no_other(
+    monkeypatch: pytest.MonkeyPatch, address: str, *, refused: bool
+) -> None:
+    from loraloom.execute import ray_cluster
+
+    ray = SimpleNamespace(
+        is_initialized=lambda: True,
+        nodes=lambda: [{"Resources": {"CPU": 1.0}, "Alive": True}],
+        get_runtime_context=lambda: SimpleNamespace(gcs_address="10.0.0.5:6379"),
+        util=SimpleNamespace(get_node_ip_address=lambda: "10.0.0.5"),
+    )
+    monkeypatch.setattr(ray_cluster, "import_ray", lambda: ray)
+    said = f"on the Ray cluster 10.0.0.5:6379 already, and not on '{address}'"
+    with pytest.raises(LoraloomError, match=said) if refused else nullcontext():
+        ray_cluster.RayWorkers(address, NothingEngine)
 
 
 @pytest.mark.parametrize(

@@ -112,12 +112,15 @@ class RayWorkers:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            LoraloomError: there is no cluster there, or no node that has room for a worker.
+            LoraloomError: there is no cluster there, or no node that has room for a worker; or this program is on
+                another cluster.
         """
         self._ray, self._make_engine, self._workers = import_ray(), make_engine, workers
         self._joined = not self._ray.is_initialized()
         if self._joined:
             _join(self._ray, address)
+        else:
+            _refuse_another(self._ray, address)
         self._sent: dict[int, Any] = {}
         try:
             nodes = self._nodes()
@@ -271,6 +274,32 @@ def _join(ray: Any, address: str) -> None:
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise LoraloomError(f"--ray: no Ray cluster can be joined at {named}: {first_line(error)}") from None
+
+
+def _refuse_another(ray: Any, address: str) -> None:
+    """Refuses an address in a program that is on another cluster, where all would be trained.
+
+    Raises:
+        LoraloomError: it is not that cluster's.
+    """
+    if address == "auto":
+        return
+    joined = ray.get_runtime_context().gcs_address
+    if _by_number(ray, address) != _by_number(ray, joined):
+        raise LoraloomError(
+            f"--ray: this program is on the Ray cluster {joined} already, and not on {address!r}; give auto for that "
+            "one, or leave it first: ray.shutdown()"
+        )
+
+
+def _by_number(ray: Any, address: str) -> str:
+    """A host:port with the host's number, this node's own as Ray has it; what is none as it is."""
+    host, _, port = address.rpartition(":")
+    try:
+        number = socket.gethostbyname(host) if host else address
+    except (OSError, UnicodeError):
+        return address
+    return f"{ray.util.get_node_ip_address() if number.startswith('127.') else number}:{port}"
 
 
 def _refuse_silence(address: str, named: str) -> None:
