@@ -285,6 +285,23 @@ def test_where_there_is_time_for_one_trial_on_the_lowest_rung_alone_the_final_ha
         assert final + 2 * lowest <= seconds
 
 
+@pytest.mark.parametrize(("seconds", "alone"), [(110.0, True), (230.0, True), (290.0, False), (590.0, False)])
+def test_the_states_that_are_made_for_all_leave_no_time_for_one_trial_on_the_lowest_rung_alone(
+    seconds: float, *, alone: bool
+) -> None:
+    """Unless the final has all passes that are worth it, and no use for more time."""
+    recipe = default_space(read_recipe({"backbone": {"model": SMALL}, "search": {"sampler": "auto"}}), deadline=True)
+    first = recipe.configuration(preset_points(recipe, lambda _: None)[0])
+    kept: dict[str, Any] = {"layers": "top-half", "dropout": "off", "prefix_row_seconds": 0.004 / 3}
+    times: dict[str, Any] = {"train_row_seconds": 0.004, "eval_row_seconds": 0.004 / 3, "beside_seconds": 0.5}
+    costs = Costs([Measured(**cost_key(first)._asdict(), **times, **kept)])
+    plan = make_plan(Task(recipe, 9_000, 1_000, 77, None, (first,)), costs, seconds, slots=1)
+    assert (plan.rungs == (None,)) == alone
+    if alone:
+        final = costs.seconds(plan.planned(first, None), 9_000, 1_000) + costs.shared_seconds(first, 9_000, 1_000)
+        assert final > 0.9 * seconds or plan.planned(first, None).train.num_train_epochs == most_passes(9_000)
+
+
 def test_models_that_the_budget_excludes_are_not_planned_for() -> None:
     recipe = _recipe()
     both, one = (

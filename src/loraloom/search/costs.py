@@ -114,6 +114,10 @@ class Costs:
         """Seconds for a row and pass of each kind that was timed."""
         return {key: _late(one.train_row_seconds for one in found) for key, found in self._newest.items()}
 
+    def has_timed(self, configuration: Configuration) -> bool:
+        """Whether a trial that is as dear was timed, and not merely one that is like it."""
+        return cost_key(configuration) in self._newest
+
     def seconds(self, configuration: Configuration, train_rows: int, eval_rows: int) -> float:
         """What a trial would take, from its beginning to its record."""
         train = configuration.train

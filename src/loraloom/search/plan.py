@@ -28,7 +28,7 @@ from loraloom.recipe import Configuration
 from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.costs import Costs, Key, cost_key
 from loraloom.search.ladder import REDUCTION_FACTOR, ladder
-from loraloom.search.passes import FITTED_EPOCHS, on_rung, passes, passes_of, with_epochs
+from loraloom.search.passes import FITTED_EPOCHS, most_passes, on_rung, passes, passes_of, with_epochs
 from loraloom.search.space import SPACE
 from loraloom.search.task import Task
 
@@ -168,20 +168,36 @@ def _that_chooses(task: Task, costs: Costs, seconds: float, slots: int) -> Plan 
 
     None where nothing else could be tried before it.
     """
-    kinds, taken, share = task.kinds, _for_a_pass(task, costs), CLOCKED_SHARE * seconds
+    taken, share = _for_a_pass(task, costs), CLOCKED_SHARE * seconds
     if taken(task.train_rows) > share:
         top, chooses = _top(task, taken, share, seconds, FEWEST_COMPARED)
         return _with_rungs(task, top, 1, 1, passes(task, costs, top, max(share, taken(top)))) if chooses else None
     epochs = passes(task, costs, task.train_rows, share)
-
-    def each(rows: int) -> list[float]:
-        return [_on_rows(task, costs, with_epochs(kind, epochs[cost_key(kind)]))(rows) for kind in kinds]
-
-    finals, lowest = each(task.train_rows), ladder(task.train_rows, task.classes)[0]
-    others = FEWEST_COMPARED - (lowest == task.train_rows)  # where the final is one of those that are compared
-    if slots == 1 and min(finals) + others * min(each(lowest)) > seconds:
+    kinds = [with_epochs(kind, epochs[cost_key(kind)]) for kind in task.kinds]
+    if slots == 1 and _least_to_choose(task, costs, kinds) > seconds:
         return None
-    return _with_rungs(task, task.train_rows, *(_finals(task, max(finals), share, slots) or (1, 1)), epochs)
+    longest = max(_on_rows(task, costs, kind)(task.train_rows) for kind in kinds)
+    return _with_rungs(task, task.train_rows, *(_finals(task, longest, share, slots) or (1, 1)), epochs)
+
+
+def _least_to_choose(task: Task, costs: Costs, kinds: Sequence[Configuration]) -> float:
+    """What a final takes with the fewest that it is chosen of.
+
+    And with what they make for all others, unless it has all passes that are worth it, and no use for that time. By
+    kinds that were timed, where there are such: another is taken to cost as much, but not to make what these do.
+    """
+    rows, most = task.train_rows, most_passes(task.train_rows)
+    lowest = ladder(rows, task.classes)[0]
+    others = FEWEST_COMPARED - (lowest == rows)  # where the final is one of those that are compared
+
+    def taken(kind: Configuration) -> float:
+        on = _on_rows(task, costs, kind)
+        trained = on(rows) + others * on(lowest)
+        if kind.train.num_train_epochs >= most:
+            return trained
+        return trained + sum(costs.shared_seconds(kind, n, task.validated(task.rung_of(n))) for n in {lowest, rows})
+
+    return min(map(taken, [kind for kind in kinds if costs.has_timed(kind)] or kinds))
 
 
 def _for_a_pass(task: Task, costs: Costs, *, alone: bool = False) -> Callable[[int], float]:
