@@ -199,6 +199,23 @@ def test_a_pack_is_given_up_only_after_its_trials_should_have_ended(
     assert all(deadline + 1 < until for deadline, until in ends)
 
 
+@pytest.mark.parametrize("end", [0.0, math.inf])
+def test_how_many_are_trained_together_is_asked_until_what_trains_is_given_up(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: float
+) -> None:
+    asked = []
+
+    def pack_size(*about: Any) -> int:
+        *_, is_over = about
+        asked.append(is_over())
+        return 1
+
+    monkeypatch.setattr(InProcess, "pack_size", pack_size)
+    monkeypatch.setattr(driver.Driver, "_latest_end", lambda _: end)
+    loraloom.search(tiny_recipe, tmp_path / "run", overrides=["train.num_train_epochs=1"], report=False)
+    assert asked == [end == 0]
+
+
 @pytest.mark.parametrize(("budget", "exit_code"), [([], 75), (["budget.max_seconds=60"], 2)])
 def test_a_gpu_that_is_lost_is_said_and_nothing_is_left_where_that_was_in_the_warm_up(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: list[str], exit_code: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,12 +29,15 @@ class _Worker:
     most: int
     device: str
     done: int
+    answers: bool
     ready: bool = False
     ended: bool = False
     words: list[Report] = field(default_factory=list)
+    told: list[Order] = field(default_factory=list)
 
     def send(self, order: Order, rows: Mapping[int, Rows]) -> None:
-        if isinstance(order, Advise):
+        self.told.append(order)
+        if isinstance(order, Advise) and self.answers:
             self.words.append(Advice(8, "fp32"))
         elif isinstance(order, Train) and not self.hangs:
             complete = Outcome("nothing", "complete", "fp32", COUNTS)
@@ -58,13 +61,14 @@ class _Fleet:
         most: Sequence[int] = (8, 8),
         devices: Sequence[str] = ("a GPU", "a GPU"),
         done: int = 0,
+        answers: bool = True,
     ) -> None:
         """Its workers begin so many seconds late, end nothing where they `hang`, and have memory for `most` trials.
 
-        Of a pack of more, `done` have ended when memory does not suffice for the others.
+        Of a pack of more, `done` have ended when memory does not suffice for the others. Asked, they may hang too.
         """
         self.workers: list[_Worker] = []
-        self._done = done
+        self._done, self._answers = done, answers
         self._slow_seconds, self._hang, self._most, self._devices = slow_seconds, hang, most, devices
 
     def capacity(self) -> int:
@@ -73,7 +77,13 @@ class _Fleet:
     def begin(self) -> Link:
         number, ready_at = len(self.workers), time.monotonic() + self._slow_seconds
         worker = _Worker(
-            f"worker {number}", ready_at, self._hang, self._most[number], self._devices[number], self._done
+            f"worker {number}",
+            ready_at,
+            self._hang,
+            self._most[number],
+            self._devices[number],
+            self._done,
+            self._answers,
         )
         self.workers.append(worker)
         return worker
@@ -97,6 +107,10 @@ def _job(folder: Path, number: int) -> Job:
     return Job(number, configuration, SOURCE, rows(), folder / str(number), 1, None)
 
 
+def _job_of_any_type(folder: Path, number: int) -> Job:
+    return replace(_job(folder, number), configuration=Configuration())
+
+
 def test_workers_that_hang_are_ended_when_the_time_is_over(tmp_path: Path) -> None:
     fleet, said = _Fleet(hang=True), list[str]()
     pool = Pool(fleet, said.append)
@@ -110,6 +124,43 @@ def test_workers_that_hang_are_ended_when_the_time_is_over(tmp_path: Path) -> No
     assert said == [
         f"worker {number} has not ended in time, and is ended; its trials are left as they are" for number in range(2)
     ]
+
+
+def test_a_worker_that_has_not_begun_when_the_time_is_over_is_said_to_have_not(tmp_path: Path) -> None:
+    said = list[str]()
+    pool = Pool(_Fleet(slow_seconds=60), said.append)
+    pool.start([_job(tmp_path, 0)])
+    end = time.monotonic() + 0.1
+    assert pool.wait(lambda *_: True, never, lambda: end).outcomes[0].state == "stopped"
+    assert said == ["worker 0 has not begun in time, and is ended; its trials are left as they are"]
+
+
+def test_a_worker_is_asked_what_the_type_of_its_pack_is_once_and_trains_it(tmp_path: Path) -> None:
+    fleet = _Fleet()
+    pool, jobs = Pool(fleet, lambda _: None), [_job_of_any_type(tmp_path, number) for number in range(2)]
+    for job in jobs:
+        pool.start([job])
+        assert pool.wait(lambda *_: True, never).outcomes[0].state == "complete"
+    assert pool.pack_size(SOURCE, jobs[0].configuration) == 8
+    (worker,) = fleet.workers
+    trained = [order.jobs[0].values["configuration"].train for order in worker.told if isinstance(order, Train)]
+    assert [type(order) for order in worker.told] == [Advise, Train, Train]
+    assert [train.number_type for train in trained] == ["fp32", "fp32"]
+
+
+def test_workers_that_hang_over_a_question_are_ended_when_the_time_is_over(tmp_path: Path) -> None:
+    fleet, job = _Fleet(answers=False), _job_of_any_type(tmp_path, 0)
+    pool = Pool(fleet, lambda _: None)
+
+    def asked() -> bool:
+        return any(worker.told for worker in fleet.workers)
+
+    assert pool.pack_size(SOURCE, job.configuration, None, asked) == 1
+    assert fleet.workers[0].ended
+    pool.start([job])
+    end = time.monotonic() + 0.1
+    assert pool.wait(lambda *_: True, never, lambda: end).outcomes[0].state == "stopped"
+    assert [worker.ended for worker in fleet.workers] == [True, True]
 
 
 def test_an_end_may_come_nearer_while_workers_are_waited_for(tmp_path: Path) -> None:

@@ -16,7 +16,14 @@ import pytest
 from loraloom.engine.job import OUT_OF_MEMORY
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Finished
-from loraloom.execute.warm_up import LONGEST_LOADING, TRAIN_ROWS, WarmUpFailedError, measure_one, warm_up
+from loraloom.execute.warm_up import (
+    LONGEST_LOADING,
+    NOT_ENDED,
+    TRAIN_ROWS,
+    WarmUpFailedError,
+    measure_one,
+    warm_up,
+)
 from loraloom.recipe import Configuration, read_recipe
 from loraloom.search.costs import cost_key
 from loraloom.study.record import Timings
@@ -41,17 +48,21 @@ class Simulated:
         keeps: bool,
         encoded: float = 0.0,
         lost: Collection[int] = (),
+        hangs: Collection[int] = (),
         lengths: Collection[int] = (128,),
         batches: Sequence[int] = (16,),
         too_much: float = math.inf,
         layers: str | None = "top-half",
         loads: Sequence[float] = (),
     ) -> None:
-        """`lost` are the jobs, by their order, of which the worker dies; `too_much` are tokens of a batch.
+        """`lost` are the jobs, by their order, of which the worker dies, `hangs` those that end when they are given up.
+
+        `too_much` are tokens of a batch.
 
         `loads` are the seconds before a job's training, of those without a deadline by their order.
         """
         self.now, self._keeps, self._encoded, self._lost, self._too_much = 0.0, keeps, encoded, lost, too_much
+        self._hangs = hangs
         self.jobs: list[Any] = []
         self._loads = list(loads)
         train = {"per_device_train_batch_size": list(batches)}
@@ -75,9 +86,13 @@ class Simulated:
     def start(self, jobs: list[Any]) -> None:
         self.jobs += jobs
 
-    def wait(self, listen: Any, stop: Any) -> Finished:
+    def wait(self, listen: Any, stop: Any, until: Any) -> Finished:
         del stop
         job, begun = self.jobs[-1], self.now
+        if len(self.jobs) - 1 in self._hangs:
+            self.now = until()
+            given_up: Any = SimpleNamespace(timings=None, reason=None)
+            return Finished((job,), (given_up,))
         rows, left = len(job.rows.train), 1e9 if job.deadline is None else job.deadline - begun
         if job.deadline is None and self._loads:
             self.now += self._loads.pop(0)
@@ -184,6 +199,18 @@ def test_a_warm_up_of_which_two_workers_die_has_failed(tmp_path: Path, monkeypat
     monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
     with pytest.raises(LoraloomError, match=r"the warm-up failed: m at data\.max_length=128: worker 1: was killed"):
         warm_up(simulated, simulated, 70, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("hangs", [0, 1])
+def test_a_worker_that_hangs_is_waited_for_as_long_as_there_is_time(
+    hangs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated: Any = Simulated(keeps=True, hangs=(hangs,))
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    with pytest.raises(WarmUpFailedError, match=rf"m at data\.max_length=128: {NOT_ENDED}$"):
+        warm_up(simulated, simulated, 70, tmp_path)
+    assert simulated.now == 70
     assert list(tmp_path.iterdir()) == []
 
 

@@ -188,6 +188,10 @@ class Driver:
             return deadline
         return min(deadline, self._stop.last_chance(GIVING_UP * reserve))
 
+    def _is_over(self) -> bool:
+        """Whether a worker is waited for no longer."""
+        return self._stop.asked() or time.monotonic() >= self._latest_end()
+
     def _train_apart(self, doubtful: Collection[int], apart: Callable[[], Executor]) -> None:
         """Trains those that two processes ended with, by a worker: where it ends too, they are what ended them.
 
@@ -275,7 +279,7 @@ class Driver:
         pack, key = [first], pack_key(first.configuration)
         demands, planned = self._place.demands, first.configuration
         source, asked = self._place.source(planned.backbone), demands.in_type(planned)
-        advised = self._executor.pack_size(source, asked, self._hear, self._stop.asked)
+        advised = self._executor.pack_size(source, asked, self._hear, self._is_over)
         size = demands.most_together(planned, advised)
         if self._stop.asked():  # nothing is begun any more; the next command begins it
             return []

@@ -132,9 +132,7 @@ class Pool:
             advice = self._ask(source, configuration, listener, stop)
             if advice is None:
                 return 1
-            self._sizes[key] = min(advice.trials, self._sizes.get(key, advice.trials))  # one may have failed by now
-            if configuration.train.number_type is None:
-                self._auto = self._auto or advice.dtype
+            self._learn(configuration, advice)
         return self._sizes[key]
 
     @property
@@ -154,8 +152,6 @@ class Pool:
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Gives a pack to an idle worker, or to a new one, which gets it when it has begun."""
-        if self._auto is None and jobs[0].configuration.train.number_type is None:
-            self.pack_size(jobs[0].source, jobs[0].configuration)
         worker = self._idle()
         worker.pack, worker.jobs, worker.halted = self._packs, tuple(jobs), False
         self._packs += 1
@@ -204,13 +200,16 @@ class Pool:
         asked, died = None, list[str]()
         while len(died) < ATTEMPTS:
             if stop():
+                if asked is not None:  # its answer, if it comes, would be taken for one to another question
+                    self._workers.remove(asked)
+                    asked.link.end()
                 return None
             if asked is None and (worker := self._idle()).ready:
                 worker.link.send(Advise(source, configuration), {})
                 asked = worker
             advice = None
             for worker, report in self._receive():
-                if isinstance(report, Advice):
+                if isinstance(report, Advice) and worker is asked:
                     advice = report
                     continue
                 if isinstance(report, Died) and worker.pack is None:
@@ -247,6 +246,9 @@ class Pool:
                 if sentence not in self._noted:  # of what a machine lacks each of its workers tells
                     self._noted.add(sentence)
                     self._note(sentence)
+            case Advice():
+                self._learn(worker.jobs[0].configuration, report)
+                self._send(worker)
             case Ended(outcomes):
                 ended = zip(worker.jobs, outcomes, strict=True)
                 take_fewer(self._sizes, [job for job, outcome in ended if outcome.lacked_memory])
@@ -318,7 +320,8 @@ class Pool:
     def _give_up(self) -> None:
         """Ends workers whose packs have not ended in time: one that hangs does not keep the others' results."""
         for worker in [worker for worker in self._workers if worker.pack is not None]:
-            self._note(f"{worker.link.name} has not ended in time, and is ended; its trials are left as they are")
+            done = "ended" if worker.ready else "begun"
+            self._note(f"{worker.link.name} has not {done} in time, and is ended; its trials are left as they are")
             self._drop(worker)
 
     def _drop(self, worker: _Worker) -> None:
@@ -327,8 +330,19 @@ class Pool:
         worker.link.end()
         self._end(worker, Finished(worker.jobs, stopped(worker.jobs)))
 
+    def _learn(self, configuration: Configuration, advice: Advice) -> None:
+        key = memory_key(configuration)
+        self._sizes[key] = min(advice.trials, self._sizes.get(key, advice.trials))  # one may have failed by now
+        if configuration.train.number_type is None:
+            self._auto = self._auto or advice.dtype
+
     def _send(self, worker: _Worker) -> None:
+        """Sends a worker its pack; where none has measured what `train.bf16: auto` means, it is asked that first."""
         assert worker.pack is not None
+        first = worker.jobs[0]
+        if self._auto is None and first.configuration.train.number_type is None:
+            worker.link.send(Advise(first.source, first.configuration), {})
+            return
         jobs, rows = [], {}
         for job in worker.jobs:
             key = self._key(job.rows)

@@ -32,6 +32,8 @@ LONGEST_LOADING = 30.0
 """Where a model takes longer, it was fetched or kernels were compiled, which is done once."""
 SHARE = 0.03
 """Of the time that is left, for each model."""
+NOT_ENDED = "it had not ended when the time was over"
+"""Why nothing is known of what was trained by a worker that hangs, or that a cluster has no room for."""
 HARMLESS_RATE = 1e-7
 """A row costs the same at any rate, and a first point that diverges must not end a search with better ones."""
 
@@ -64,28 +66,44 @@ class WarmedUp:
     left_out: LeftOut = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where it is measured: by whom, in which folder, for how long each, and when all time is over."""
+
+    place: Workplace
+    executor: Executor
+    run: Path
+    seconds: float
+    end: float
+
+    @classmethod
+    def at(cls, place: Workplace, executor: Executor, seconds_left: float, run: Path) -> _Where:
+        seconds = min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
+        return cls(place, executor, run, seconds, time.monotonic() + seconds_left)
+
+
 def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path) -> WarmedUp:
     """Measures a trial of each of the recipe's models and lengths of texts, at its first point within the budget.
 
     Where that fails, by the recipe's smallest batch. What is trained lies in the folder `run` meanwhile, which all
-    nodes of a cluster see.
+    nodes of a cluster see. A worker that hangs is waited for until no seconds are left.
 
     Raises:
         WarmUpFailedError: each of them failed.
         LoraloomError: what would befall every trial of a model.
     """
-    seconds = _timed_seconds(seconds_left)
+    where = _Where.at(place, executor, seconds_left, run)
     smallest = min(place.recipe.values("train.per_device_train_batch_size"))
     found, loading, left_out = [], 0.0, {}
     for kind, configuration in place.demands.fitting().items():
         smaller = configuration.with_fields(train={"per_device_train_batch_size": smallest})
         try:
             try:
-                cold, timed = _at_second_try(place, executor, configuration, seconds, run)
+                cold, timed = _at_second_try(where, configuration)
             except _FailedError:
                 if smaller == configuration:
                     raise
-                cold, timed = _at_second_try(place, executor, smaller, seconds, run)
+                cold, timed = _at_second_try(where, smaller)
         except _FailedError as error:
             left_out[kind] = str(error)
             continue
@@ -101,45 +119,31 @@ def measure_one(
 ) -> Measured | None:
     """Measures one more configuration of a model that was measured; None where that fails: its trial will say why."""
     with suppress(_FailedError):
-        return _cold_and_timed(place, executor, configuration, _timed_seconds(seconds_left), run)[1]
+        return _cold_and_timed(_Where.at(place, executor, seconds_left, run), configuration)[1]
     return None
 
 
-def _timed_seconds(seconds_left: float) -> float:
-    return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, SHARE * seconds_left))
-
-
-def _at_second_try(
-    place: Workplace, executor: Executor, configuration: Configuration, seconds: float, run: Path
-) -> tuple[Measured, Measured]:
+def _at_second_try(where: _Where, configuration: Configuration) -> tuple[Measured, Measured]:
     """As `_cold_and_timed`; where its process dies another one takes its place, which is cold too."""
     with suppress(_LostError):
-        return _cold_and_timed(place, executor, configuration, seconds, run)
-    return _cold_and_timed(place, executor, configuration, seconds, run)
+        return _cold_and_timed(where, configuration)
+    return _cold_and_timed(where, configuration)
 
 
-def _cold_and_timed(
-    place: Workplace, executor: Executor, configuration: Configuration, seconds: float, run: Path
-) -> tuple[Measured, Measured]:
-    """A job that loads the weights, and one of `seconds` after it."""
-    batch = configuration.train.per_device_train_batch_size
-    cold = _time(place, executor, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None, run)
-    encoding = place.encoding_seconds(configuration)
+def _cold_and_timed(where: _Where, configuration: Configuration) -> tuple[Measured, Measured]:
+    """A job that loads the weights, and one of `where.seconds` after it."""
+    batch, seconds = configuration.train.per_device_train_batch_size, where.seconds
+    cold = _time(where, configuration, min(COLD_BATCHES * batch, TRAIN_ROWS), None)
+    encoding = where.place.encoding_seconds(configuration)
     row = max(cold.prefix_row_seconds, cold.eval_row_seconds if cold.layers else 0.0) + encoding
     rows = min(TRAIN_ROWS, max(COLD_BATCHES * batch, int(FILLED_SHARE * seconds / row))) if row else TRAIN_ROWS
-    timed = _time(place, executor, configuration, rows, seconds, run)
+    timed = _time(where, configuration, rows, seconds)
     return cold, replace(timed, encode_row_seconds=encoding)
 
 
-def _time(
-    place: Workplace,
-    executor: Executor,
-    configuration: Configuration,
-    train_rows: int,
-    seconds: float | None,
-    run: Path,
-) -> Measured:
+def _time(where: _Where, configuration: Configuration, train_rows: int, seconds: float | None) -> Measured:
     """Trains on `train_rows` rows for `seconds` at most, or once; `TRAIN_ROWS` rows pass in all."""
+    place, executor = where.place, where.executor
     classes = len(place.data.labels)
     # A job that is not timed is evaluated for the states alone, where some are kept: the timed one has them then.
     eval_rows = EVAL_ROWS if seconds is not None or configuration.lora.layers_to_transform is not None else 1
@@ -154,17 +158,17 @@ def _time(
         heard.append(evaluation)
         return True
 
-    with tempfile.TemporaryDirectory(dir=run, prefix=".warm-up-", suffix=".new") as folder:
+    with tempfile.TemporaryDirectory(dir=where.run, prefix=".warm-up-", suffix=".new") as folder:
         job = place.job(-1, configuration, Path(folder), noted=False)
         start = time.monotonic()
         executor.start([job if seconds is None else replace(job, deadline=start + seconds)])
-        finished = executor.wait(listen, never)
+        finished = executor.wait(listen, never, lambda: where.end)
         passed = time.monotonic() - start
     if finished.lost is not None:
         raise _LostError(finished.lost)
     (outcome,) = finished.outcomes
     if outcome.timings is None or not heard:
-        raise _FailedError(outcome.reason)
+        raise _FailedError(outcome.reason or NOT_ENDED)
     return measured(
         configuration,
         outcome.timings,
