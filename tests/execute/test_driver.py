@@ -33,9 +33,10 @@ from loraloom.execute.warm_up import WarmedUp
 from loraloom.execute.workplace import Workplace
 from loraloom.recipe import read_recipe
 from loraloom.search.costs import Measured
-from loraloom.study.commands import read_commands
+from loraloom.study.commands import COMMANDS, read_commands
 from loraloom.study.record import CHECKPOINT
 from loraloom.study.run import Run
+from loraloom.study.sealed import read_sealed, write_sealed
 from tests.ears import Ear
 from tests.use.hub_server import Repository, hub_server, speak_to
 
@@ -303,6 +304,28 @@ def test_a_trial_that_ended_two_processes_and_comes_on_in_a_worker_stays_with_wo
     loraloom.resume(tmp_path / "run")
     assert (here.packs, apart.packs) == (2, 2)
     assert [command.took_up for command in read_commands(tmp_path / "run")[:2]] == [{}, {0: 0}]
+
+
+def test_what_may_have_ended_a_process_that_measured_is_measured_in_a_worker(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a model that memory does not suffice for would have each resume killed."""
+    here, run, watcher = _Killing(_KilledError()), tmp_path / "run", Ear()
+    changes = ["budget.max_seconds=60", "train.num_train_epochs=1", "search.pruner=none"]
+    monkeypatch.setattr(pipeline, "choose_engine", lambda *_, **__: Chosen(here, "it is the test's"))
+    with pytest.raises(_KilledError):
+        loraloom.search(tiny_recipe, run, overrides=changes, report=False)
+    commands = read_sealed(run / COMMANDS)
+    commands["commands"][-1]["ended"] = None  # as a kill leaves it
+    write_sealed(run / COMMANDS, commands)
+    apart = _Killing(*[RuntimeError("it died")] * 2)
+    monkeypatch.setattr(pipeline, "make_executor", lambda at, *_, **__: InProcess(apart if at.workers else here))
+    with pytest.raises(LoraloomError, match=r"the warm-up failed: .*: RuntimeError: it died$"):
+        loraloom.resume(run)
+    pipeline.resume(run, watcher=watcher)
+    own = "measuring what a row costs here, in a process of its own, since the last command ended before that was done"
+    assert own in watcher.notes
+    assert (here.packs, apart.packs) == (2, 4)
 
 
 def test_a_lost_pack_goes_on_from_its_last_checkpoint(

@@ -58,6 +58,8 @@ class _Planned:
     listing: Any = None
     has_results: bool = True
     """Whether a trial was finished."""
+    apart: Any = None
+    """Who measures in the place of who trains."""
     notes: list[str] = field(default_factory=list)
     planner: Planner = field(init=False)
     foresaw: list[float] = field(default_factory=list)
@@ -112,7 +114,7 @@ class _Planned:
         clock = Clock(None if self.seconds == math.inf else self.seconds, lambda: self.at)
         planner = Planner(self.run, place, Pace(clock=clock), proposals)
         self.at += self.start_up
-        planner.prepare(cast(Any, SimpleNamespace(where=self.where)), self.notes.append)
+        planner.prepare(cast(Any, SimpleNamespace(where=self.where)), self.notes.append, self.apart)
         planner.write()
         return planner
 
@@ -196,6 +198,23 @@ def test_what_another_machine_measured_is_measured_again(tmp_path: Path, monkeyp
     found.again()
     found.again()
     assert len(asked) == 2
+
+
+def test_what_another_process_measures_is_of_where_trials_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, measuring = _Planned(read_recipe({}), tmp_path), list[str]()
+
+    def measure(_: Any, executor: Any, *__: Any) -> WarmedUp:
+        measuring.append(executor.where)
+        return WarmedUp((found._first,), 1.0)
+
+    monkeypatch.setattr(planning, "warm_up", measure)
+    monkeypatch.setattr(planning, "_machine", lambda: "another, 64 cores")
+    found.apart = SimpleNamespace(where="1 worker processes, 4 threads each")
+    found.again()
+    assert measuring == ["1 worker processes, 4 threads each"]
+    assert read_sealed(tmp_path / PLAN)["machine"] == f"another, 64 cores, {found.where}"
 
 
 def test_a_machine_with_other_gpus_is_another_to_workers_too(monkeypatch: pytest.MonkeyPatch) -> None:

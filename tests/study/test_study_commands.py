@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from loraloom.errors import RunError, StoppedError
-from loraloom.study.commands import COMMANDS, CommandLog, logged, read_commands
+from loraloom.study.commands import COMMANDS, Command, CommandLog, logged, read_commands
 
 MADE = {"loraloom": "1", "python": "3.12", "packages": {"torch": "2.9"}, "machine": {"cores": 2}, "git_revision": "x"}
 
@@ -64,6 +64,29 @@ def test_what_two_commands_failed_with_at_one_step_may_have_done_it(
         raise error  # before the fourth was begun
     with command(tmp_path, "loraloom", "resume") as log:
         assert log.doubted({1: 80, 2: 0, 3: 0, 4: 0}) == doubtful
+
+
+@pytest.mark.parametrize(
+    ("before", "doubts"),
+    [
+        ([], False),
+        ([{"ended": None}], True),
+        ([{"ended": None, "planned": True}], False),
+        ([{"ended": "done", "planned": True}], False),
+        ([{"ended": "stopped"}], False),
+        ([{"ended": "failed"}], False),
+        ([{"ended": None}, {"ended": "failed"}], True),
+        ([{"ended": None}, {"ended": "stopped"}], False),
+    ],
+)
+def test_a_command_that_was_killed_before_its_plan_was_made_may_have_been_killed_by_what_was_timed_for_it(
+    tmp_path: Path, before: list[dict[str, Any]], *, doubts: bool
+) -> None:
+    commands = [Command(started="", **one) for one in before]
+    log = CommandLog(tmp_path / COMMANDS, [*commands, Command(started="")])
+    assert log.doubts_planning == doubts
+    log.plans()
+    assert read_commands(tmp_path)[-1].planned
 
 
 @pytest.mark.parametrize(

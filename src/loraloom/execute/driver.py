@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 
 from loraloom.engine import Job, Outcome, never, pack_key
@@ -125,8 +125,13 @@ class Driver:
             BudgetError: the time does not suffice for one trial.
         """
         self._pace.slots = self._executor.slots
-        self._planner.prepare(self._executor, self._watcher.note)
+        with ExitStack() as ended:
+            apart = None
+            if self._apart is not None and self._log.doubts_planning:
+                apart = ended.enter_context(closing(self._apart()))
+            self._planner.prepare(self._executor, self._watcher.note, apart)
         self._planner.write()
+        self._log.plans()
         data, (dropped, more_dropped) = self._place.data, dropped_points(self._run.recipe)
         self._watcher.planned(
             SearchPlan(

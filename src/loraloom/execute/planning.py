@@ -48,8 +48,10 @@ class Planner:
         self._planned_at = 0.0
         self._fastest: dict[Key, float] = {}
 
-    def prepare(self, executor: Executor, note: Callable[[str], None]) -> None:
+    def prepare(self, executor: Executor, note: Callable[[str], None], apart: Executor | None = None) -> None:
         """Measures, where there is a deadline, and makes the plan, or takes up the one that the run has.
+
+        What is measured of `executor` is by `apart`, where that is given: a command before ended over it.
 
         Raises:
             BudgetError: the time does not suffice for one trial.
@@ -72,7 +74,9 @@ class Planner:
                 "no more, unless search.n_trials asks for it"
             )
         kept = read_plan(self._run)
-        self._measure(kept, executor, note)
+        self._where = f"{_machine()}, {executor.where}"
+        executor, is_apart = apart or executor, apart is not None
+        self._measure(kept, executor, note, is_apart=is_apart)
         begun = "rungs" in kept
         self._cut_texts(kept.get("longest") if begun else self.reserve.longest_testable(pace.task), note)
         self._test_a_part(note)
@@ -135,10 +139,11 @@ class Planner:
         self._foresee(self._seen)
         return left
 
-    def _measure(self, kept: Mapping[str, Any], executor: Executor, note: Callable[[str], None]) -> None:
+    def _measure(
+        self, kept: Mapping[str, Any], executor: Executor, note: Callable[[str], None], *, is_apart: bool
+    ) -> None:
         """Measures, where that is needed, and leaves out what could not be."""
         pace, left = self.pace, self._clock.seconds_left
-        self._where = f"{_machine()}, {executor.where}"
         here = kept.get("machine", self._where) == self._where  # what was measured on another is not so here
         before = Costs(Measured(**one) for one in kept.get("measured", ()))
         if here:
@@ -146,7 +151,8 @@ class Planner:
             pace.left_out = {(model, length): why for model, length, why in kept.get("left_out", ())}
         if left is not None and not pace.costs.known:
             self._clock.refuse_too_little()
-            note("measuring what a row costs here")
+            own = ", in a process of its own, since the last command ended before that was done" if is_apart else ""
+            note(f"measuring what a row costs here{own}")
             try:
                 warmed = self._clock.undisturbed(lambda: warm_up(self._place, executor, self._left, self._run))
             except WarmUpFailedError as error:

@@ -45,6 +45,7 @@ class Command(BaseModel):
     `finished` counts the run's finished trials at its end, `tested` are the trials that it looked at the test rows
     with. `took_up` are the trials that were broken off and that it began again, with the step that each went on from.
     `unmixed` are the winner's seeds but those that have collapsed, where their mean was made and is not kept.
+    `planned` says that it came to its plan, which may need a training to be timed.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -59,6 +60,7 @@ class Command(BaseModel):
     why: str | None = None
     finished: int | None = None
     tested: tuple[int, ...] = ()
+    planned: bool = False
     took_up: dict[int, int] = {}
     unmixed: tuple[int, ...] = ()
     loraloom: str | None = None
@@ -77,6 +79,16 @@ class CommandLog:
     def tests(self, number: int) -> None:
         """Notes that trial `number` is about to be tested."""
         self._change(tested=(*self._commands[-1].tested, number))
+
+    def plans(self) -> None:
+        """Notes that the plan is made."""
+        self._change(planned=True)
+
+    @property
+    def doubts_planning(self) -> bool:
+        """Whether a command before was killed before its plan was made; those that failed since say nothing."""
+        last = next((one for one in reversed(self._commands[:-1]) if one.ended != "failed"), None)
+        return last is not None and last.ended is None and not last.planned
 
     def takes_up(self, number: int, step: int) -> None:
         """Notes that trial `number`, which was broken off, is about to go on from `step`."""
