@@ -38,12 +38,14 @@ def found_in(run: Path) -> Similarity:
 
 
 def similar_run(
-    run: Path, *, second: Second | None = None, recipe: Recipe | None = None, evidence: bool = True
+    run: Path, *, second: Second | None = None, recipe: Recipe | None = None, evidence: bool = True, seeds: int = 1
 ) -> Path:
-    """A finished run of ten trials with embeddings of which training and test are of one distribution."""
+    """A finished run of ten configurations with embeddings of which training and test are of one distribution."""
     recipe = recipe or make_recipe(PROVENANCE, lora={"r": [2, 4, 8, 16, 32]})
-    records = [make_record(recipe, number, point, 0.9) for number, point in enumerate(recipe.grid())]
-    best = make_record(recipe, 3, records[3].point, 0.9, test=make_score((TEST_ROWS - WRONG) / TEST_ROWS, TEST_ROWS))
+    trained = [(point, seed) for seed in range(seeds) for point in recipe.grid()]
+    records = [make_record(recipe, number, point, 0.9, seed=seed) for number, (point, seed) in enumerate(trained)]
+    tested = make_score((TEST_ROWS - WRONG) / TEST_ROWS, TEST_ROWS)
+    best = make_record(recipe, 3, records[3].point, 0.9, seed=records[3].seed, test=tested)
     write_run(run, recipe, records, best=best, predictions=make_predictions(wrong=WRONG))
     if evidence:
         for record in records:

@@ -30,17 +30,23 @@ def right_by(generator: np.random.Generator, log_odds: NDArray[np.float64]) -> N
 
 
 def trials(
-    generator: np.random.Generator, ranks: tuple[int, ...], distances: NDArray[np.float64], effect: float
+    generator: np.random.Generator,
+    ranks: tuple[int, ...],
+    distances: NDArray[np.float64],
+    effect: float,
+    seeds: int | None = None,
 ) -> list[Answers]:
     """Trials that share rows of their own difficulty; each has a level and a slope of its own, by other choices.
 
-    `effect` is what a doubled rank adds to the slope.
+    `effect` is what a doubled rank adds to the slope. With `seeds` there are as many trials of each of these choices.
     """
     z = (distances - distances.mean()) / distances.std()
     difficulty = generator.normal(0, 1.5, size=len(z))
     rows = np.arange(len(z))
     made = []
-    for rank in ranks:
+    for number, rank in enumerate(ranks):
         slope = -0.5 + generator.normal(0, 0.3) + effect * np.log2(rank / 8)
-        made.append(Answers(rank, rows, right_by(generator, 3 + generator.normal(0, 0.5) + difficulty + slope * z)))
+        log_odds = 3 + generator.normal(0, 0.5) + difficulty + slope * z
+        beside = "" if seeds is None else str(number)
+        made += [Answers(rank, rows, right_by(generator, log_odds), beside) for _ in range(seeds or 1)]
     return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,32 @@ def test_it_holds_its_level_where_trials_have_slopes_of_their_own(ranks: tuple[i
     assert rejected <= most_rejections(studies)
 
 
+@pytest.mark.parametrize("ranks", [(4, 16) * 3, (4, 16) * 5], ids=["6 configurations", "10 configurations"])
+def test_it_holds_its_level_where_seeds_share_what_their_configuration_has(ranks: tuple[int, ...]) -> None:
+    """Taken for trials of their own, they find something in a third of the studies of six."""
+    generator, studies, rejected = generator_of(7 + len(ranks)), 60, 0
+    for _ in range(studies):
+        distances = generator.gamma(4, 0.1, size=ROWS)
+        found = interaction(trials(generator, ranks, distances, 0.0, seeds=3), np.arange(ROWS), distances)
+        assert not isinstance(found, str)
+        assert (found.trials, found.configurations) == (3 * len(ranks), len(ranks))
+        rejected += found.p < LEVEL
+    assert rejected <= most_rejections(studies)
+
+
+def test_seeds_of_a_few_configurations_are_too_few_unless_nothing_but_the_rank_differs() -> None:
+    generator = generator_of(8)
+    distances = generator.gamma(4, 0.1, size=ROWS)
+    made = trials(generator, (4, 4, 16, 16), distances, 0.0, seeds=3)
+    found = interaction(made, np.arange(ROWS), distances)
+    assert isinstance(found, str)
+    assert found.startswith("it takes 6 configurations on as many rows")
+    assert found.endswith("; there are 4 of rank 4, 16")
+    alone = interaction([replace(each, beside="{}") for each in made], np.arange(ROWS), distances)
+    assert not isinstance(alone, str)
+    assert (alone.trials, alone.configurations) == (12, None)
+
+
 def test_a_planted_interaction_is_found_nine_times_in_ten() -> None:
     generator, studies, hits = generator_of(1), 40, 0
     for _ in range(studies):
@@ -40,7 +68,7 @@ def test_rows_are_matched_by_their_numbers() -> None:
     made = trials(generator, RANKS, distances, 0.3)
     straight = interaction(made, np.arange(ROWS), distances)
     order = generator.permutation(ROWS)
-    shuffled = [Answers(each.rank, each.numbers[order], each.correct[order]) for each in made]
+    shuffled = [replace(each, numbers=each.numbers[order], correct=each.correct[order]) for each in made]
     assert not isinstance(straight, str)
     turned = interaction(shuffled, np.arange(ROWS)[::-1].copy(), distances[::-1].copy())
     assert not isinstance(turned, str)

@@ -20,7 +20,7 @@ from loraloom.report.similarity import similarity
 from loraloom.report.similarity.second import Answered, on_second
 from loraloom.report.tables import similarity_tables
 from loraloom.report.writing import write_report
-from tests.report.report_runs import whole_run
+from tests.report.report_runs import PROVENANCE, make_recipe, whole_run
 from tests.report.similarity.embedded_runs import WRONG, embed, found_in, second_set, similar_run
 
 
@@ -41,6 +41,16 @@ def test_the_rank_is_set_against_distance_over_the_trials_that_kept_their_rows(t
     assert (found.rank.trials, found.rank.ranks, found.rank.rows) == (10, (2, 4, 8, 16, 32), 222)
     assert found.on_rank.head == "That a higher rank helps more, or less, far from the training rows was not found"
     assert "; 10 trials of rank 2, 4, 8, 16, 32 on 1,558 training and 222 validation rows)." in found.on_rank.figures
+
+
+@pytest.mark.parametrize(("rates", "configurations"), [([0.001, 0.003], 10), ([0.001], None)])
+def test_seeds_are_trials_of_their_own_where_nothing_but_the_rank_differs(
+    tmp_path: Path, rates: list[float], configurations: int | None
+) -> None:
+    recipe = make_recipe(PROVENANCE, lora={"r": [2, 4, 8, 16, 32]}, train={"learning_rate": rates})
+    rank = found_in(similar_run(tmp_path / "run", recipe=recipe, seeds=2)).rank
+    assert rank is not None
+    assert (rank.trials, rank.configurations) == (10 * len(rates), configurations)
 
 
 def test_trials_that_kept_no_rows_leave_the_rank_unmeasured(tmp_path: Path) -> None:

@@ -72,3 +72,8 @@ def test_where_a_higher_rank_helps_more_is_told_by_its_way(
     verdict = on_rank(RankSlope(odds, interval, p / 3, 12, (2, 8), 222), p)
     assert verdict.head.startswith(head)
     assert verdict.figures.endswith(end)
+
+
+def test_whose_seeds_trials_are_is_said_beside_their_number() -> None:
+    found = RankSlope(1.3, (1.1, 1.54), 0.01, 18, (2, 8), 222, configurations=6)
+    assert "; 18 trials of 6 configurations, of rank 2, 8 on 222 validation rows)." in on_rank(found, 0.01).figures

@@ -3,12 +3,15 @@
 The trials must have kept their predictions of each row (trials/NNNN/validation.safetensors), and differ in rank. Of
 those of the largest reach (rows seen in training) that enough trials have at most 60 are used, as many of each rank as
 can be.
+Seeds of one configuration have all else in common too, and so much of their slope, whatever their rank does: they are
+one of its rank, and no three. Where nothing but the rank differs they are all that there is.
 Rejected: an effect for each trial, which has no estimate where a trial has no wrong row (its own accuracy is an
 offset in place of that); errors clustered by row alone, which take two trials of one rank for many.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -39,8 +42,8 @@ LEAST_ERROR = 1e-6
 class RankSlope:
     """`odds_ratio` is by how much a doubled rank multiplies the odds ratio of one standard deviation of distance.
 
-    Above 1, a higher rank helps more the farther a row is. `reach` is how many training rows each trial saw, None where
-    that is not known.
+    Above 1, a higher rank helps more the farther a row is. `configurations` are those of `trials`, where seeds of one
+    were taken together. `reach` is how many training rows each trial saw. Both are None where that is not known.
     """
 
     odds_ratio: float
@@ -50,15 +53,20 @@ class RankSlope:
     ranks: tuple[int, ...]
     rows: int
     reach: int | None = None
+    configurations: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """Whether a trial of rank `rank` was right about each of the validation rows `numbers` (N,)."""
+    """Whether a trial of rank `rank` was right about each of the validation rows `numbers` (N,).
+
+    `beside` is what its configuration has beside the rank: of trials that differ by no more than their seed, the same.
+    """
 
     rank: int
     numbers: NDArray[np.int64]
     correct: NDArray[np.bool_]
+    beside: str = ""
 
 
 def rank_slope(run: RunRead, validation: Embedded, distances: NDArray[np.float64]) -> RankSlope | str:
@@ -80,15 +88,18 @@ def interaction(
 ) -> RankSlope | str:
     """Distance × log2(rank) on the log odds of a right answer, where rows `numbers` (N,) are at `distances` (N,).
 
-    The variance is clustered by trial and by row (`_variance`); t has as many degrees of freedom as trials, less two.
+    The variance is clustered by trial, or by configuration (`_clusters`), and by row (`_variance`); t has as many
+    degrees of freedom as the former, less two.
     """
-    ranks = Counter(each.rank for each in answers)
-    if len(answers) < FEWEST_TRIALS or sum(number > 1 for number in ranks.values()) < 2:
+    clusters, what = _clusters(answers)
+    ranks = Counter(rank for rank, _ in set(clusters))
+    count = ranks.total()
+    if count < FEWEST_TRIALS or sum(number > 1 for number in ranks.values()) < 2:
         return (
-            f"it takes {FEWEST_TRIALS} trials on as many rows that kept their predictions, of two ranks, two of each; "
-            f"there {'is' if len(answers) == 1 else 'are'} {len(answers)} of rank {', '.join(map(str, sorted(ranks)))}"
+            f"it takes {FEWEST_TRIALS} {what} on as many rows that kept their predictions, of two ranks, two of each; "
+            f"there {'is' if count == 1 else 'are'} {count} of rank {', '.join(map(str, sorted(ranks)))}"
         )
-    table = _table(answers, numbers, distances)
+    table = _table(answers, clusters, numbers, distances)
     wrong = len(np.unique(table.row[~table.correct]))
     if wrong < FEWEST_WRONG_ROWS:
         return f"only {wrong} validation rows were wrong in any trial; it takes {FEWEST_WRONG_ROWS}"
@@ -103,7 +114,7 @@ def interaction(
     error = math.sqrt(_variance(design, table, np.asarray(fitted.fittedvalues), 3))
     if error < LEAST_ERROR:
         return "the trials are right and wrong on the same rows, whatever their rank"
-    slope = Estimate(float(fitted.params[3]), error, len(answers) - 2)
+    slope = Estimate(float(fitted.params[3]), error, count - 2)
     low, high = slope.interval(LEVEL)
     return RankSlope(
         odds_ratio=math.exp(slope.value),
@@ -112,14 +123,22 @@ def interaction(
         trials=len(answers),
         ranks=tuple(sorted(ranks)),
         rows=len(np.unique(table.row)),
+        configurations=count if count < len(answers) else None,
     )
 
 
-def _variance(design: NDArray[np.float64], table: _Table, fitted: NDArray[np.float64], of: int) -> float:
-    """The variance of a coefficient where trials are clusters, and rows are too.
+def _clusters(answers: Sequence[Answers]) -> tuple[list[tuple[int, str]], str]:
+    """The rank of each trial and what it is alone with beside that; and what that is, in a word."""
+    if len({each.beside for each in answers}) > 1:
+        return [(each.rank, each.beside) for each in answers], "configurations"
+    return [(each.rank, str(number)) for number, each in enumerate(answers)], "trials"
 
-    By trial it is the jackknife, linearised: cluster-robust variances of the usual kind are too small with few
-    trials. What clusters by row add to independent rows comes on top. Sources: MacKinnon, Nielsen and Webb,
+
+def _variance(design: NDArray[np.float64], table: _Table, fitted: NDArray[np.float64], of: int) -> float:
+    """The variance of a coefficient where trials or configurations are clusters, and rows are too.
+
+    By the former it is the jackknife, linearised: cluster-robust variances of the usual kind are too small with few
+    of them. What clusters by row add to independent rows comes on top. Sources: MacKinnon, Nielsen and Webb,
     "Cluster-robust jackknife and bootstrap inference for logistic regression models" (2024), CV3L; Cameron, Gelbach
     and Miller, "Robust inference with multiway clustering", Journal of Business & Economic Statistics 29 (2011),
     238–249, equation 2.11, without its negative part.
@@ -128,18 +147,18 @@ def _variance(design: NDArray[np.float64], table: _Table, fitted: NDArray[np.flo
     weight = fitted * (1 - fitted)
     information = design.T @ (design * weight[:, None])  # (K, K)
     changes = []
-    for trial in np.unique(table.trial):
-        inside = table.trial == trial
+    for cluster in np.unique(table.cluster):
+        inside = table.cluster == cluster
         own = design[inside].T @ (design[inside] * weight[inside, None])
         changes.append(-np.linalg.solve(information - own, scores[inside].sum(axis=0)))
     left_out = np.array(changes)[:, of]
-    by_trial = (len(left_out) - 1) / len(left_out) * float(((left_out - left_out.mean()) ** 2).sum())
+    by_cluster = (len(left_out) - 1) / len(left_out) * float(((left_out - left_out.mean()) ** 2).sum())
     inverse = np.linalg.inv(information)[of]
     _, place = np.unique(table.row, return_inverse=True)
     of_rows = np.zeros((int(place.max()) + 1, design.shape[1]))
     np.add.at(of_rows, place, scores)
     by_row, by_line = float(((of_rows @ inverse) ** 2).sum()), float(((scores @ inverse) ** 2).sum())
-    return by_trial + max(0.0, by_row - by_line)
+    return by_cluster + max(0.0, by_row - by_line)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,18 +166,24 @@ class _Table:
     """A line for each row of each trial."""
 
     row: NDArray[np.int64]
-    trial: NDArray[np.int64]
+    cluster: NDArray[np.int64]
     log_rank: NDArray[np.float64]
     distance: NDArray[np.float64]
     offset: NDArray[np.float64]
     correct: NDArray[np.bool_]
 
 
-def _table(answers: Sequence[Answers], numbers: NDArray[np.int64], distances: NDArray[np.float64]) -> _Table:
+def _table(
+    answers: Sequence[Answers],
+    clusters: Sequence[tuple[int, str]],
+    numbers: NDArray[np.int64],
+    distances: NDArray[np.float64],
+) -> _Table:
     """Rows that have a distance; the offset is the log odds of the trial's accuracy, half a row added to each side."""
     order = np.argsort(numbers)
     parts = defaultdict(list)
-    for trial, each in enumerate(answers):
+    place_of = {cluster: place for place, cluster in enumerate(dict.fromkeys(clusters))}
+    for each, cluster in zip(answers, clusters, strict=True):
         place = np.searchsorted(numbers, each.numbers, sorter=order).clip(max=len(numbers) - 1)
         known = numbers[order[place]] == each.numbers
         right = int(each.correct[known].sum())
@@ -166,7 +191,8 @@ def _table(answers: Sequence[Answers], numbers: NDArray[np.int64], distances: ND
         parts["row"].append(each.numbers[known])
         parts["distance"].append(distances[order[place]][known])
         parts["correct"].append(each.correct[known])
-        for name, value in (("trial", trial), ("log_rank", math.log2(each.rank)), ("offset", math.log(odds))):
+        levels = {"cluster": place_of[cluster], "log_rank": math.log2(each.rank), "offset": math.log(odds)}
+        for name, value in levels.items():
             parts[name].append(np.full(int(known.sum()), value))
     return _Table(**{name: np.concatenate(each) for name, each in parts.items()})
 
@@ -197,4 +223,5 @@ def _answers(run: RunRead, record: TrialRecord) -> Answers | None:
         return None
     if found is None or not agrees(found, record):
         return None
-    return Answers(record.configuration.lora.r, found.rows, found.right)
+    beside = {name: value for name, value in record.point.items() if name != "lora.r"}
+    return Answers(record.configuration.lora.r, found.rows, found.right, json.dumps(beside, sort_keys=True))

@@ -109,9 +109,10 @@ def on_rank(found: RankSlope | str, p: float) -> Verdict:
     if isinstance(found, str):
         return Verdict("Not measured", f"{found[0].upper()}{found[1:]}.")
     seen = f"{found.reach:,} training and " if found.reach else ""
+    trials = f"{found.trials} trials{f' of {found.configurations} configurations,' if found.configurations else ''}"
     figures = (
         f"With each doubling of the rank, the odds ratio of a standard deviation of distance is multiplied by "
-        f"{ratio(found.odds_ratio)} (95 % {ratio_span(found.interval)}, {p_value(p)}; {found.trials} trials of rank "
+        f"{ratio(found.odds_ratio)} (95 % {ratio_span(found.interval)}, {p_value(p)}; {trials} of rank "
         f"{', '.join(map(str, found.ranks))} on {seen}{plural(found.rows, 'validation row')})."
     )
     if p >= LEVEL:
