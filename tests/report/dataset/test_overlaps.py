@@ -10,7 +10,7 @@ import pytest
 
 from loraloom.report.dataset.counts import Counts, Lengths, Overlap, counts
 from loraloom.report.dataset.findings import _on_lengths
-from loraloom.report.dataset.shares import balance, drift
+from loraloom.report.dataset.shares import balance, drifts
 from loraloom.report.findings import findings
 from loraloom.report.page import page
 from loraloom.report.reading import read_run
@@ -84,7 +84,7 @@ def test_the_classes_of_each_split_are_counted_and_compared_with_trainings(tmp_p
     found = findings(read_run(write_run(tmp_path / "r", recipe, [make_record(recipe, 0, {})]))).dataset
     assert found.facts == (("Data set", "news"), ("Fingerprint", "f00"))
     assert found.balance == balance(rows["train"])
-    assert found.drifts == tuple(drift(split, rows["train"], rows[split]) for split in ("validation", "test"))
+    assert found.drifts == drifts(rows["train"], {split: rows[split] for split in ("validation", "test")})
     of_test = [(each.label, each.rows["test"], each.shares["test"]) for each in found.classes]
     assert of_test == [("a", 10, 0.1), ("b", 90, 0.9)]
 

@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from statsmodels.regression.linear_model import OLS, WLS
 
 from loraloom.intervals import wilson_interval
-from loraloom.report.dataset.shares import balance, cramers_v, drift, share_effect, slope_by_class
+from loraloom.report.dataset.shares import balance, cramers_v, drift, drifts, share_effect, slope_by_class
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence
 from loraloom.wording import percent
@@ -92,6 +92,21 @@ def test_the_chance_of_a_difference_is_that_of_dealt_rows() -> None:
     assert 0.01 < exact < 0.05
 
 
+def test_splits_are_compared_with_training_as_two_tests_and_one_is_one() -> None:
+    """Of one test p would be 0.04, of two it is 0.08 for either."""
+    train, other = rows(500, 300, 200), rows(52, 38, 10)
+    found = drifts(train, {"validation": other, "test": other, "empty": {}})
+    alone = drift("test", train, other)
+    assert alone is not None
+    assert alone.verdict.startswith("Its class shares differ somewhat from training's (p = 0.0")
+    assert [(each.split, each.tests, each.p) for each in found] == [
+        (split, 2, 2 * alone.p) for split in ("validation", "test")
+    ]
+    assert found[0].verdict.startswith("Its class shares are not shown to differ from training's (p = 0.0")
+    assert "corrected for 2 tests, Cramér's V 0." in found[0].verdict
+    assert drifts(train, {"test": other}) == (alone,)
+
+
 def test_splits_of_many_rare_classes_are_not_found_to_differ_where_they_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loraloom.report.dataset.shares.DEALS", 199)
     shares = 1 / np.arange(1, 151) ** 1.5
@@ -108,7 +123,10 @@ def test_rows_of_many_classes_are_dealt_in_portions_and_are_the_same(monkeypatch
     whole, most = peak_of(lambda: drift("test", train, other))
     monkeypatch.setattr("loraloom.calibration.MOST_DRAWN", 20_000)
     parts, least = peak_of(lambda: drift("test", train, other))
-    assert parts == whole
+    assert parts is not None
+    assert whole is not None
+    assert (parts.p, parts.verdict) == (whole.p, whole.verdict)
+    assert parts.by_chance == pytest.approx(whole.by_chance, rel=1e-12)
     assert least < 0.3 * most
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from loraloom.report.dataset.checks import Finding, found_by_checks
 from loraloom.report.dataset.counts import Counts, counts
-from loraloom.report.dataset.shares import Balance, Drift, Effect, balance, drift, share_effect
+from loraloom.report.dataset.shares import Balance, Drift, Effect, balance, drifts, share_effect
 from loraloom.report.failures import Failures
 from loraloom.report.reading import RunRead
 from loraloom.report.wording import listed, value
@@ -51,7 +51,7 @@ def dataset(run: RunRead, failed: Failures | None) -> Dataset:
     effect = None
     if train and failed is not None:
         effect = share_effect(train, failed.classes, failed.by_class, failed.split)
-    others = [drift(split, train, rows) for split, rows in found.by_class.items() if train and split != "train"]
+    others = {split: rows for split, rows in found.by_class.items() if split != "train"}
     return Dataset(
         facts=_facts(run),
         rows=tuple(rows_of(run.recipe).items()),
@@ -59,7 +59,7 @@ def dataset(run: RunRead, failed: Failures | None) -> Dataset:
         splits=tuple(found.by_class),
         classes=_classes(found),
         balance=balance(train) if train else None,
-        drifts=tuple(each for each in others if each is not None),
+        drifts=drifts(train, others) if train else (),
         effect=effect,
         counts=found,
         on_lengths=_on_lengths(found, failed),

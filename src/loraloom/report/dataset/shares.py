@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from loraloom.calibration import portions
-from loraloom.intervals import Floats, Interval
+from loraloom.intervals import Floats, Interval, holm
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.effects.model import Estimate, fit
 from loraloom.report.failures.classes import ClassLine
@@ -49,13 +49,29 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Whether two splits have the classes in like shares: `v` is Cramér's V, `moved` the rows' share to re-label."""
+    """Whether two splits have the classes in like shares: `v` is Cramér's V, `moved` the rows' share to re-label.
+
+    `by_chance` is what chance alone makes of `moved`, in the mean. `p` is corrected where there are several `tests`.
+    """
 
     split: str
     v: float
     moved: float
+    by_chance: float
     p: float
-    verdict: str
+    tests: int = 1
+
+    @property
+    def verdict(self) -> str:
+        corrected = f", corrected for {self.tests} tests" if self.tests > 1 else ""
+        figures = f"({p_value(self.p)}{corrected}, Cramér's V {self.v:.2f})"
+        if self.p > LEVEL:
+            return f"Its class shares are not shown to differ from training's {figures}."
+        size = "little" if self.v < SMALL_DIFFERENCE else "somewhat" if self.v < MEDIUM_DIFFERENCE else "much"
+        return (
+            f"Its class shares differ {size} from training's {figures}. To have the same, {percent(self.moved)} of its "
+            f"rows would have to be in another class; by chance alone, {percent(self.by_chance)} would."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +147,14 @@ def drift(split: str, train: Mapping[str, int], other: Mapping[str, int]) -> Dri
         moves += float(_moved(pooled - dealt, dealt).sum())
     p = (1 + as_far) / (DEALS + 1)
     v = cramers_v(table / sizes * stats.hmean(sizes))
-    moved, by_chance = float(_moved(*table)), moves / DEALS
-    if p > LEVEL:
-        verdict = f"Its class shares are not shown to differ from training's ({p_value(p)}, Cramér's V {v:.2f})."
-    else:
-        size = "little" if v < SMALL_DIFFERENCE else "somewhat" if v < MEDIUM_DIFFERENCE else "much"
-        verdict = (
-            f"Its class shares differ {size} from training's ({p_value(p)}, Cramér's V {v:.2f}). To have the same, "
-            f"{percent(moved)} of its rows would have to be in another class; by chance alone, "
-            f"{percent(by_chance)} would."
-        )
-    return Drift(split, v, moved, p, verdict)
+    return Drift(split, v, float(_moved(*table)), moves / DEALS, p)
+
+
+def drifts(train: Mapping[str, int], others: Mapping[str, Mapping[str, int]]) -> tuple[Drift, ...]:
+    """Each of the `others`, as far as it can be compared, against training, the p-values corrected together (Holm)."""
+    found = [each for split, rows in others.items() if (each := drift(split, train, rows)) is not None]
+    corrected = holm([each.p for each in found])
+    return tuple(replace(each, p=p, tests=len(found)) for each, p in zip(found, corrected, strict=True))
 
 
 def cramers_v(table: Floats) -> float:
