@@ -429,8 +429,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Page:
 @pytest.mark.parametrize(
     "sentence",
     [
-        "Not enough rows to tell whether length matters",
+        "Not enough rows to tell whether accuracy differs by length",
         "texts cut off less that of whole texts",
+        "Cut texts are the longest, too: to know what their ends would bring, try a larger",
         "Not enough rows to tell whether sources differ",
         "validation rows are wrong in all 4 trials",
         "Fitted on 222 validation rows, the temperature is",

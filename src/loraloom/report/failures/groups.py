@@ -211,15 +211,18 @@ def _has_room(found: Dependence, tests: int) -> bool:
 
 _QUESTIONS = {
     "class": ("Some classes are harder than others", "No difference between classes was found", "classes differ"),
-    "length": ("Length matters", "No effect of length was found", "length matters"),
+    "length": ("Accuracy differs by length", "No difference by length was found", "accuracy differs by length"),
     "cut": (
         "Texts that were cut off fare differently",
-        "No effect of cutting texts off was found",
-        "cutting texts off matters",
+        "No difference between texts cut off and whole ones was found",
+        "texts that were cut off fare differently",
     ),
     "source": ("Sources differ", "No difference between sources was found", "sources differ"),
 }
-"""What is said where a difference is found, where there is none, and where rows are too few to tell whether."""
+"""What is said where a difference is found, where there is none, and where rows are too few to tell whether.
+
+Not that length, or cutting texts off, does it: long texts may be of other classes, and cut ones are the longest.
+"""
 
 
 def _verdict(name: str, found: Dependence, tests: int) -> str:
@@ -249,8 +252,8 @@ def _verdict(name: str, found: Dependence, tests: int) -> str:
         return f"{sentence} ({test})."
     low, high = (pick(found.groups, key=lambda each: each.accuracy) for pick in (min, max))
     return (
-        f"{sentence} ({test}): “{shortened(low.name, 60)}” is right in {percent(low.accuracy)}, "
-        f"“{shortened(high.name, 60)}” in {percent(high.accuracy)}."
+        f"{sentence} ({test}): “{shortened(low.name, 60)}” is right in {percent(low.accuracy)} of its "
+        f"{plural(low.rows, 'row')}, “{shortened(high.name, 60)}” in {percent(high.accuracy)} of its {high.rows:,}."
     )
 
 
