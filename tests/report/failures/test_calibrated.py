@@ -11,7 +11,15 @@ import pytest
 
 from loraloom.calibration import at_temperature, confidence_of, reliability
 from loraloom.intervals import Interval, wilson_interval
-from loraloom.report.failures.calibrated import Change, _remedy, as_used, calibrated, confidence_gap, loss_interval
+from loraloom.report.failures.calibrated import (
+    Change,
+    _remedy,
+    _verdict,
+    as_used,
+    calibrated,
+    confidence_gap,
+    loss_interval,
+)
 from loraloom.report.failures.kept import Judged
 from loraloom.report.failures.selective import selective
 from loraloom.wording import percent
@@ -70,6 +78,21 @@ def test_a_model_that_is_not_sure_enough_is_said_to_be() -> None:
     assert calibrated(drawn_rows(1, 800, 0.3), None).verdict.startswith(
         "The winner is not sure enough: the calibration"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "ceiling", "said"),
+    [
+        (0.0412, 0.03, "the calibration error is 0.041, where 95 % of well-calibrated models stay below 0.030"),
+        (0.0304, 0.03, "the calibration error is 0.0304, where 95 % of well-calibrated models stay below 0.0300"),
+        (0.03001, 0.03, "the calibration error is 0.03001, where 95 % of well-calibrated models stay below 0.03000"),
+    ],
+)
+def test_an_error_above_what_well_calibrated_models_have_does_not_look_like_it(
+    error: float, ceiling: float, said: str
+) -> None:
+    assert said in _verdict(0.04, error, ceiling, 0.02, (0.01, 0.03))
+    assert "shown to be wrong: the calibration error is 0.012, and 95 % of" in _verdict(0.6, 0.012, 0.03, 0, (0, 0.1))
 
 
 def test_a_model_that_is_too_sure_is_never_said_to_be_wrong_both_ways() -> None:

@@ -152,11 +152,11 @@ def loss_interval(differences: Floats, generator: np.random.Generator) -> Interv
 
 
 def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Interval) -> str:
+    places = next((places for places in (3, 4) if round(error, places) != round(ceiling, places)), 5)
+    seen = f"the calibration error is {error:.{places}f}"
+    stay = f"95 % of well-calibrated models stay below {ceiling:.{places}f} on as many rows ({p_value(p)})"
     if p > LEVEL:
-        return (
-            f"The winner's confidence is not shown to be wrong: the calibration error is {error:.3f}, and "
-            f"well-calibrated models stay below {ceiling:.3f} on as many rows ({p_value(p)})."
-        )
+        return f"The winner's confidence is not shown to be wrong: {seen}, and {stay}."
     if interval[0] > 0:
         how = "The winner is too sure of itself"
     elif interval[1] < 0:
@@ -164,8 +164,7 @@ def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Inter
     else:  # which says little of its parts: they may be wrong both ways, or one way that so few rows don't show
         how = "The winner's confidence is wrong, though on average not shown to be too high or too low"
     return (
-        f"{how}: the calibration error is {error:.3f}, where well-calibrated models stay below {ceiling:.3f} on as "
-        f"many rows ({p_value(p)}); confidence less accuracy is {points(gap, interval)} on average "
+        f"{how}: {seen}, where {stay}; confidence less accuracy is {points(gap, interval)} on average "
         f"({points_span(interval)})."
     )
 
