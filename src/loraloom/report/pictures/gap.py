@@ -19,7 +19,7 @@ def draw_gap(found: Gap) -> Iterator[Picture]:
         yield picture(
             "gap_epochs",
             "Gap by epoch",
-            f"Training minus validation accuracy over the epochs, the mean of {found.configurations} configurations.",
+            "Training minus validation accuracy over the epochs: the mean of a rank's configurations, as far as known.",
             lambda axes: _epochs(axes, found),
         )
     if len(found.by_rank) > 1:
