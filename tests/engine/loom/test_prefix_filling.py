@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import loraloom
+from loraloom.engine.checkpoint import HaltError
 from loraloom.engine.loom import prefix_states
 from loraloom.engine.loom.prefix_filling import only_filler
 
@@ -43,6 +44,16 @@ def test_who_has_no_time_does_not_wait(tmp_path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         with only_filler(tmp_path / "lock", time.monotonic()) as alone:
             assert not alone
+
+
+def test_who_waits_is_stopped_when_that_is_asked_for(tmp_path: Path) -> None:
+    def stopped() -> None:
+        raise HaltError
+
+    with (tmp_path / "lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(HaltError), only_filler(tmp_path / "lock", time.monotonic() + 1, stopped):
+            pytest.fail("it waited")
 
 
 def test_who_gets_no_lock_from_the_disk_does_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from loraloom.engine.loom.prefix_states import PrefixStates, read
 from loraloom.engine.loom.tokens import Ints
 from loraloom.study.record import WEIGHTS, Evaluation, read_metrics
 from tests.engine.broken_off import contents, hear
-from tests.numerics.architectures import make_job
+from tests.numerics.architectures import CONFIGS, make_job, save_model
 from tests.numerics.tolerances import TOLERANCES
 
 WEIGHTS_OF_MODEL = "model.safetensors"
@@ -223,14 +223,35 @@ def test_nothing_is_kept_where_a_backbone_drops_or_its_lowest_layer_is_trained(
     assert files(tmp_path) == []
 
 
-@pytest.mark.usefixtures("plain_torch")
-def test_what_other_operations_computed_is_not_read(
+def test_without_room_by_choice_nothing_is_kept_or_said(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LORALOOM_PREFIX_GB", "0")
+    assert train(make_job(model, tmp_path / "job", TOP)) == []
+    assert files(tmp_path) == []
+
+
+@pytest.mark.usefixtures("plain_torch")
+@pytest.mark.parametrize(("of", "name", "other"), [(PlainOps, "name", "other"), (torch, "get_num_threads", lambda: 99)])
+def test_what_other_operations_or_another_number_of_threads_computed_is_not_read(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: Any, name: str, other: Any
+) -> None:
     train(make_job(model, tmp_path / "one", TOP))
-    monkeypatch.setattr(PlainOps, "name", "other")
+    monkeypatch.setattr(of, name, other)
     train(make_job(model, tmp_path / "two", TOP))
     assert len(files(tmp_path)) == 4
+
+
+def test_states_that_enter_another_layer_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CONFIGS["bert"]()
+    config.num_hidden_layers = 3
+    folder, of_layer = save_model("bert", tmp_path / "model", config), TOP["lora"] | {"layers_to_transform": [2]}
+    for cache, layers in (("own", TOP["lora"]), ("cache", of_layer), ("cache", TOP["lora"])):
+        monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path / cache))
+        job = make_job(folder, tmp_path / f"{cache} {layers['layers_to_transform']}", TOP | {"lora": layers})
+        train(job)
+    assert len(files(tmp_path)) == 4
+    assert contents(job.folder) == contents(tmp_path / "own [1]")
 
 
 @pytest.mark.parametrize(
@@ -314,6 +335,15 @@ def test_a_fill_that_the_deadline_ends_leaves_its_rows_and_the_rest_of_them_to_o
     assert engine._prefixes.computed == 3
     assert set(kept) == {3}
     assert locks
+
+
+def test_a_fill_that_is_stopped_leaves_its_rows(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefix_states, "by_length", row_by_row)
+    engine, jobs = LoomEngine(), [make_job(model, tmp_path / name, TOP) for name in ("stopped", "whole")]
+    (outcome,) = engine.train_pack(jobs[:1], hear, lambda: engine._prefixes.computed > 2)
+    assert (outcome.state, engine._prefixes.computed) == ("stopped", 3)
+    engine.train_pack(jobs[1:], hear)
+    assert engine._prefixes.computed == len(jobs[1].rows.train) + len(jobs[1].rows.validation)
 
 
 @pytest.mark.parametrize("failing", ["budget", "disk"])
