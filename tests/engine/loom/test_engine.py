@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,8 @@ from loraloom.errors import LoraloomError, RecipeError
 from loraloom.execute.in_process import AutoEngine, choose_engine
 from loraloom.recipe import Configuration, read_recipe
 from loraloom.study.record import WEIGHTS, Evaluation, read_metrics
-from tests.numerics.architectures import CONFIGS, QV, make_job, save_model
+from tests.engine.broken_off import contents
+from tests.numerics.architectures import CONFIGS, QV, encoded_rows, make_job, save_model
 
 
 def hear(job: Job, evaluation: Evaluation) -> bool:
@@ -97,6 +99,28 @@ def test_no_share_is_told_of_a_peak_that_is_not_known_or_that_training_is_above(
     assert len(shares) > 1
     assert all(share is not None and 0 < share < 1 for share in shares) == (peak == 1e18)
     assert all(share is None for share in shares) == (peak != 1e18)
+
+
+@pytest.mark.parametrize("other", ["model", "head", "dropout", "type", "rows"])
+def test_what_an_engine_keeps_of_a_trial_is_not_taken_for_that_of_another(tmp_path: Path, other: str) -> None:
+    folder = save_model("bert", tmp_path / "model")
+    recipe: dict[str, Any] = {"train": {"bf16": other == "type", "per_device_train_batch_size": 8}}
+    before = make_job(folder, tmp_path / "before", recipe, dropout="keep" if other == "dropout" else "off")
+    match other:
+        case "model":
+            wider = CONFIGS["bert"]()
+            wider.intermediate_size = 64
+            before = make_job(save_model("bert", tmp_path / "other", wider), tmp_path / "before", recipe)
+        case "head":
+            before = make_job(folder, tmp_path / "before", recipe | {"head": {"kind": "linear"}})
+        case "rows":
+            before = replace(before, rows=replace(before.rows, validation=encoded_rows([3] * 12, seed=9)))
+    own, alone = (make_job(folder, tmp_path / name, {"train": recipe["train"] | {"bf16": False}}) for name in "ab")
+    engine = LoomEngine()
+    for job in (before, own):
+        engine.train_pack([job], hear)
+    LoomEngine().train_pack([alone], hear)
+    assert contents(own.folder) == contents(alone.folder)
 
 
 def test_gradients_reach_down_to_the_lowest_layer_that_a_recipe_trains(tmp_path: Path) -> None:
