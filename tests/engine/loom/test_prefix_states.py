@@ -48,6 +48,11 @@ def train(job: Job) -> list[str]:
     return notes
 
 
+def halted(*_: object) -> None:
+    """In an evaluation's place: it is broken off."""
+    raise HaltError
+
+
 def files(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "cache").rglob("*.prefix"))
 
@@ -197,11 +202,8 @@ def test_the_share_of_peak_is_of_the_work_of_all_steps_where_a_trial_goes_on_wit
 ) -> None:
     job, engine, evaluate = make_job(model, tmp_path / "job", TOP), LoomEngine(), LoomEngine._evaluate
 
-    def broken_off(*_: Any) -> None:
-        raise HaltError
-
     monkeypatch.setattr("loraloom.engine.loom.trial.gemm_peak", lambda _: 1e15)
-    monkeypatch.setattr(LoomEngine, "_evaluate", broken_off)
+    monkeypatch.setattr(LoomEngine, "_evaluate", halted)
     assert engine.train_pack([job], hear)[0].state == "stopped"
     monkeypatch.setattr(LoomEngine, "_evaluate", evaluate)
     timings = engine.train_pack([job], hear)[0].timings
@@ -344,6 +346,24 @@ def test_a_fill_that_is_stopped_leaves_its_rows(model: Path, tmp_path: Path, mon
     assert (outcome.state, engine._prefixes.computed) == ("stopped", 3)
     engine.train_pack(jobs[1:], hear)
     assert engine._prefixes.computed == len(jobs[1].rows.train) + len(jobs[1].rows.validation)
+
+
+def test_a_fill_after_an_evaluation_that_a_resume_begins_with_is_stopped_too(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on another node, where no states are kept yet."""
+    monkeypatch.setattr(prefix_states, "by_length", row_by_row)
+    alone, job = (make_job(model, tmp_path / name, TOP) for name in ("alone", "job"))
+    train(alone)
+    with monkeypatch.context() as patched:
+        patched.setattr(LoomEngine, "_evaluate", halted)
+        assert LoomEngine().train_pack([job], hear)[0].state == "stopped"
+    shutil.rmtree(tmp_path / "cache")
+    engine, held_out = LoomEngine(), len(job.rows.validation)
+    (outcome,) = engine.train_pack([job], hear, lambda: engine._prefixes.computed > held_out + 2)
+    assert (outcome.state, engine._prefixes.computed) == ("stopped", held_out + 3)
+    train(job)
+    assert contents(job.folder) == contents(alone.folder)
 
 
 @pytest.mark.parametrize("failing", ["budget", "disk"])

@@ -240,12 +240,13 @@ class LoomEngine:
     def _turn(self, group: _Group, listener: Listener, heed: Callable[[], None]) -> None:
         """What the last step asked for, and the next step: a checkpoint's state is that between two turns.
 
-        Once a trial has been evaluated, the turn is gone through: what would be saved of it then is of neither.
+        Once a trial has been evaluated, the turn is gone through: what would be saved of it then is of neither. One
+        that is saved already, as after a resume, has no need of that.
         """
         for number, trial in enumerate(group.trials):
             if trial.asks_evaluation:
                 self._evaluate(group, number, listener, heed)
-                heed = heeding(never)
+                heed = heed if trial.step == trial.saved_at else heeding(never)
         self._end(group)
         if group.pack is not None:
             self._step(group.pack, group.trials, heed)
