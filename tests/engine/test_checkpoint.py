@@ -21,6 +21,7 @@ from loraloom.engine import Engine, Job, checkpoint
 from loraloom.engine.checkpoint import Checkpoints, HaltError, Rhythm, State, heeding, step_to_go_on_from
 from loraloom.engine.generators import Generators
 from loraloom.engine.loom import LoomEngine
+from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.trainer import TrainerEngine, _Examples
 from loraloom.study.durable import write_manifest
 from loraloom.study.record import CHECKPOINT, METRICS, Evaluation
@@ -265,6 +266,19 @@ def test_rows_of_steps_that_were_done_are_not_read_again(
     monkeypatch.setattr(_Examples, "__getitem__", counted)
     TrainerEngine().train_pack([job], hear)
     assert read.count(21) == 42 - 18
+
+
+@pytest.mark.usefixtures("plain_torch")
+def test_rows_come_in_the_order_that_a_trial_was_begun_with(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it goes on by kernels, which sort no batches, some would else be seen twice in a pass, and some never."""
+    alone, moved = (job_of(model, tmp_path / name) for name in ("alone", "moved"))
+    LoomEngine().train_pack([alone], hear)
+    LoomEngine().train_pack([moved], hear, at(2))
+    monkeypatch.setattr(PlainOps, "sorted_batches", 1)
+    LoomEngine().train_pack([moved], hear)
+    assert contents(moved.folder) == contents(alone.folder)
 
 
 def test_a_checkpoint_holds_safetensors_and_json_alone(engine: Engine, model: Path, tmp_path: Path) -> None:
