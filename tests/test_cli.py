@@ -74,7 +74,15 @@ def test_the_options_of_every_command_are_known() -> None:
     where = {"--workers", "--ray", "--gpus_per_pack"}
     assert options == {
         "new": {
-            *("out", "--train_file", "--dataset", "--text_column", "--label_column"),
+            *(
+                "out",
+                "--train_file",
+                "--validation_file",
+                "--test_file",
+                "--dataset",
+                "--text_column",
+                "--label_column",
+            ),
             *("--model", "--max_trainable_parameters", "--max_seconds", "--force"),
         },
         "budget": {"recipe", "--set", "--num_labels", "--json"},

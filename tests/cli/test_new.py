@@ -58,6 +58,17 @@ def test_flags_make_a_recipe_that_search_reads(tiny_model: Path) -> None:
     assert "loraloom search mine.yaml --out runs/mine" in done.output
 
 
+def test_rows_to_choose_by_and_to_test_on_are_named_and_checked_too(here: Path, tiny_model: Path) -> None:
+    for name, seed in (("validation.csv", 2), ("test.csv", 3)):
+        write_csv(here / name, make_rows(20, seed=seed))
+    others = ["--validation_file", "validation.csv", "--test_file", "test.csv"]
+    done = new("mine.yaml", "--train_file", "train.csv", *others, "--model", str(tiny_model))
+    assert done.exit_code == 0, done.output
+    data = read_recipe(here / "mine.yaml").data
+    assert (data.train_file, data.validation_file, data.test_file) == ("train.csv", "validation.csv", "test.csv")
+    assert re.search(r"\d+ rows of 3 classes", done.output)
+
+
 @pytest.mark.usefixtures("here")
 def test_texts_are_cut_at_what_a_model_reads_where_that_is_less_than_the_default(tiny_model: Path) -> None:
     new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model))
@@ -225,6 +236,7 @@ def test_a_guessed_text_that_leaves_longer_ones_out_is_said(here: Path, tiny_mod
         (["taken.yaml", "--train_file", "train.csv"], "taken.yaml: is there already; give another name, or --force"),
         (["--train_file", "train.csv", "--dataset", "demo"], "name one of the two"),
         (["--train_file", "absent.csv"], "absent.csv: there is no such file"),
+        (["--train_file", "train.csv", "--test_file", "absent.csv"], "absent.csv: there is no such file"),
         (
             ["--train_file", "train.csv", "--text_column", "words"],
             "has no column 'words'; its columns are 'text', 'label'",

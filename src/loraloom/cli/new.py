@@ -13,6 +13,7 @@ import typer
 
 from loraloom.cli.asking import ask_columns, ask_model, ask_number, ask_rows
 from loraloom.errors import BackboneError, DataError, OptionError, UnreachedError
+from loraloom.machine import with_home
 
 if TYPE_CHECKING:
     from loraloom.backbone.sources import Source
@@ -32,6 +33,12 @@ def new(
     ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="Labelled rows: a data set on the hub, or demo.")
+    ] = None,
+    validation_file: Annotated[
+        str | None, typer.Option("--validation_file", help="Rows to choose by; else some of the labelled are held out.")
+    ] = None,
+    test_file: Annotated[
+        str | None, typer.Option("--test_file", help="Rows to test the winner on; else some are held out.")
     ] = None,
     text_column: Annotated[
         list[str],
@@ -58,7 +65,7 @@ def new(
 
     Example: loraloom new mine.yaml
 
-    Example: loraloom new mine.yaml --train_file train.csv --model roberta-base --max_seconds 1200
+    Example: loraloom new mine.yaml --train_file train.csv --test_file test.csv --model roberta-base --max_seconds 1200
     """
     from loraloom.backbone import sources
     from loraloom.recipe import read_recipe
@@ -67,7 +74,7 @@ def new(
 
     _check_place(out, force)
     ask = on_terminal()
-    rows = _rows(train_file, dataset, ask)
+    rows = _rows(train_file, dataset, ask) | _held_out(validation_file=validation_file, test_file=test_file)
     table = _table(rows, needed=not (text_column and label_column))
     columns = _columns(table, tuple(text_column), label_column, ask)
     if model is None:
@@ -115,6 +122,20 @@ def _rows(train_file: str | None, dataset: str | None, ask: bool) -> dict[str, A
     if train_file is not None:
         return {"train_file": train_file}
     return {"dataset": dataset} if dataset is not None else ask_rows()
+
+
+def _held_out(**files: str | None) -> dict[str, Any]:
+    """The fields of `data` that name other rows.
+
+    Raises:
+        DataError: a file is not there, or of no kind that is read.
+    """
+    from loraloom.data.opening import format_of
+
+    given = {field: file for field, file in files.items() if file is not None}
+    for file in given.values():
+        format_of(with_home(file))
+    return given
 
 
 def _table(rows: dict[str, Any], needed: bool) -> Table | None:
