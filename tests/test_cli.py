@@ -674,6 +674,7 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["submit", "--check", "a.csv", "--template", "b.csv", "--text_column", "text"], "none of --test_file"),
         (["budget", "{recipe}", "--set", "lora.lora_alfa=4"], "did you mean"),
         (["search", "{recipe}"], "--out"),
+        (["export", "{trained}/best", "--out", "{tmp}/x"], "'--format'. Choose from: merged, onnx, peft\n"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exits_2(

@@ -86,7 +86,7 @@ def _exit_code() -> int:
         by = "the end of the answers (Ctrl-D)" if isinstance(error.__context__, EOFError) else "Ctrl-C"
         return _fail(f"stopped by {by}", 130)
     except typer.TyperException as error:  # a wrong option or argument
-        sentence = getattr(error, "format_message", error.__str__)()
+        sentence = getattr(error, "format_message", error.__str__)().replace("\n\t", " ")  # choices, a line each
         return _fail(sentence.replace("Value error, ", "", 1), 2)  # pydantic's words
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C", 130)
