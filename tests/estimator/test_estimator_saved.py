@@ -258,6 +258,12 @@ def test_parameters_that_can_not_be_kept_are_warned_of(
     assert saved.read(tmp_path / "kept", fitted.record_)[1] == {}
 
 
+def test_a_name_that_is_too_long_for_a_folder_is_refused_in_a_sentence() -> None:
+    for load in (LoraClassifier.load, loraloom.load):
+        with pytest.raises(AdapterError, match=r"aaa: can't be read: File name too long$"):
+            load("a" * 5_000)
+
+
 def test_what_is_no_saved_estimator_is_not_written_over(fitted: LoraClassifier, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(AdapterError, match="is not empty, and is no estimator"):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloom.backbone import sources
 from loraloom.backbone.sources import Source
-from loraloom.errors import AdapterError, first_line
+from loraloom.errors import AdapterError, first_line, without_path
 from loraloom.recipe import Lora
 from loraloom.study.durable import MANIFEST, sha256
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord
@@ -47,10 +47,14 @@ def identity(folder: Path) -> list[str | None]:
     Of the record without results, which a run adds to when it tests the adapter; the card says more as a run goes on.
 
     Raises:
-        AdapterError: the record is not one, or a file is too large for an adapter's folder.
+        AdapterError: a file can't be read, the record is not one, or a file is too large for an adapter's folder.
     """
-    digests = [_digest(folder / name) for name in (WEIGHTS, CONFIG, TERMS, SCORES)]
-    if not (folder / RECORD).is_file():
+    try:
+        digests = [_digest(folder / name) for name in (WEIGHTS, CONFIG, TERMS, SCORES)]
+        has_record = (folder / RECORD).is_file()
+    except OSError as error:
+        raise AdapterError(f"{folder}: can't be read: {without_path(error)}") from None
+    if not has_record:
         return [*digests, None]
     record = {name: value for name, value in read_json(folder / RECORD).items() if name != "result"}
     return [*digests, hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()]
