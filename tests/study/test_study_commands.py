@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def test_a_command_is_noted_before_and_after(tmp_path: Path) -> None:
     assert (ended.ended, ended.seconds, ended.allowed_seconds, ended.finished) == ("done", 61.5, 120.0, 7)
     assert (ended.command, ended.tested) == (("loraloom", "search"), (3,))
     assert (ended.packages, ended.machine) == (MADE["packages"], MADE["machine"])
+    assert 60 < (datetime.now(UTC) - datetime.fromisoformat(ended.started)).total_seconds() < 600  # not as it is noted
 
 
 def test_later_commands_stand_after_earlier_ones(tmp_path: Path) -> None:

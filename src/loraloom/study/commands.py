@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -147,7 +147,7 @@ def logged(
         lost = "what was done before is not known: commands.json was damaged"
         before = [Command(started="", ended="failed", why=lost)]
     about = {name: made[name] for name in ("loraloom", "python", "packages", "machine") if name in made}
-    started = made.get("started") or datetime.now(UTC).isoformat(timespec="seconds")
+    started = (datetime.now(UTC) - timedelta(seconds=seconds())).isoformat(timespec="seconds")
     about |= {"allowed_seconds": allowed_seconds, "again_seconds": again_seconds, "placement": dict(placement)}
     log = CommandLog(path, [*before, Command(command=command, started=started, **about)])
     try:
