@@ -51,6 +51,8 @@ class Statement:
     """Of the dearest trial; None where a clock says how long trials are, or it can't be told."""
     pass_seconds: float | None
     """Of one pass over the rows of what is dearest; None where rows or the machine's rate aren't known."""
+    tokens: int
+    """Of each text, by which times are estimated: the most that are kept."""
     dtype: str
     axes: tuple[str, ...]
     points: tuple[CountedPoint, ...]
@@ -149,6 +151,7 @@ def state_budget(
         memory_advice=demands.memory_advice(configuration),
         seconds=None if searched.search.epochs == "clock" else _longest_seconds(demands, rows, rates.layer(dtype)),
         pass_seconds=_longest_seconds(demands, rows, rates.layer(dtype), epochs=1),
+        tokens=max(searched.values("data.max_length")),
         dtype=dtype,
         axes=tuple(searched.axes),
         points=tuple(

@@ -11,7 +11,7 @@ from loraloom.execute.demands import NO_REMEDY
 from loraloom.execute.statement import Statement
 from loraloom.report.wording import roughly
 from loraloom.terminal.console import make_table, say
-from loraloom.wording import percent
+from loraloom.wording import percent, plural
 
 SHOWN_POINTS = 3
 NULLS = {"lora.target_modules": "PEFT's choice for the model", "lora.layers_to_transform": "every layer"}
@@ -38,15 +38,17 @@ def print_statement(console: Console, statement: Statement) -> None:
             _print_remedies(console, statement)
     if statement.axes:
         _print_points(console, statement)
-    seconds, clocked = "", ""
+    seconds, given = "", ""
     if statement.seconds is not None:
         seconds = f" and {roughly(statement.seconds)} a trial"
     elif statement.pass_seconds is not None:
         seconds = f" and {roughly(statement.pass_seconds)} a pass over the rows"
-        clocked = "; the clock says how many passes there are"
+        given = "; the clock says how many passes there are"
+    if seconds:
+        given = f", if every text has {plural(statement.tokens, 'token')}{given}"
     memory = statement.most_memory_gb if statement.fitting else statement.memory_gb
     most = f"at most about {memory:.1f} GB of memory{seconds}"
-    say(console, f"estimates: {most}, in {statement.dtype} on this machine{clocked}")
+    say(console, f"estimates: {most}, in {statement.dtype} on this machine{given}")
     if not statement.fits_memory and not statement.fitting:
         over = f"does not fit: over budget.max_memory_gb {statement.max_memory_gb:g}"
         say(console, f"{over}; {statement.memory_advice}")
