@@ -25,7 +25,7 @@ from loraloom.report.model_card import model_card
 from loraloom.report.wording import listed
 from loraloom.study import choice
 from loraloom.study.durable import write_json, write_manifest
-from loraloom.study.evidence import agrees, read_predicted
+from loraloom.study.evidence import agrees, read_predicted, read_rows
 from loraloom.study.leaderboard import standing
 from loraloom.study.record import RECORD, Result, Score, TrialRecord, read_record
 from loraloom.study.run import Run
@@ -185,6 +185,11 @@ def test_it_is_judged_by_validation_rows_and_tested_as_loaded(run_mixed: Path, r
     assert agrees(kept, own)
     classifier, texts = loraloom.load(run_mixed / "soup"), [text for text, _ in make_rows(20, seed=3)]
     assert classifier.record == own
+    held_out = [read_rows(run_mixed, len(own.labels))[number] for number in kept.rows.tolist()]
+    assert kept.labels.tolist() == [row.label for row in held_out]
+    by_row = classifier.predict_proba([row.text for row in held_out])
+    np.testing.assert_allclose(kept.probabilities, by_row, atol=1e-6)
+    assert np.abs(by_row - by_row[::-1]).max() > 1e-5  # so that another order would be noticed
     assert not np.allclose(classifier.logits(texts), loraloom.load(run_mixed / "best").logits(texts))
     lines = (run_mixed / "soup" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
