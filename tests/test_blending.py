@@ -146,7 +146,12 @@ def test_what_it_gains_is_of_the_same_rows(blended: Path) -> None:
     rows = read_rows(blended, 3).values()
     said = made.tfidf.log_probabilities([row.text for row in rows]).argmax(axis=1)
     assert made.apart.validation.accuracy == np.mean(said == [row.label for row in rows])
-    (blended / "best" / "test_predictions.jsonl").unlink()
+    path = blended / "best" / "test_predictions.jsonl"
+    first, *others = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), "text": "another"}), *others]), encoding="utf-8")
+    write_manifest(blended / "best")
+    assert blending.blend(blended).gain is None  # since they are of other rows
+    path.unlink()
     write_manifest(blended / "best")
     assert blending.blend(blended).gain is None
 
