@@ -262,11 +262,13 @@ def test_the_command_advises_the_one_that_the_validation_rows_are_for(blended: P
 
 
 def test_it_learns_of_the_rows_that_the_recipe_lets_be_learnt_of(
-    tiny_model: Path, rows_file: Path, tmp_path: Path
+    tiny_model: Path, rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
     loraloom.search(make_recipe(tiny_model, rows_file), run, overrides=["data.max_train_samples=30"], report=False)
     assert blending.blend(run).train_rows == 30
+    monkeypatch.setattr(blending, "MOST_ROWS", 20)
+    assert blending.blend(run).train_rows == 20
 
 
 def test_of_no_texts_it_answers_nothing(run_blended: Path) -> None:
