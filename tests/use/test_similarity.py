@@ -24,10 +24,12 @@ from loraloom.study.embeddings import read_embeddings
 from loraloom.study.integrity import RECIPE, write_recipe
 from loraloom.study.run import Run
 from loraloom.use import evaluate, similarity
+from loraloom.use.second_set import read_second
 from loraloom.use.similarity import collect, collect_in_time
 from study.agnews_files import agnews_folder
 from tests.conftest import make_rows, write_csv
 from tests.report.similarity.embedded_runs import found_in
+from tests.study.study_records import record as make_record
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +233,14 @@ def test_a_second_file_without_a_header_is_refused(run: Path, tmp_path: Path, fi
     (tmp_path / "texts.csv").write_text(f"{first}\n" + "the cat near a dog;animals\n" * 9)
     with pytest.raises(DataError, match=said):
         collect(run, compare_file=tmp_path / "texts.csv")
+
+
+def test_rows_without_a_text_take_their_labels_with_them(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "rows.csv", [("", "b"), ("cat", "a"), (" ", "a"), ("dog", "b"), ("cow", "b")])
+    found = read_second(file, make_record(0))
+    assert (found.texts, found.numbers.tolist(), found.empty) == (("cat", "dog", "cow"), [1, 3, 4], 2)
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1, 1]
 
 
 def test_labels_that_the_run_does_not_know_are_said(run: Path, tmp_path: Path) -> None:
