@@ -11,6 +11,7 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import special
 
 from loraloom.metrics import (
     PROBABILITY_FLOOR,
@@ -18,6 +19,7 @@ from loraloom.metrics import (
     confusion,
     expected_calibration_error,
     log_loss,
+    row_losses,
     score,
     softmax,
 )
@@ -78,15 +80,24 @@ def test_calibration_error_is_the_sum_over_bins_of_the_paper(data: Predictions) 
 
 
 def test_a_confidence_on_the_edge_of_two_bins_lies_in_the_lower_and_none_in_the_first() -> None:
-    assert confidence_bins(np.array([0.0, 0.1, 0.25, 0.26, 0.5, 1.0]), 4).tolist() == [0, 0, 0, 1, 1, 3]
+    edges = np.array([0.0, 0.1, 0.25, 0.26, 0.5, 1.0, np.nextafter(1.0, 2.0)])
+    assert confidence_bins(edges, 4).tolist() == [0, 0, 0, 1, 1, 3, 3]
 
 
-def test_a_perfectly_sure_and_right_model_has_no_calibration_error() -> None:
+def test_a_perfectly_sure_and_right_model_has_no_calibration_error_and_no_loss() -> None:
     assert expected_calibration_error([0, 1], [[1.0, 0.0], [0.0, 1.0]]) == 0
+    assert str(log_loss([0, 1], [[1.0, 0.0], [0.0, 1.0]])) == "0.0"
 
 
 def test_a_sure_and_wrong_row_costs_the_clipped_logarithm() -> None:
     assert log_loss([0], [[0.0, 1.0]]) == pytest.approx(-math.log(PROBABILITY_FLOOR))
+
+
+def test_probabilities_that_bfloat16_has_rounded_are_taken_and_are_no_more_than_certain() -> None:
+    scores = score([0, 1, 1], [[1.005, 0.0], [0.0, 1.005], [0.004, 0.991]])
+    assert scores.log_loss == pytest.approx(-math.log(0.991) / 3)
+    assert scores.expected_calibration_error == pytest.approx(0.009 / 3)
+    assert row_losses([0], [[1.005, 0.0]]).tolist() == [0]
 
 
 def test_a_tie_goes_to_the_first_class() -> None:
@@ -105,9 +116,9 @@ def test_rows_of_the_confusion_are_the_true_classes() -> None:
 
 
 @given(predictions())
-def test_softmax_sums_to_one_and_ignores_a_shift(data: Predictions) -> None:
+def test_softmax_is_scipys_and_ignores_a_shift(data: Predictions) -> None:
     logits = np.log(np.maximum(data[1], 1e-12))
-    assert softmax(logits).sum(axis=-1) == pytest.approx(1)
+    assert softmax(logits) == pytest.approx(special.softmax(logits, axis=-1))
     assert softmax(logits + 500) == pytest.approx(softmax(logits))
 
 
@@ -134,6 +145,8 @@ def test_softmax_takes_logits_that_overflow_an_exponential() -> None:
         (lambda: score([0], [[-0.5, 0.75, 0.75]]), "-0.5 is not in .*softmax"),
         (lambda: score([0], [[1.25, 0.0]]), "1.25 is not in .*softmax"),
         (lambda: score([0, 0], [[0.5, 0.5], [0.5, 0.1]]), "row 1 sums to 0.6, not 1"),
+        (lambda: score([0, 0], [[0.5, 0.5], [0.5, 0.485]]), "row 1 sums to 0.985, not 1"),
+        (lambda: score([0], [[0.515, 0.5]]), "row 0 sums to 1.015, not 1"),
         (lambda: score([0], np.empty((1, 0))), r"shape \(1, 0\) is not \(rows, classes\)"),
         (lambda: score([0, 1], [[0.5, 0.5]]), "do not match"),
         (lambda: log_loss([0], [[0.5, 0.5], [0.4, 0.6]]), "2 rows do not match the 1 of labels"),
