@@ -13,6 +13,7 @@ from sklearn.calibration import calibration_curve
 from loraloom import calibration
 from loraloom.calibration import (
     COLDEST,
+    HOTTEST,
     SPREAD,
     Temperature,
     at_temperature,
@@ -129,6 +130,10 @@ def test_a_temperature_divides_the_logits() -> None:
     assert at_temperature(softmax(logits), 1.0) == pytest.approx(softmax(logits))
 
 
+def test_a_temperature_takes_what_is_next_to_impossible_for_what_it_is() -> None:
+    assert at_temperature([[1.0, 1e-30]], 2.0)[0, 1] == pytest.approx(1e-15)
+
+
 def test_a_temperature_keeps_every_prediction_and_stands_a_probability_of_zero() -> None:
     shares = np.array([[1.0, 0.0, 0.0], [0.2, 0.5, 0.3]])
     for temperature in (0.1, 1.0, 7.0):
@@ -154,6 +159,7 @@ def test_the_fitted_temperature_has_the_least_log_loss_and_loss_of_its_prior_and
 ) -> None:
     labels, shares = drawn(3, rows=60, temperature=1.7)
     fitted = fit_temperature(labels, shares, spread)
+    assert fitted.rows == 60
     grid = np.linspace(0.5, 4, 1000)
     of_rows = [log_loss(labels, at_temperature(shares, float(each))) for each in grid]
     losses = 60 * np.array(of_rows) - norm.logpdf(np.log(grid) / spread)
@@ -218,6 +224,13 @@ def test_rows_that_are_all_right_ask_for_a_colder_one_and_without_a_prior_for_th
     assert not fitted.is_needed
 
 
+def test_rows_that_are_all_wrong_ask_for_a_hotter_one_and_without_a_prior_for_the_hottest() -> None:
+    shares = np.array([[0.9, 0.1], [0.2, 0.8]])
+    assert HOTTEST == 1 / COLDEST
+    assert fit_temperature([1, 0], shares, math.inf).value == pytest.approx(HOTTEST, rel=1e-3)
+    assert 1 < fit_temperature([1, 0], shares).value < HOTTEST
+
+
 def test_of_44_rows_one_error_shows_no_temperature() -> None:
     right = np.linspace(0.84, 0.995, 43)
     shares = np.column_stack([[*right, 0.3], [*(1 - right), 0.7]])
@@ -226,7 +239,9 @@ def test_of_44_rows_one_error_shows_no_temperature() -> None:
     assert not fit_temperature(labels, shares).is_needed
 
 
-@pytest.mark.parametrize(("interval", "needed"), [((0.5, 0.9), True), ((0.5, 1.1), False), ((1.1, 1.5), True)])
+@pytest.mark.parametrize(
+    ("interval", "needed"), [((0.5, 0.9), True), ((0.5, 1.1), False), ((1.0, 1.5), False), ((1.1, 1.5), True)]
+)
 def test_a_temperature_is_needed_where_its_interval_leaves_one_out(interval: tuple[float, float], needed: bool) -> None:
     assert Temperature(sum(interval) / 2, interval, 100).is_needed == needed
 

@@ -13,11 +13,13 @@ from scipy import stats
 from statsmodels.stats import multitest
 
 from loraloom.intervals import (
+    Paired,
     difference_interval,
     holm,
     least_lead,
     mcnemar,
     mean_interval,
+    paired,
     paired_bootstrap,
     wilson_interval,
 )
@@ -39,8 +41,8 @@ def test_wilson_covers_the_truth_about_as_often_as_it_says(share: float) -> None
 
 
 def test_wilson_is_exact_at_its_ends() -> None:
-    assert wilson_interval(0, 10)[0] == 0
-    assert wilson_interval(10, 10)[1] == 1
+    assert {wilson_interval(0, total)[0] for total in range(1, 500)} == {0}
+    assert {wilson_interval(total, total)[1] for total in range(1, 500)} == {1}
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8))
@@ -127,6 +129,11 @@ def test_the_paired_bootstrap_is_the_same_each_time_and_mirrored_when_the_two_ch
     assert low < narrow[0] < narrow[1] < high
 
 
+def test_a_pair_is_the_first_less_the_second_with_the_rows_that_one_alone_has_right() -> None:
+    a, b = judged(18, 9, 150, 12)
+    assert paired(a, b) == Paired(189, 27, 9 / 189, paired_bootstrap(a, b), mcnemar(a, b))
+
+
 def test_too_few_rows_that_tell_two_classifiers_apart_have_no_bootstrap() -> None:
     assert paired_bootstrap(*judged(5, 4, 500, 5)) is None
     assert paired_bootstrap(*judged(0, 0, 5, 0)) is None
@@ -174,6 +181,7 @@ def test_holms_p_values_are_those_of_statsmodels() -> None:
         (lambda: mean_interval([0.5, math.nan]), "values: 1 of 2 are not finite .*NaN"),
         (lambda: mcnemar([True], [True, False]), "do not match"),
         (lambda: mcnemar([2], [1]), "not true or false"),
+        (lambda: mcnemar([1.0], [0.0]), "not true or false"),
         (lambda: mcnemar([], []), "not a list of rows"),
         (lambda: mcnemar([[1], [0]], [[1], [1]]), r"correct_a: shape \(2, 1\) is not a list of rows"),
         (lambda: mean_interval([0.5, 0.6], rows=0), "rows: 0 rows have no accuracy"),
