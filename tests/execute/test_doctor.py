@@ -161,6 +161,18 @@ def test_the_remedy_names_the_variable_that_torch_goes_by(monkeypatch: pytest.Mo
     assert note.endswith("(OMP_NUM_THREADS=4 and MKL_NUM_THREADS=1): set MKL_NUM_THREADS=4 to train faster")
 
 
+@pytest.mark.parametrize(("said", "why"), [("2", ""), ("8", ", of which torch takes 2")])
+def test_a_number_of_threads_that_torch_does_not_take_is_not_given_as_the_reason(
+    monkeypatch: pytest.MonkeyPatch, said: str, why: str
+) -> None:
+    """MKL takes no more than there are cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine, "quota_threads", lambda: None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert diagnose().threads.reason == f"OMP_NUM_THREADS={said}{why}"
+
+
 @pytest.mark.parametrize("quota", [2, 3])
 def test_threads_that_are_as_many_as_a_quota_gives_are_said_to_be(monkeypatch: pytest.MonkeyPatch, quota: int) -> None:
     monkeypatch.setattr(machine, "quota_threads", lambda: quota)

@@ -162,8 +162,12 @@ def _layer_size(model: str, config: Any) -> LayerSize | None:
 def _threads_reason(threads: int) -> str:
     if threads == machine.quota_threads():
         return "as many as the quota of processor time has cores for"
-    names = [name for name in machine.THREADS if os.environ.get(name)]
-    return " and ".join(f"{name}={os.environ[name]}" for name in names) or "torch's own choice"
+    said = {name: value for name in machine.THREADS if (value := os.environ.get(name))}
+    if not said:
+        return "torch's own choice"
+    settings = " and ".join(f"{name}={value}" for name, value in said.items())
+    taken = [*said.values()][-1] == str(threads)  # MKL gives no more threads than there are cores
+    return settings if taken else f"{settings}, of which torch takes {threads}"
 
 
 def _notes(facts: Machine, threads: int, load: float | None, crowded: bool) -> tuple[str, ...]:
