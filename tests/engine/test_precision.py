@@ -29,6 +29,7 @@ T4, P100, A100 = (5, 4, 22), (8, 0, 16), (15, 160, 160)
         (T4, {}, "fp16"),
         (P100, {}, "fp16"),
         (A100, {}, "bf16"),  # whose numbers do not end at 65,504
+        ((15, 150, 160), {}, "bf16"),  # as it may be measured
         (T4, {"fp16": False}, "fp32"),
         (A100, {"fp16": False}, "bf16"),
         (T4, {"bf16": False}, "fp32"),  # what is said of bf16 is said of the type
