@@ -155,7 +155,7 @@ def test_cores_respect_the_strictest_quota_of_processor_time(
     assert (read.cpu_quota_cores, read.logical_cores, read.physical_cores) == (quota, cores, cores)
 
 
-@pytest.mark.parametrize(("quota", "threads"), [(None, None), (0.5, 1), (1.5, 2), (3, 3), (5, 4), (8, None), (9, None)])
+@pytest.mark.parametrize(("quota", "threads"), [(None, None), (0.5, 1), (1.2, 2), (3, 3), (5, 4), (8, None), (9, None)])
 def test_threads_are_told_where_a_quota_gives_fewer_cores_than_there_are(
     root: Root, allow: Callable[[int], None], quota: float | None, threads: int | None
 ) -> None:
