@@ -87,6 +87,13 @@ def test_where_rows_are_too_few_it_is_said_first_and_from_which_lead_on_they_wou
     )
 
 
+def test_the_least_lead_that_would_tell_is_not_rounded_to_the_one_that_does_not() -> None:
+    rows = np.arange(3000)
+    said = verdict_of(("one", "two"), paired(rows >= 19, (rows < 19) | (rows >= 52)))
+    assert "one is 0.47 points ahead of two, which may be chance (95 % 0.0 … +0.9, McNemar p = 0.070" in said
+    assert said.endswith(" Where as many change sides, a lead is more than chance from 0.53 points on.")
+
+
 def test_where_no_difference_has_room_none_was_found() -> None:
     rows = np.arange(40_000)
     first, second = paired(rows >= 8, (rows < 20) | (rows >= 27)), paired(rows >= 8, (rows < 20) | (rows >= 28))

@@ -236,29 +236,29 @@ def verdict_of(names: tuple[str, str], stand: Paired, tests: int = 1) -> str:
     else:
         low, high = interval if difference > 0 else (-interval[1], -interval[0])
         figures, room = f"95 % {spread((low, high))}, {counts}", max(-low, high)
-    ahead = f"{100 * abs(difference):.{decimals(interval)}f}"
+    too_few = room > MARGIN
+    lead = least_lead(changed, LEVEL / tests) if too_few and p >= LEVEL else None
+    least, places = None if lead is None else 100 * lead / rows, decimals(interval)
+    while least is not None and f"{100 * abs(difference):.{places}f}" == f"{least:.{places}f}":
+        places += 1  # a lead that may be chance is less than the least that is not
+    ahead = f"{100 * abs(difference):.{places}f}"
     ahead = f"{ahead if float(ahead) else f'{100 * abs(difference):.1g}'} points"
     if p < LEVEL:
         return f"{better} is better than {worse} by {ahead} ({figures})."
-    if room <= MARGIN:
+    if not too_few:
         level = "they are level" if difference == 0 else f"the {ahead} that {better} is ahead of {worse} may be chance"
         said = f"No difference was found: {level} ({figures})."
     else:
         level = "they are level" if difference == 0 else f"{better} is {ahead} ahead of {worse}, which may be chance"
-        said = f"The rows are too few to tell which is better: {level} ({figures}). {_would_be_found(stand, tests)}"
+        said = f"The rows are too few to tell which is better: {level} ({figures}). "
+        said += (
+            "Where so few change sides, no lead is more than chance."
+            if least is None
+            else f"Where as many change sides, a lead is more than chance from {least:.{places}f} points on."
+        )
     test = "the exact test, which is the stricter," if tests == 1 else f"the exact test, corrected for {tests} tests,"
     strict = f" The interval leaves out 0, but {test} is not convinced." if low > 0 else ""
     return f"{said}{strict}"
-
-
-def _would_be_found(stand: Paired, tests: int) -> str:
-    """The least lead that would be more than chance where as many rows change sides."""
-    lead = least_lead(stand.changed, LEVEL / tests)
-    if lead is None:
-        return "Where so few change sides, no lead is more than chance."
-    points = 100 * lead / stand.rows
-    least = f"{points:.{decimals(stand.interval)}f}"
-    return f"Where as many change sides, a lead is more than chance from {least} points on."
 
 
 def _on_cost(first: Side, second: Side) -> str:
