@@ -205,7 +205,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(
                 "the classifier is not shown to beat a constant answer: so few rows are few steps with "
                 f"num_train_epochs={given:g}; try num_train_epochs={fitted.more_passes:g}, or max_seconds and no field "
-                "of the training",
+                "of the adapters, the head or the training",
                 ConvergenceWarning,
                 stacklevel=2,
             )
