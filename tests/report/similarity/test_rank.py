@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loraloom.report.similarity.rank import Answers, interaction
+from loraloom.report.similarity.rank import Answers, _chosen, interaction
+from loraloom.study.record import TrialRecord
+from tests.report.report_runs import make_recipe, make_record
 from tests.report.similarity.simulated import LEVEL, generator_of, most_rejections, trials
 
 ROWS = 300
@@ -120,3 +122,22 @@ def test_trials_that_differ_by_their_rank_in_nothing_are_not_measured() -> None:
     answers = [Answers(rank, rows, rows % 5 > 0) for rank in (4, 8) * 3]
     found = interaction(answers, rows, distances)
     assert found == "the trials are right and wrong on the same rows, whatever their rank"
+
+
+def test_seeds_of_a_few_finalists_are_not_taken_where_enough_configurations_saw_fewer_rows() -> None:
+    recipe = make_recipe(lora={"r": [2, 4, 8, 16, 32]}, train={"learning_rate": [0.001, 0.003]})
+    points = [*recipe.grid()]
+    lower = [make_record(recipe, n, point).model_copy(update={"train_rows": 500}) for n, point in enumerate(points)]
+    finals = [make_record(recipe, 10 + n, points[n % 3], seed=n // 3) for n in range(9)]
+    assert {record.number for record in chosen_of([*lower, *finals])} == set(range(10))
+    repeated = [make_record(recipe, 10 + n, points[n % 8], seed=n // 8) for n in range(16)]
+    assert {record.number for record in chosen_of([*lower, *repeated])} == set(range(10, 26))
+    one = make_recipe(lora={"r": [2, 4, 8]})
+    alone = [make_record(one, 10 + n, point, seed=seed) for n, point in enumerate(one.grid()) for seed in range(3)]
+    assert {record.train_rows for record in chosen_of([*lower, *alone])} == {alone[0].train_rows}
+
+
+def chosen_of(records: list[TrialRecord]) -> list[TrialRecord]:
+    chosen = _chosen(records)
+    assert not isinstance(chosen, str)
+    return chosen

@@ -1,8 +1,8 @@
 """Does a higher rank help more far from the training rows? Distance × log2(rank) over the validation rows of trials.
 
 The trials must have kept their predictions of each row (trials/NNNN/validation.safetensors), and differ in rank. Of
-those of the largest reach (rows seen in training) that enough trials have at most 60 are used, as many of each rank as
-can be.
+those of the largest reach (rows seen in training) that enough have at most 60 are used, as many of each rank as can
+be.
 Seeds of one configuration have all else in common too, and so much of their slope, whatever their rank does: they are
 one of its rank, and no three. Where nothing but the rank differs they are all that there is.
 Rejected: an effect for each trial, which has no estimate where a trial has no wrong row (its own accuracy is an
@@ -91,10 +91,10 @@ def interaction(
     The variance is clustered by trial, or by configuration (`_clusters`), and by row (`_variance`); t has as many
     degrees of freedom as the former, less two.
     """
-    clusters, what = _clusters(answers)
+    clusters, what = _clusters([(each.rank, each.beside) for each in answers])
     ranks = Counter(rank for rank, _ in set(clusters))
     count = ranks.total()
-    if count < FEWEST_TRIALS or sum(number > 1 for number in ranks.values()) < 2:
+    if not _are_enough(clusters):
         return (
             f"it takes {FEWEST_TRIALS} {what} on as many rows that kept their predictions, of two ranks, two of each; "
             f"there {'is' if count == 1 else 'are'} {count} of rank {', '.join(map(str, sorted(ranks)))}"
@@ -127,11 +127,20 @@ def interaction(
     )
 
 
-def _clusters(answers: Sequence[Answers]) -> tuple[list[tuple[int, str]], str]:
-    """The rank of each trial and what it is alone with beside that; and what that is, in a word."""
-    if len({each.beside for each in answers}) > 1:
-        return [(each.rank, each.beside) for each in answers], "configurations"
-    return [(each.rank, str(number)) for number, each in enumerate(answers)], "trials"
+def _clusters(trials: Sequence[tuple[int, str]]) -> tuple[list[tuple[int, str]], str]:
+    """The rank of each trial and what it is alone with beside that; and what that is, in a word.
+
+    Of each of the `trials` are given its rank and what its configuration has beside that.
+    """
+    if len({beside for _, beside in trials}) > 1:
+        return [*trials], "configurations"
+    return [(rank, str(number)) for number, (rank, _) in enumerate(trials)], "trials"
+
+
+def _are_enough(clusters: Sequence[tuple[int, str]]) -> bool:
+    """Whether there are enough of them, of two ranks at least two."""
+    ranks = Counter(rank for rank, _ in set(clusters))
+    return ranks.total() >= FEWEST_TRIALS and sum(number > 1 for number in ranks.values()) >= 2
 
 
 def _variance(design: NDArray[np.float64], table: _Table, fitted: NDArray[np.float64], of: int) -> float:
@@ -202,12 +211,14 @@ def _chosen(records: Sequence[TrialRecord]) -> list[TrialRecord] | str:
     complete = [record for record in records if record.state == "complete"]
     if len({record.configuration.lora.r for record in complete}) < 2:
         return "all complete trials have one rank"
-    reaches = Counter(reach(record) for record in complete)
-    most = max(reaches, key=lambda each: (reaches[each] >= FEWEST_TRIALS, each))
-    by_rank: dict[int, list[TrialRecord]] = defaultdict(list)
+    reaches: dict[int, list[TrialRecord]] = defaultdict(list)
     for record in complete:
-        if reach(record) == most:
-            by_rank[record.configuration.lora.r].append(record)
+        reaches[reach(record)].append(record)
+    enough = {each: _are_enough(_clusters([*map(_rank_and_beside, own)])[0]) for each, own in reaches.items()}
+    most = max(reaches, key=lambda each: (enough[each], each))
+    by_rank: dict[int, list[TrialRecord]] = defaultdict(list)
+    for record in reaches[most]:
+        by_rank[record.configuration.lora.r].append(record)
     turns = sorted(
         ((turn, rank, record) for rank, own in by_rank.items() for turn, record in enumerate(own)),
         key=lambda each: each[:2],
@@ -223,5 +234,10 @@ def _answers(run: RunRead, record: TrialRecord) -> Answers | None:
         return None
     if found is None or not agrees(found, record):
         return None
+    rank, beside = _rank_and_beside(record)
+    return Answers(rank, found.rows, found.right, beside)
+
+
+def _rank_and_beside(record: TrialRecord) -> tuple[int, str]:
     beside = {name: value for name, value in record.point.items() if name != "lora.r"}
-    return Answers(record.configuration.lora.r, found.rows, found.right, json.dumps(beside, sort_keys=True))
+    return record.configuration.lora.r, json.dumps(beside, sort_keys=True)
