@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -313,6 +314,14 @@ def test_pictures_that_would_come_too_late_are_left_out_all_together(tmp_path: P
     assert not [each for each in page.all("ul") if (each.get("class") or "").startswith("legend")]
     assert not list(path.parent.glob("*.png"))
     assert (path.parent / "leaderboard.csv").is_file()
+
+
+def test_a_calibration_error_above_what_is_usual_does_not_look_like_it(tmp_path: Path) -> None:
+    found = findings(read_run(whole_run(tmp_path / "run")))
+    assert found.failures is not None
+    just_above = replace(found.failures.calibrated, error=0.0304, ceiling=0.03)
+    page = undrawn(replace(found, failures=replace(found.failures, calibrated=just_above)))
+    assert re.search(r"0\.0304\s*above the 0\.0300 that 95 % of well-calibrated models stay below", page.text)
 
 
 def test_the_page_is_there_before_its_pictures_are_drawn_where_time_is_limited(tmp_path: Path) -> None:

@@ -80,6 +80,11 @@ class Calibrated:
     verdict: str
     remedy: str
 
+    @property
+    def told_apart(self) -> tuple[str, str]:
+        """The error and the ceiling, with as many digits as tell which is larger."""
+        return _told_apart(self.error, self.ceiling)
+
 
 def calibrated(judged: Judged, validation: Judged | None) -> Calibrated:
     """The calibration on `judged`; the temperature is fitted on `validation`, and judged where these are other rows."""
@@ -151,10 +156,15 @@ def loss_interval(differences: Floats, generator: np.random.Generator) -> Interv
     return float(found.low), float(found.high)
 
 
-def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Interval) -> str:
+def _told_apart(error: float, ceiling: float) -> tuple[str, str]:
     places = next((places for places in (3, 4) if round(error, places) != round(ceiling, places)), 5)
-    seen = f"the calibration error is {error:.{places}f}"
-    stay = f"95 % of well-calibrated models stay below {ceiling:.{places}f} on as many rows ({p_value(p)})"
+    return f"{error:.{places}f}", f"{ceiling:.{places}f}"
+
+
+def _verdict(p: float, error: float, ceiling: float, gap: float, interval: Interval) -> str:
+    of_winner, of_others = _told_apart(error, ceiling)
+    seen = f"the calibration error is {of_winner}"
+    stay = f"95 % of well-calibrated models stay below {of_others} on as many rows ({p_value(p)})"
     if p > LEVEL:
         return f"The winner's confidence is not shown to be wrong: {seen}, and {stay}."
     if interval[0] > 0:
