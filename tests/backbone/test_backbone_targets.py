@@ -63,6 +63,11 @@ def test_only_the_named_layers_are_adapted() -> None:
     assert names == ("transformer.layer.1.attention.q_lin", "transformer.layer.5.attention.q_lin")
 
 
+def test_the_upper_half_is_of_the_model_s_own_layers() -> None:
+    names = _targets(target_modules=["q_lin"], layers_to_transform="top-half")
+    assert names == tuple(f"transformer.layer.{layer}.attention.q_lin" for layer in (3, 4, 5))
+
+
 @pytest.mark.parametrize(
     ("model", "ends"),
     [

@@ -57,6 +57,13 @@ def test_balanced_weights_are_one_on_average_and_heavier_for_rare_classes() -> N
     assert class_weights(Train(), labels, 2) is None
 
 
+def test_a_class_without_training_rows_has_a_finite_weight() -> None:
+    """Labels of a pack's filler may be of it, and count nothing."""
+    weights = class_weights(Train.model_validate({"class_weight": "balanced"}), np.array([1, 1, 2]), 3)
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([1, 1 / 2, 1])
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_fails_the_trial(bad: float) -> None:
     with pytest.raises(TrialFailedError, match=r"at step 1; lower train.learning_rate"):
