@@ -564,12 +564,11 @@ def test_report_and_schema_print_what_they_made(
     code, out, said = call(capsys, monkeypatch, "report", str(trained), "--compare_file", str(rows))
     assert (code, said.strip()) == (0, "embedding texts: 2")
     assert "other.csv" in Path(out.strip()).read_text()
-    monkeypatch.setattr("loraloom.use.similarity.collect", lambda *_, **__: "the data 'x' have changed since the run")
+    why_not = "the data 'x\x1b]0;y\x07' have changed since the run"  # as a terminal would obey
+    monkeypatch.setattr("loraloom.use.similarity.collect", lambda *_, **__: why_not)
     code, out, said = call(capsys, monkeypatch, "report", str(trained))
-    assert (code, said) == (
-        0,
-        "loraloom: the report is without similarity: the data 'x' have changed since the run\n",
-    )
+    shown = why_not.replace("\x1b", "\ufffd").replace("\x07", "\ufffd")
+    assert (code, said) == (0, f"loraloom: the report is without similarity: {shown}\n")
     monkeypatch.setattr("loraloom.use.similarity.collect", None)
     code, out, said = call(capsys, monkeypatch, "report", str(trained), "--no_similarity")
     assert (code, said) == (0, "")

@@ -103,6 +103,7 @@ def _compare(run: Path, against: Path) -> str:
 
 def _embed_texts(run: Path, compare_file: Path | None) -> str | None:
     """What the report's section on similarity needs, with progress; returns why it could not be had, if so."""
+    from loraloom.report.wording import one_line
     from loraloom.terminal.console import make_console, say
     from loraloom.terminal.progress import progress
     from loraloom.use.similarity import collect
@@ -112,7 +113,7 @@ def _embed_texts(run: Path, compare_file: Path | None) -> str | None:
         why_not = collect(run, compare_file=compare_file, progress=shown, note=partial(say, console))
     if why_not:
         lacks = f"{compare_file} was not compared" if compare_file else "the report is without similarity"
-        typer.echo(f"loraloom: {lacks}: {why_not}", err=True)
+        say(console, one_line(f"loraloom: {lacks}: {why_not}"))  # a file that somebody else's recipe names
     return why_not
 
 
