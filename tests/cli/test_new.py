@@ -246,6 +246,10 @@ def test_a_guessed_text_that_leaves_longer_ones_out_is_said(here: Path, tiny_mod
             "has no columns 'words', 'more', 'kind'; its columns are 'text', 'label'",
         ),
         (
+            ["--train_file", "train.csv", "--text_column", "words", "--label_column", "words"],
+            "has no column 'words'; its columns are 'text', 'label'",
+        ),
+        (
             ["--train_file", "three.csv"],
             "three.csv: give --text_column and --label_column; its columns are 'a', 'b', 'c'; of several texts, "
             "--text_column for each",

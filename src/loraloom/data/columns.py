@@ -109,7 +109,7 @@ def _refuse_missing(table: Table, text: Sequence[str], label: str | None, before
     """Raises DataError where columns that were named for the text, or for the label, are not there."""
     named = {"text": text, "label": (label,) if label else ()}
     missing = {kind: [column for column in names if column not in table.columns] for kind, names in named.items()}
-    lacks = [*missing["text"], *missing["label"]]
+    lacks = list(dict.fromkeys([*missing["text"], *missing["label"]]))  # one name may have been given for both
     if not lacks:
         return
     advice = ""
