@@ -129,7 +129,7 @@ def test_nobody_is_asked_for_two_columns_of_one(here: Path, monkeypatch: pytest.
     (here / "train.csv").write_text("text;label\nhot tea;drink\nrye bread;food\n")
     done = new(answers="\n", monkeypatch=monkeypatch)
     assert "2. " not in done.output
-    assert "cells seem to be separated by ';': convert it: python -c " in str(done.exception)
+    assert "cells seem to be separated by ';': convert it: python -X utf8 -c " in str(done.exception)
 
 
 def test_demo_is_the_data_set_also_where_there_is_a_folder_of_that_name(here: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_row_with_commas_of_a_file_that_is_separated_otherwise_is_refused_with
     message = _refusal(_csv(tmp_path / "rows.csv", b"text;label\nwell, yes;1\n"))
     said, _, command = message.partition(": convert it: ")
     assert said.endswith("row 1 (line 2) has 2 cells where the header has 1; its cells seem to be separated by ';'")
-    assert command.startswith("python -c '")
+    assert command.startswith("python -X utf8 -c '")
 
 
 @pytest.mark.parametrize(("sign", "begins"), [(";", b"\xef\xbb\xbf"), ("|", b"")])
@@ -213,7 +213,8 @@ def test_the_command_of_the_refusal_converts_a_file_that_is_separated_otherwise(
     content = begins + f'text{sign}label\n"well, ""yes""\nand {sign} no"{sign}1\nü{sign}2\n'.encode()
     message = _refusal(old := _csv(tmp_path / "old.csv", content))
     command = message.partition(": convert it: python ")[2].replace("OLD", str(old)).replace("NEW", f"{tmp_path}/n.csv")
-    subprocess.run(f"{sys.executable} -X utf8 {command}", shell=True, check=True)  # noqa: S602
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}  # as one in which texts are no UTF-8
+    subprocess.run(f"{sys.executable} {command}", shell=True, check=True, env=os.environ | locale)  # noqa: S602
     texts = [f'well, "yes"\nand {sign} no', "ü"]
     assert read_table(str(tmp_path / "n.csv")).columns == {"text": texts, "label": ["1", "2"]}
 
@@ -233,7 +234,7 @@ def test_the_command_of_the_refusal_converts_another_encoding(tmp_path: Path, en
 )
 def test_quotes_of_a_file_that_is_separated_otherwise_are_not_blamed(tmp_path: Path, content: bytes) -> None:
     message = _refusal(_csv(tmp_path / "rows.csv", content))
-    assert """(',' expected after '"'): its cells seem to be separated by ';': convert it: python -c '""" in message
+    assert """(',' expected after '"'): its cells seem to be separated by ';': convert it: python """ in message
 
 
 @pytest.mark.parametrize(("sign", "hint"), [("|", "'|': convert it: python"), ("\t", "tabs: call it .tsv")])

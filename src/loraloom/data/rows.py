@@ -43,7 +43,7 @@ _FOR_SPREADSHEETS = re.compile(r"sep=(.)", re.IGNORECASE)
 """A line that says by what cells are separated."""
 _QUOTED_THEN = re.compile(r'"[;|\t]')  # a quoted name and what separates it from the next, which is no comma
 _BY_COMMAS = (
-    'convert it: python -c \'import csv, sys; sys.stdin.reconfigure(encoding="utf-8-sig", newline=""); '
+    'convert it: python -X utf8 -c \'import csv, sys; sys.stdin.reconfigure(encoding="utf-8-sig", newline=""); '
     'csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter="{}"))\' < OLD > NEW'
 )
 """A command of the user's own: commas within texts are quoted by it, as they are not where a sign is replaced."""
