@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from loraloom.report.curves import Curve, Points, _on_accuracy, _on_loss, _on_rate
+from loraloom.recipe import Configuration
+from loraloom.report.curves import Curve, Points, _on_accuracy, _on_loss, _on_objective, _on_rate
 
 CURVE = Curve(3, "r 4", "", (), (), (), (), ())
 
@@ -38,6 +40,23 @@ def test_where_the_loss_is_lowest_is_told_where_there_are_several(points: Points
 def test_the_gap_at_the_end_has_its_way(train: float, validation: float, said: str) -> None:
     curve = replace(CURVE, train_accuracy=((1, 0.5), (2, train)), validation_accuracy=((1, 0.8), (2, validation)))
     assert _on_accuracy(curve) == f"At the end, the training accuracy of trial 0003 {said}"
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({}, ""),
+        ({"label_smoothing_factor": 0.1}, " Training loss is of smoothed labels, as validation loss is not,"),
+        ({"class_weight": "balanced"}, " Training loss is of weighed classes, as"),
+        ({"class_weight": "balanced", "label_smoothing_factor": 0.1}, " of smoothed labels and weighed classes,"),
+    ],
+)
+def test_a_training_loss_that_is_not_to_be_compared_with_that_of_validation_is_told(
+    train: dict[str, Any], said: str
+) -> None:
+    trained = [Configuration().train, Configuration.model_validate({"train": train}).train]
+    assert said in _on_objective(trained)
+    assert bool(_on_objective(trained)) == bool(train)
 
 
 def test_a_gap_takes_accuracies_of_both_splits() -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from loraloom.recipe.fields import Train
 from loraloom.report.leaderboard import Leaderboard, describe
 from loraloom.report.wording import loss, passes, value
 from loraloom.study.record import Evaluation
@@ -63,7 +64,8 @@ def curves(board: Leaderboard, evaluations: Mapping[int, Sequence[Evaluation]]) 
     if not drawn:
         return None
     best = drawn[0]
-    return Curves(drawn, _on_loss(best), _on_accuracy(best), _on_rate(best))
+    on_loss = _on_loss(best) + _on_objective([rows[number].record.configuration.train for number in shown])
+    return Curves(drawn, on_loss, _on_accuracy(best), _on_rate(best))
 
 
 def _differences(board: Leaderboard, values: Mapping[int, tuple[str, ...]]) -> dict[int, str]:
@@ -133,6 +135,16 @@ def _on_loss(curve: Curve) -> str:
     if loss(last) == loss(lowest):
         return f"{opening}, and has hardly changed at epoch {passes(last_epoch)}, the last."
     return f"{opening} and ends at {loss(last)} at epoch {passes(last_epoch)}: after its lowest point it rises."
+
+
+def _on_objective(trained: Sequence[Train]) -> str:
+    """That training loss is of another kind than validation loss, where it is: it may be the higher, all being well."""
+    smoothed = any(train.label_smoothing_factor for train in trained)
+    weighed = any(train.class_weight != "none" for train in trained)
+    kinds = [*(["smoothed labels"] if smoothed else []), *(["weighed classes"] if weighed else [])]
+    if not kinds:
+        return ""
+    return f" Training loss is of {' and '.join(kinds)}, as validation loss is not, and may be the higher by that."
 
 
 def _on_accuracy(curve: Curve) -> str:
