@@ -231,7 +231,9 @@ def test_peft_is_the_adapters_two_files_that_peft_loads_without_loraloom(
     assert names == {"adapter_model.safetensors", "adapter_config.json", CARD, "manifest.json"}
     assert exported.measured[1].exact
     assert exported.notes == ("The size of PEFT alone is without its base model, which that of the adapter includes.",)
-    (example,) = examples((tmp_path / "peft" / CARD).read_text(encoding="utf-8"))
+    card = (tmp_path / "peft" / CARD).read_text(encoding="utf-8")
+    assert "adapter_config.json is a folder of the machine that wrote this: elsewhere, name the base model's" in card
+    (example,) = examples(card)
     (expected,) = loraloom.load(best).predict(["cat dog bird"])
     capsys.readouterr()
     for name in [name for name in sys.modules if name.partition(".")[0] == "loraloom"]:

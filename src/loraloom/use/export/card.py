@@ -97,7 +97,11 @@ def _onnx(subject: Subject) -> Form:
 
 
 def _peft(subject: Subject) -> Form:
-    return Form(use=tuple(peft_use(subject.record)))
+    moved = (
+        "`base_model_name_or_path` in adapter_config.json is a folder of the machine that wrote this: elsewhere, name "
+        "the base model's place there. The tokenizer is read from it, too."
+    )
+    return Form(use=tuple(peft_use(subject.record)), limits=(moved,) if subject.source.local else ())
 
 
 FORMS = {"merged": _merged, "onnx": _onnx, "peft": _peft}
