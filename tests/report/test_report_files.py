@@ -195,3 +195,16 @@ def test_a_page_is_rehearsed_and_nothing_is_written(tmp_path: Path) -> None:
     before = sorted(path.relative_to(run) for path in run.rglob("*"))
     assert rehearse_report(run) > 0
     assert sorted(path.relative_to(run) for path in run.rglob("*")) == before
+
+
+def test_what_a_rehearsal_loads_is_not_of_the_time_that_a_page_takes(tmp_path: Path) -> None:
+    run = whole_run(tmp_path)
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from loraloom.report.writing import load_libraries, rehearse_report\n"
+        "load_libraries(); run, start = Path(sys.argv[1]), time.monotonic()\n"
+        "first = rehearse_report(run); took = time.monotonic() - start; loaded = len(sys.modules)\n"
+        "rehearse_report(run); print(2 * first < took, len(sys.modules) - loaded)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(run)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "0"]

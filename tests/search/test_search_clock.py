@@ -16,6 +16,7 @@ from loraloom.search.clock import (
     BEGIN_SHARE,
     END_SHARE,
     JUDGED_ROW_SECONDS,
+    LEAST_PAGE_SHARE,
     LOADING_SECONDS,
     MOST_SECONDS,
     PICTURE_CAUTION,
@@ -257,10 +258,15 @@ def test_a_page_that_was_rehearsed_is_kept_its_own_time_however_long_libraries_t
     hand.at += 12
     clock = Clock(600, hand, started=started)
     assert clock.page_seconds == 12
-    clock.rehearsed_page = 0.5
-    assert clock.page_seconds == 1
+    clock.rehearsed_page = 2.5
+    assert clock.page_seconds == 5
     clock.test_rows = 100_000
-    assert clock.page_seconds == 1 + 100_000 * JUDGED_ROW_SECONDS
+    assert clock.page_seconds == 5 + 100_000 * JUDGED_ROW_SECONDS
+
+
+def test_a_page_that_was_rehearsed_without_trials_is_not_taken_for_what_it_will_be() -> None:
+    clock = Clock(600, _Hand(), rehearsed_page=0.01)
+    assert clock.page_seconds == LEAST_PAGE_SHARE * LOADING_SECONDS
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(None, True), (600, True), (10, False)])

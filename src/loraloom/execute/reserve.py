@@ -110,11 +110,18 @@ class Reserve:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise  # else workers have it, as long as they train; the test's time stays an estimate
-        if clock.reports and finished >= self._page_due:
+        if finished >= self._page_due:
             self._page_due = 2 * finished
-            with suppress(Exception):  # it is said when the report is written, and the winner is safe by then
-                clock.rehearsed_page = clock.undisturbed(lambda: rehearsal.page(self._run)) / clock.slowdown
+            self.rehearse_page(rehearsal)
         self.keep()
+
+    def rehearse_page(self, rehearsal: Rehearsal) -> None:
+        """Times the report's page as it is now, where the time is limited and one is written."""
+        clock = self._clock
+        if clock.max_seconds is None or not clock.reports:
+            return
+        with suppress(Exception):  # it is said when the report is written, and the winner is safe by then
+            clock.rehearsed_page = clock.undisturbed(lambda: rehearsal.page(self._run)) / clock.slowdown
 
     def _test_seconds(self, task: Task, rows: int) -> float:
         """What a test of so many rows that was not rehearsed takes, of what takes longest."""

@@ -29,8 +29,9 @@ END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.4, 1.0, 0.8, 4.5
 the report's libraries) take, in the time that loading took."""
 JUDGED_ROW_SECONDS = 3e-5
 """What the page takes for each test row: 2,000 samples of the rows, by hand on an AMD EPYC; the rehearsal has none."""
-PAGE_CAUTION = 2.0
-"""A page is expected to take so much longer than when it was last rehearsed: its run may have twice as many trials."""
+PAGE_CAUTION, LEAST_PAGE_SHARE = 2.0, 0.25
+"""A page is expected to take so much longer than when it was last rehearsed: its run may have twice as many trials. And
+so much at least, in the time that loading took: before the first trial it was rehearsed without any."""
 PICTURE_CAUTION = 2.0
 """A picture is expected to take so much longer than the longest before it: some show every configuration."""
 ROUND_CAUTION = 2.0
@@ -87,7 +88,9 @@ class Clock:
         """What a report takes without pictures: as it was rehearsed, or else by what loading took; 0 of none."""
         if not self.reports:
             return 0.0
-        known = PAGE_CAUTION * self.rehearsed_page or PAGE_SHARE * self.loading_seconds
+        known = PAGE_SHARE * self.loading_seconds
+        if self.rehearsed_page:
+            known = max(PAGE_CAUTION * self.rehearsed_page, LEAST_PAGE_SHARE * self.loading_seconds)
         return self.slowdown * (known + JUDGED_ROW_SECONDS * self.test_rows)
 
     @property
