@@ -260,7 +260,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_quote_that_is_not_closed_is_refused(tmp_path: Path) -> None:
     message = _refusal(_csv(tmp_path / "rows.csv", b'text,label\n"a,1\nb,2\n'))
-    assert "line 3 is not valid CSV" in message
+    assert "row 1, lines 2 to 3 are not valid CSV (unexpected end of data): is a quote not closed?" in message
 
 
 @pytest.mark.parametrize(

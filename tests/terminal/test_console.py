@@ -108,6 +108,13 @@ def test_a_log_that_can_not_be_written_to_is_an_error(monkeypatch: pytest.Monkey
         say(make_console(file=log), NAMED)
 
 
+def test_what_a_terminal_would_obey_is_printed_as_a_sign(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+", encoding="utf-8") as log:
+        say(make_console(file=log), "runs/\x1b[2J\x9b31m\u202e of\ntwo lines")
+        log.seek(0)
+        assert log.read() == "runs/\ufffd[2J\ufffd31m\ufffd of\ntwo lines\n"
+
+
 def test_labels_are_listed_so_that_each_is_one_and_none_fills_the_screen() -> None:
     assert labels_in_words(["Card lost, or stolen", "fees"]) == "“Card lost, or stolen”, fees"
     assert labels_in_words([*"abcdefghi"]) == "a, b, c, d, e, f, g, h … and 1 more"

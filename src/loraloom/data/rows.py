@@ -190,9 +190,8 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
     header = next(records, None)
     if header is None:
         raise DataError(f"{source}: is empty")
-    if isinstance(header, csv.Error):
-        names = [line] if _QUOTED_THEN.search(line) else []
-        raise DataError(f"{source}: {_not_csv(reader.line_num, header, names)}")
+    if isinstance(header, _NotCsv):
+        raise DataError(f"{source}: {header.told([line] if _QUOTED_THEN.search(line) else [])}")
     if found := _NOT_UTF8.search("".join(header)):
         raise DataError(f"{source}: its header has {_byte(found)}, which {NOT_UTF8}")
     if found := _FOR_SPREADSHEETS.fullmatch(delimiter.join(header)):
@@ -200,8 +199,8 @@ def _csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[
         raise DataError(f"{source}: its first line, {found[0]!r}, is for spreadsheets: take it out{other}")
     check_columns(header, source)
     for number, record in enumerate(records, start=1):
-        if isinstance(record, csv.Error):
-            problem = f"row {number}, {_not_csv(reader.line_num, record, header)}"
+        if isinstance(record, _NotCsv):
+            problem = f"row {number}, {record.told(header)}"
             yield Record(number, dict.fromkeys(header, ""), problem, at=reader.line_num)
             continue
         if len(record) == len(header) and (record != header or len(header) == 1):
@@ -228,25 +227,35 @@ def other_separator(header: Sequence[str]) -> str:
     return f"; its cells seem to be separated by '{found}': {_BY_COMMAS.format(found)}" if found else ""
 
 
-def _parsed(reader: Any) -> Iterator[list[str] | csv.Error]:
-    """Records; in the place of one that is not CSV, the error. The reader goes on with the next line."""
+@dataclass(frozen=True, slots=True)
+class _NotCsv:
+    """What stands in a file in the place of a record: lines that a quote may have made one."""
+
+    first: int
+    last: int
+    error: csv.Error
+
+    def told(self, header: Sequence[str]) -> str:
+        """What is wrong with them, in a file with these columns, whose names may be one line."""
+        why = "is a quote not closed?"
+        if str(self.error).startswith("new-line"):
+            why = "end its lines by line feeds, not by carriage returns alone"
+        elif "expected after" in str(self.error):
+            why = other_separator(header).removeprefix("; ") or why
+        lines = f"line {self.last} is" if self.first == self.last else f"lines {self.first} to {self.last} are"
+        return f"{lines} not valid CSV ({self.error}): {why}"
+
+
+def _parsed(reader: Any) -> Iterator[list[str] | _NotCsv]:
+    """Records, and what is none. The reader goes on with the next line."""
     while True:
+        first = reader.line_num + 1
         try:
             yield next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield error
-
-
-def _not_csv(line: int, error: csv.Error, header: Sequence[str]) -> str:
-    """What is wrong with a line of a file with these columns, whose names may be one line."""
-    why = "is a quote not closed?"
-    if str(error).startswith("new-line"):
-        why = "end its lines by line feeds, not by carriage returns alone"
-    elif "expected after" in str(error):
-        why = other_separator(header).removeprefix("; ") or why
-    return f"line {line} is not valid CSV ({error}): {why}"
+            yield _NotCsv(first, reader.line_num, error)
 
 
 def check_columns(names: Iterable[str], source: str) -> None:
