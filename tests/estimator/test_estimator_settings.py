@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from loraloom import LoraClassifier
-from loraloom.errors import RecipeError
-from loraloom.estimator.settings import FIELDS, recipe_of
+from loraloom.errors import BudgetError, LoraloomError, RecipeError
+from loraloom.estimator.settings import FIELDS, named_by_parameters, recipe_of
 from loraloom.recipe import Choices, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS, Budget, Search
 from loraloom.search.space import default_space
@@ -129,3 +129,38 @@ def test_a_parameter_that_breaks_a_rule_is_refused_by_its_field(parameters: dict
 def test_a_generator_is_drawn_from() -> None:
     state = np.random.RandomState(0)
     assert made(random_state=state).train.seed != made(random_state=state).train.seed
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "told"),
+    [
+        (
+            {"r": 0},
+            RecipeError("recipe: lora.r: 0 is too small", "recipe: train.seed: no"),
+            ["r: 0 is too small", "recipe: train.seed: no"],
+        ),
+        ({}, BudgetError("give it 20 s (budget.max_seconds)"), ["give it 20 s (max_seconds)"]),
+        ({}, BudgetError("head.kind, lora.r.x, my.lora.r and lora.rank"), ["head, lora.r.x, my.lora.r and lora.rank"]),
+        (
+            {"recipe": {"lora": {"r": 0}}, "max_seconds": 2.0},
+            RecipeError("recipe: lora.r: 0 is too small; budget.max_seconds"),
+            ["recipe: lora.r: 0 is too small; max_seconds"],
+        ),
+    ],
+)
+def test_what_is_refused_names_parameters_and_a_recipes_own_fields(
+    parameters: dict[str, Any], error: LoraloomError, told: list[str]
+) -> None:
+    with pytest.raises(type(error)) as caught, named_by_parameters(LoraClassifier(**parameters).get_params(deep=False)):
+        raise error
+    assert str(caught.value).split("\n") == told
+    assert getattr(caught.value, "problems", tuple(told)) == tuple(told)
+
+
+def test_fit_names_the_parameter_that_it_refuses() -> None:
+    with pytest.raises(RecipeError, match=r"^r: 0 is too small"):
+        LoraClassifier(r=0).fit(["good", "bad"], ["p", "n"])
+    with pytest.raises(BudgetError, match=r"give it \d+ s \(max_seconds\)$"):
+        LoraClassifier(max_seconds=0.5).fit(
+            [f"{word} {n}" for n in range(20) for word in ("good", "bad")], ["p", "n"] * 20
+        )

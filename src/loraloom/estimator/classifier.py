@@ -21,7 +21,7 @@ from sklearn.utils.validation import validate_data
 from loraloom.estimator import saved
 from loraloom.estimator.columns import classes_of, ids_among, table_of_rows, texts_of
 from loraloom.estimator.saved import Kept
-from loraloom.estimator.settings import recipe_of
+from loraloom.estimator.settings import named_by_parameters, recipe_of
 from loraloom.machine import with_home
 from loraloom.study.record import TrialRecord, read_record
 from loraloom.use.class_shares import asked_shares
@@ -175,7 +175,9 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         started = time.monotonic()
         from loraloom.estimator import fitting  # with the search, which using a saved one does without
 
-        recipe = recipe_of(self.get_params(deep=False))
+        parameters = self.get_params(deep=False)
+        with named_by_parameters(parameters):
+            recipe = recipe_of(parameters)
         classes, ids = classes_of(y)
         if self.class_shares is not None:
             asked_shares(self.class_shares, [*map(str, classes)])  # refused now, and not when all is trained
@@ -190,7 +192,10 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
                 numbers = ids_among(classes, labels, f"y_{suffix}")
                 rows[split] = table_of_rows(f"X_{suffix} and y_{suffix}", self._texts(given), numbers, classes)
         run_dir = None if self.run_dir is None else with_home(self.run_dir)
-        fitted = fitting.fit(recipe, rows, run_dir, started=started, allow_leak=self.allow_leak, verbose=self.verbose)
+        with named_by_parameters(parameters):
+            fitted = fitting.fit(
+                recipe, rows, run_dir, started=started, allow_leak=self.allow_leak, verbose=self.verbose
+            )
         self._keep(fitted.kept, fitted.record, classes)
         self.partial_ = fitted.interrupted or fitted.unfinished is not None
         if fitted.interrupted:

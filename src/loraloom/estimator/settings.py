@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from loraloom.errors import RecipeError
+from loraloom.errors import BudgetError, RecipeError
 from loraloom.recipe import Recipe, read_recipe, sections_of
 from loraloom.recipe.reading import plain
 
@@ -75,6 +77,24 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
         _set(written, "train.seed", _seed(state))
     _section(written, "budget")["max_trainable_parameters"] = cap
     return read_recipe(written, over=over)
+
+
+@contextmanager
+def named_by_parameters(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Has what is refused name parameters, and not fields that nobody wrote: a `recipe`'s own stay as they are."""
+    by_recipe = parameters["recipe"] is not None
+    names = {field: name for name, field in FIELDS.items() if not by_recipe or parameters[name] is not None}
+    of_fields = re.compile(rf"(?:\brecipe: )?(?<![\w.])({'|'.join(map(re.escape, names))})(?!\w|\.\w)")
+
+    def told(sentence: str) -> str:
+        return of_fields.sub(lambda found: names[found[1]], sentence)
+
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(*map(told, error.problems)) from None
+    except BudgetError as error:
+        raise BudgetError(told(str(error))) from None
 
 
 def _written(recipe: Any) -> dict[str, Any]:
