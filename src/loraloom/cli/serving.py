@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -117,7 +119,21 @@ def _serve(adapters: Sequence[str], class_shares: Sequence[str], host: str, port
                 typer.echo(said, err=True)
         if not _is_local(host) and not settings.access.keys:
             typer.echo("whoever reaches this address may send requests; with --api_keys_file they need a key", err=True)
-        server.serve(registry, settings, listening, lambda place: typer.echo(f"{count} at {place}; Ctrl-C ends it"))
+
+        def announce(place: str) -> None:
+            typer.echo(f"{count} at {place}; Ctrl-C ends it")
+            first = named[0][0] if len(named) > 1 else None
+            typer.echo(f"try: {_request(place, first, with_key=bool(settings.access.keys))}", err=True)
+
+        server.serve(registry, settings, listening, announce)
+
+
+def _request(place: str, adapter: str | None, *, with_key: bool) -> str:
+    """A request to the server at `place`, for a shell; `adapter` is named where it must be."""
+    body = {**({"adapter": adapter} if adapter else {}), "texts": ["a text of yours"]}
+    key = ["-H", "authorization: Bearer KEY"] if with_key else []
+    kind = ["-H", "content-type: application/json"]
+    return shlex.join(["curl", "-s", f"{place}v1/classify", *kind, *key, "-d", json.dumps(body, ensure_ascii=False)])
 
 
 def _limits(body_bytes: int, texts: int, characters: int, waiting_texts: int, seconds: float) -> Limits:

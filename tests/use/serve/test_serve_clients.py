@@ -340,6 +340,7 @@ def test_the_command_serves_and_drains(commands: Commands, adapter_folders: dict
         ended = serving.wait(120)
     assert ended.code == 0, ended.err
     assert ended.err.startswith("loading 3 adapters\n")
+    assert f"try: curl -s http://127.0.0.1:{port}/v1/classify -H 'content-type: application/json' -d '{{" in ended.err
     assert not ended.traceback
 
 
