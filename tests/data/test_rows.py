@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from loraloom.data.rows import Row, good_records, read_records
+from loraloom.data.record import Row
+from loraloom.data.rows import good_records, read_records
 from loraloom.data.tables import read_table
 from loraloom.errors import DataError, MissingExtraError
 from tests.data.files import compress, write_csv, write_jsonl
@@ -486,7 +487,7 @@ def test_a_time_zone_that_is_not_known_is_named(tmp_path: Path) -> None:
 
 
 def test_of_parquet_with_long_rows_few_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loraloom.data.rows._BATCH_BYTES", 10_000)
+    monkeypatch.setattr("loraloom.data.parquet_records._BATCH_BYTES", 10_000)
     rows = [{"text": f"{number:03d}" * 1000} for number in range(10)]
     records = list(read_records(_parquet(tmp_path / "rows.parquet", rows)))
     assert [record.cells for record in records] == rows
@@ -496,7 +497,7 @@ def test_of_parquet_with_long_rows_few_are_read_at_once(tmp_path: Path, monkeypa
 def test_of_parquet_with_a_long_value_that_is_stored_once_few_are_read_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loraloom.data.rows._BATCH_BYTES", 10_000)
+    monkeypatch.setattr("loraloom.data.parquet_records._BATCH_BYTES", 10_000)
     rows = [{"text": "once" * 1000} for _ in range(300)]
     records = list(read_records(_parquet(tmp_path / "rows.parquet", rows)))
     assert [record.cells for record in records] == rows

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from loraloom.data.rows import Record
+from loraloom.data.record import Record
 from loraloom.errors import DataError
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.parquet_output import _write_groups

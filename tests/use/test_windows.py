@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from loraloom.data import Encoded
-from loraloom.data.rows import Record, read_records
+from loraloom.data.record import Record
+from loraloom.data.rows import read_records
 from loraloom.errors import DataError
 from loraloom.use import windows as windowing
 from loraloom.use.windows import OnError, Text, text_columns, windows

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.data.cells import text_problem, without_nan
+from loraloom.data.csv_records import other_separator
 from loraloom.data.overlap import words_of
-from loraloom.data.rows import Row, other_separator
+from loraloom.data.record import Row
 from loraloom.data.tables import Table
 from loraloom.data.text_data import Finding
 from loraloom.data.wording import quoted, shorten

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from loraloom.data.cells import without_nan
 from loraloom.data.opening import format_of
-from loraloom.data.rows import check_columns, good_records
+from loraloom.data.record import check_columns
+from loraloom.data.rows import good_records
 from loraloom.data.saved_dataset import is_saved, load_saved
 from loraloom.data.telling import SILENT, Telling
 from loraloom.data.text_data import Finding, Severity

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from loraloom.data.opening import format_of
-from loraloom.data.rows import Record
+from loraloom.data.record import Record
 from loraloom.data.text_folder import text_files
 from loraloom.errors import DataError
 from loraloom.study.durable import sha256

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from loraloom.data.rows import Record, replaced_text
+from loraloom.data.parquet_records import replaced_text
+from loraloom.data.record import Record
 from loraloom.errors import DataError, first_line
 from loraloom.use.writing import CONFIDENCE, PREDICTION, Added, Predicted, best_first, without_halves
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.data.columns import LABEL_NAMES
+from loraloom.data.csv_records import other_separator
 from loraloom.data.labels import is_whole, ordered
-from loraloom.data.rows import other_separator
 from loraloom.data.tables import read_table
 from loraloom.data.wording import labels_listed, listed
 from loraloom.errors import DataError

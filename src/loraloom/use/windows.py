@@ -15,7 +15,8 @@ from typing import Any, Literal, Protocol
 
 from loraloom.data import Encoded, text_of
 from loraloom.data.columns import guessed_text
-from loraloom.data.rows import Record, other_separator
+from loraloom.data.csv_records import other_separator
+from loraloom.data.record import Record
 from loraloom.data.wording import listed
 from loraloom.errors import DataError
 from loraloom.use.ahead import Ahead

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loraloom.data.opening import COMPRESSIONS, kind_and_compression
-from loraloom.data.rows import Record
+from loraloom.data.record import Record
 from loraloom.errors import DataError, MissingExtraError
 from loraloom.study.csv_rows import CsvRows
 

@@ -1,0 +1,113 @@
+"""Records of CSV and TSV, strictly: what is no record is told by its lines, and reading goes on after it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Any
+
+from loraloom.data.cells import MAX_CELL_CHARACTERS
+from loraloom.data.opening import NOT_UTF8
+from loraloom.data.record import NOT_UTF8_BYTE, Record, byte_of, check_columns
+from loraloom.errors import DataError
+from loraloom.wording import plural
+
+_PARSER_CHARACTERS = 16 * MAX_CELL_CHARACTERS  # beyond this csv can't say which column a cell is in
+_FOR_SPREADSHEETS = re.compile(r"sep=(.)", re.IGNORECASE)
+"""A line that says by what cells are separated."""
+_QUOTED_THEN = re.compile(r'"[;|\t]')  # a quoted name and what separates it from the next, which is no comma
+_BY_COMMAS = (
+    'convert it: python -X utf8 -c \'import csv, sys; sys.stdin.reconfigure(encoding="utf-8-sig", newline=""); '
+    'csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter="{}"))\' < OLD > NEW'
+)
+"""A command of the user's own: commas within texts are quoted by it, as they are not where a sign is replaced."""
+
+
+def csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[Record]:
+    """Rows below a header; lines keep their ends, since a quoted cell may hold several.
+
+    Raises:
+        DataError: there is no header, or none that names columns.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _PARSER_CHARACTERS))
+    line = ""
+
+    def noted() -> Iterator[str]:
+        nonlocal line
+        for line in lines:  # noqa: UP028 - it is kept
+            yield line
+
+    reader = csv.reader(noted(), delimiter=delimiter, strict=True)
+    records = (record for record in _parsed(reader) if record)  # an empty line is no row
+    header = next(records, None)
+    if header is None:
+        raise DataError(f"{source}: is empty")
+    if isinstance(header, _NotCsv):
+        raise DataError(f"{source}: {header.told([line] if _QUOTED_THEN.search(line) else [])}")
+    if found := NOT_UTF8_BYTE.search("".join(header)):
+        raise DataError(f"{source}: its header has {byte_of(found)}, which {NOT_UTF8}")
+    if found := _FOR_SPREADSHEETS.fullmatch(delimiter.join(header)):
+        other = "" if found[1] == delimiter else f", and separate cells by {delimiter!r}"
+        raise DataError(f"{source}: its first line, {found[0]!r}, is for spreadsheets: take it out{other}")
+    check_columns(header, source)
+    for number, record in enumerate(records, start=1):
+        if isinstance(record, _NotCsv):
+            problem = f"row {number}, {record.told(header)}"
+            yield Record(number, dict.fromkeys(header, ""), problem, at=reader.line_num)
+            continue
+        if len(record) == len(header) and (record != header or len(header) == 1):
+            yield Record(number, dict(zip(header, record, strict=True)), at=reader.line_num)
+            continue
+        row = Record(number, dict(zip_longest(header, record[: len(header)], fillvalue="")), at=reader.line_num)
+        if record == header:
+            problem = "repeats the first line, which is to name the columns"
+        else:
+            problem = f"has {plural(len(record), 'cell')} where the header has {len(header)}"
+        problem += other_separator(header)
+        if delimiter == "\t" and any(cell.startswith('"') for cell in record):
+            problem += "; quotes are read as part of its cells, since not all quotes in the file are closed"
+        yield replace(row, problem=f"{row.called} {problem}")
+
+
+def other_separator(header: Sequence[str]) -> str:
+    """A hint where the names of columns seem to be separated by tabs, ';' or '|', or ''."""
+    if len(header) != 1:
+        return ""
+    if "\t" in header[0]:
+        return "; its cells seem to be separated by tabs: call it .tsv"
+    found = next((sign for sign in ";|" if sign in header[0]), None)
+    return f"; its cells seem to be separated by '{found}': {_BY_COMMAS.format(found)}" if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _NotCsv:
+    """What stands in a file in the place of a record: lines that a quote may have made one."""
+
+    first: int
+    last: int
+    error: csv.Error
+
+    def told(self, header: Sequence[str]) -> str:
+        """What is wrong with them, in a file with these columns, whose names may be one line."""
+        why = "is a quote not closed?"
+        if str(self.error).startswith("new-line"):
+            why = "end its lines by line feeds, not by carriage returns alone"
+        elif "expected after" in str(self.error):
+            why = other_separator(header).removeprefix("; ") or why
+        lines = f"line {self.last} is" if self.first == self.last else f"lines {self.first} to {self.last} are"
+        return f"{lines} not valid CSV ({self.error}): {why}"
+
+
+def _parsed(reader: Any) -> Iterator[list[str] | _NotCsv]:
+    """Records, and what is none. The reader goes on with the next line."""
+    while True:
+        first = reader.line_num + 1
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield _NotCsv(first, reader.line_num, error)
