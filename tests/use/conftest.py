@@ -73,4 +73,5 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of four rows, each a part of its own."""
     monkeypatch.setattr(windowing, "ROWS", 4)
     monkeypatch.setattr(predicting, "ROWS", 4)
+    monkeypatch.setattr("loraloom.use.answers.ROWS", 4)
     monkeypatch.setattr("loraloom.use.parts.SECONDS", 0.0)

@@ -8,8 +8,9 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+from loraloom.use.answers import Choices
 from loraloom.use.ensemble import Ensemble
-from loraloom.use.predict import Choices, Summary, predict_file
+from loraloom.use.predict import Summary, predict_file
 from tests.conftest import FILLER, WORDS
 
 LABELS = ("animals", "food", "tools")

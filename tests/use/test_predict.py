@@ -26,9 +26,10 @@ from loraloom import cli
 from loraloom.cli.adapters import run_prediction
 from loraloom.errors import DataError, LoraloomError, OptionError
 from loraloom.use import windows as windowing
+from loraloom.use.answers import Choices
 from loraloom.use.backbones import Backbones
 from loraloom.use.ensemble import Ensemble
-from loraloom.use.predict import Choices, predict_file
+from loraloom.use.predict import predict_file
 from tests.use.predicted_files import Heard, read_csv, run, sentences, write_rows
 from website.executed import fenced
 

@@ -520,8 +520,8 @@ def test_a_signal_ends_what_can_be_read_once_with_what_becomes_of_it(
 _KILLED = """import os, signal, sys
 from loraloom import cli
 from loraloom.terminal.progress import RowsProgress
-from loraloom.use import parts, predict, windows
-windows.ROWS = predict.ROWS = 4
+from loraloom.use import answers, parts, predict, windows
+windows.ROWS = answers.ROWS = predict.ROWS = 4
 parts.SECONDS = 0.0
 def done(self, rows, share):
     if rows == 12 or rows == 20 and "again" in sys.argv[0]:

@@ -20,8 +20,8 @@ from loraloom.collecting import settle
 from loraloom.errors import OptionError, PredictionStoppedError
 
 if TYPE_CHECKING:
+    from loraloom.use.answers import Choices
     from loraloom.use.ensemble import Ensemble
-    from loraloom.use.predict import Choices
 
 FILES = "CSV, TSV, JSONL or Parquet, also .gz, .bz2, .xz, .zst (extra 'zstd')"
 LABELLED = f"{FILES}, or a folder that a recipe could name"
@@ -143,8 +143,9 @@ def predict(
 
     Example: zstdcat log.jsonl.zst | loraloom predict runs/a/best runs/b/best --file - --on_error null > predicted.jsonl
     """
+    from loraloom.use.answers import Choices
     from loraloom.use.ensemble import load_ensemble
-    from loraloom.use.predict import Choices, check_places, check_texts, predict_texts
+    from loraloom.use.predict import check_places, check_texts, predict_texts
 
     if bool(text) == bool(file):
         raise OptionError("give either --text or --file")
