@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 OBEYED = "[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 """A regular expression of the characters that a terminal obeys: ESC and its like, and what turns the direction of
 writing."""
+_IN_A_LINE = re.compile(rf"(?![\n\t]){OBEYED}")
 
 
 def is_utf8(text: str) -> bool:
@@ -14,6 +17,14 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def unobeyed(text: str) -> str:
+    """The text with `\\x1b` for ESC, and so on: a path, a label or another's error may bring what a terminal obeys.
+
+    Tabs and ends of lines stay.
+    """
+    return _IN_A_LINE.sub(lambda sign: repr(sign[0])[1:-1], text)
 
 
 def plural(number: int, noun: str) -> str:

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import io
 import os
-import re
 import signal
 import sys
 import threading
@@ -22,12 +21,10 @@ from loraloom.collecting import expect_libraries
 from loraloom.errors import LoraloomError, StoppedError, closed_pipe, first_line
 from loraloom.study.durable import disk_is_full
 from loraloom.terminal.hang_up import is_unread, let_go
-from loraloom.wording import OBEYED
+from loraloom.wording import unobeyed
 
 _AGAIN_SECONDS = 0.1
 _FULL = "no space is left on the disk; free some, and give the command again"
-_ESCAPED = re.compile(rf"(?!\n){OBEYED}")
-"""What a terminal obeys, but for the ends of lines: a file's name may hold it, and a sentence the name."""
 
 
 def main() -> None:
@@ -171,7 +168,6 @@ def _raised_again() -> Iterator[None]:
 
 def _fail(sentence: str, code: int) -> int:
     let_go(2)
-    seen = _ESCAPED.sub(lambda sign: repr(sign[0])[1:-1], sentence)
     with contextlib.suppress(OSError):  # nobody reads it, or its disk is full: the exit code says what it can
-        typer.echo(f"loraloom: {seen}", err=True)
+        typer.echo(f"loraloom: {unobeyed(sentence)}", err=True)
     return code

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from loraloom.terminal.hang_up import let_go
-from loraloom.wording import OBEYED
+from loraloom.wording import unobeyed
 
-_OBEYED = re.compile(rf"(?![\n\t]){OBEYED}")
 FOLDED_COLUMNS, MOST_COLUMNS = 80, 10_000
 """Of what is printed where nothing says how wide that can be; and where nothing limits it."""
 
@@ -45,9 +43,9 @@ class _Console(Console):
 def say(console: Console, line: str, *, markup: bool = False) -> None:
     """Prints a line as it stands, however long: nothing in it is coloured, but what rich's `markup` asks for.
 
-    What a terminal would obey is replaced by U+FFFD: a path, a label or another's error may bring it.
+    What a terminal would obey is written as Python writes it: a path, a label or another's error may bring it.
     """
-    console.print(_OBEYED.sub("\ufffd", line), highlight=False, markup=markup, soft_wrap=True)
+    console.print(unobeyed(line), highlight=False, markup=markup, soft_wrap=True)
 
 
 def make_table(*columns: str, **options: Any) -> Table:
