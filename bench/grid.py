@@ -32,7 +32,7 @@ from loraloom.intervals import mcnemar
 from loraloom.recipe import Recipe, read_recipe
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import Run
-from loraloom.use.adapter import load
+from loraloom.use.backbones import load
 from study.agnews_files import agnews_rows
 from study.machine import described
 

@@ -20,7 +20,7 @@ from loraloom.execute.workplace import Workplace
 from loraloom.recipe import Backbone, Data, Lora, Recipe, Train
 from loraloom.study.durable import write_json, write_manifest
 from loraloom.study.record import RECORD, TrialRecord
-from loraloom.use.adapter import load
+from loraloom.use.backbones import load
 
 RATES = (1e-3, 2e-3, 5e-4, 3e-3, 8e-4, 1.5e-3, 1e-4, 4e-3)
 _ADAPTER = "adapter"

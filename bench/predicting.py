@@ -61,7 +61,7 @@ def prepare(folder: Path, rows: int, *, onnx: bool) -> None:
 
 
 def _loraloom(folder: Path) -> Predict:
-    from loraloom.use.adapter import load
+    from loraloom.use.backbones import load
 
     return load(folder / "adapter").predict
 

@@ -87,7 +87,7 @@ class Trainer:
 
     def tested(self, key: str, configuration: Configuration, rows: str) -> tuple[NDArray[np.bool_], float]:
         """Which test rows a trial has right, and its loss: from its adapter as saved, trained anew where it is gone."""
-        from loraloom.use.adapter import load
+        from loraloom.use.backbones import load
 
         self.train(key, configuration, rows)
         test = self.place(rows).data.test

@@ -219,6 +219,6 @@ def load(
         LoraloomError: there is no adapter, it is damaged or not safe to load, or its backbone can't be loaded; or
             `class_shares` are none, or the adapter does not tell which it expects.
     """
-    from loraloom.use.adapter import load as load_adapter
+    from loraloom.use.backbones import load as load_adapter
 
     return load_adapter(path, revision=revision, class_shares=class_shares)

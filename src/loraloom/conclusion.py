@@ -25,7 +25,7 @@ from loraloom.study.durable import write_text
 from loraloom.study.leaderboard import LEADERBOARD, Standing, leaderboard_csv
 from loraloom.study.record import TEST_PREDICTIONS, TrialRecord
 from loraloom.study.run import BEST, SOUP, Run
-from loraloom.use.adapter import load
+from loraloom.use.backbones import load
 from loraloom.use.evaluate import test_winner
 from loraloom.use.similarity import collect_in_time
 from loraloom.wording import plural

@@ -36,8 +36,8 @@ from loraloom.study.evidence import read_predicted, write_predicted
 from loraloom.study.leaderboard import Standing, mean_of, metric_name, standings, validation
 from loraloom.study.record import CARD, SOUP_OF, TEST_PREDICTIONS, Result, Score, Timings, TrialRecord, write_record
 from loraloom.study.run import BEST, SOUP, Run
-from loraloom.use.adapter import Classifier, load
-from loraloom.use.backbones import Backbones
+from loraloom.use.adapter import Classifier
+from loraloom.use.backbones import Backbones, load
 from loraloom.use.evaluate import test_winner
 from loraloom.use.soup import divide_logits, mix
 

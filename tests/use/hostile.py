@@ -19,7 +19,7 @@ import numpy as np
 from loraloom.errors import AdapterError, BackboneError
 from loraloom.study.durable import write_json, write_manifest
 from loraloom.study.record import BLENDED, RECORD, read_record
-from loraloom.use.adapter import load
+from loraloom.use.backbones import load
 from loraloom.use.tfidf import fit
 from tests.use.mutations import mutated
 

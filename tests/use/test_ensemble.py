@@ -10,8 +10,8 @@ import pytest
 
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError
-from loraloom.use.adapter import Classifier, load
-from loraloom.use.backbones import Backbones
+from loraloom.use.adapter import Classifier
+from loraloom.use.backbones import Backbones, load
 from loraloom.use.ensemble import _tokenisation, column_names, load_ensemble
 from tests.use.predicted_files import LABELS, read_csv, run, sentences, write_rows
 

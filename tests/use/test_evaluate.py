@@ -15,7 +15,8 @@ import pytest
 from loraloom.data import Split, telling
 from loraloom.execute import reserve
 from loraloom.use import evaluate as evaluating
-from loraloom.use.adapter import load, read_adapter_record
+from loraloom.use.adapter import read_adapter_record
+from loraloom.use.backbones import load
 from loraloom.use.evaluate import evaluate, rehearse_test
 from tests.conftest import make_rows, write_csv
 

@@ -18,10 +18,10 @@ from transformers import DebertaV2Config
 
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError, DataError
-from loraloom.use.adapter import load
-from loraloom.use.backbones import Backbones
+from loraloom.use.answers import Choices
+from loraloom.use.backbones import Backbones, load
 from loraloom.use.ensemble import Ensemble, load_ensemble
-from loraloom.use.predict import Choices, predict_file
+from loraloom.use.predict import predict_file
 from tests.numerics.architectures import CONFIGS, save_model
 from tests.use.predicted_files import Heard, read_csv, run, write_rows
 

@@ -62,7 +62,7 @@ class Kept:
         Raises:
             AdapterError: the folder was replaced, or can't be read.
         """
-        from loraloom.use.adapter import load
+        from loraloom.use.backbones import load
 
         classifier = load(self.folder)
         self._refuse_another(self.folder)

@@ -252,21 +252,6 @@ def not_finite() -> AdapterError:
     return AdapterError("the adapter gives logits that are not finite; its weights can't be used")
 
 
-def load(path: Path | str, *, revision: str | None = None, class_shares: ClassShares | None = None) -> Classifier:
-    """Loads the adapter in `path` (a trial's folder, such as RUN/best, or owner/name on the hub) over its backbone.
-
-    Raises:
-        OptionError: `class_shares` are none.
-        AdapterError: see `adapter_folder`, `read_adapter_record` and `Classifier.for_class_shares`; or its backbone on
-            this machine is not the one that it was trained on.
-        BackboneError: its backbone can't be had.
-    """
-    from loraloom.use.backbones import Backbones
-
-    classifier = Backbones().add(adapter_folder(path, revision))
-    return classifier if class_shares is None else classifier.for_class_shares(class_shares)
-
-
 def adapter_folder(path: Path | str, revision: str | None = None) -> Path:
     """The folder of an adapter: `path` itself, or, where that is owner/name and not here, what the hub has of it.
 

@@ -24,8 +24,9 @@ from loraloom.data import Encoded
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration, Head, Train
 from loraloom.study.record import Dtype, TrialRecord
-from loraloom.use.adapter import Classifier, Forward, read_adapter_record
+from loraloom.use.adapter import Classifier, Forward, adapter_folder, read_adapter_record
 from loraloom.use.adapter_checks import backbone_of, check_backbone, check_config, check_labels
+from loraloom.use.class_shares import ClassShares
 from loraloom.use.peft_forward import PeftForward
 from loraloom.use.peft_weights import Expected, build_adapted, checked_weights
 from loraloom.use.tfidf import read as read_tfidf
@@ -141,6 +142,19 @@ class Backbones:
             if same and record.backbone_revision in allowed:
                 return shared.source
         return None
+
+
+def load(path: Path | str, *, revision: str | None = None, class_shares: ClassShares | None = None) -> Classifier:
+    """Loads the adapter in `path` (a trial's folder, such as RUN/best, or owner/name on the hub) over its backbone.
+
+    Raises:
+        OptionError: `class_shares` are none.
+        AdapterError: see `adapter_folder`, `read_adapter_record` and `Classifier.for_class_shares`; or its backbone on
+            this machine is not the one that it was trained on.
+        BackboneError: its backbone can't be had.
+    """
+    classifier = Backbones().add(adapter_folder(path, revision))
+    return classifier if class_shares is None else classifier.for_class_shares(class_shares)
 
 
 def _dtype(record: TrialRecord) -> Dtype:

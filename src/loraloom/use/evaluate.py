@@ -23,7 +23,8 @@ from loraloom.data.sampling import stratified_order
 from loraloom.data.telling import SILENT, Telling
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
-from loraloom.use.adapter import Classifier, adapter_folder, load, read_adapter_record
+from loraloom.use.adapter import Classifier, adapter_folder, read_adapter_record
+from loraloom.use.backbones import load
 from loraloom.use.class_shares import ClassShares, Shift, asked_shares
 from loraloom.use.origin import earlier_winner, rows_of
 from loraloom.use.temperature import fitted_temperature

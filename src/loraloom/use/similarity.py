@@ -263,7 +263,7 @@ def _second_numbers(second: SecondRows, recipe: Recipe) -> NDArray[np.int64]:
 
 def _second(run: Run, winner: TrialRecord, second: SecondRows, rows: NDArray[np.int64], embed: _Embedding) -> Second:
     """Its embeddings, and whether the winner is right about each row, where that can be known."""
-    from loraloom.use.adapter import load
+    from loraloom.use.backbones import load
 
     rows = rows[(read := embed.readable([second.texts[row] for row in rows]))]
     if not rows.size:

@@ -24,7 +24,8 @@ from loraloom.report.wording import LEVEL
 from loraloom.study.durable import refuse_place
 from loraloom.study.outputs import refuse_over
 from loraloom.study.record import BLENDED, TrialRecord
-from loraloom.use.adapter import adapter_folder, load, read_adapter_record
+from loraloom.use.adapter import adapter_folder, read_adapter_record
+from loraloom.use.backbones import load
 from loraloom.use.class_shares import ClassShares, asked_shares
 from loraloom.use.evaluate import predict_texts
 from loraloom.use.origin import earlier_winner, training_rows
