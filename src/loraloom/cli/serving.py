@@ -123,17 +123,24 @@ def _serve(adapters: Sequence[str], class_shares: Sequence[str], host: str, port
         def announce(place: str) -> None:
             typer.echo(f"{count} at {place}; Ctrl-C ends it")
             first = named[0][0] if len(named) > 1 else None
-            typer.echo(f"try: {_request(place, first, with_key=bool(settings.access.keys))}", err=True)
+            typer.echo(f"try: {_request(place, first, settings.access)}", err=True)
 
         server.serve(registry, settings, listening, announce)
 
 
-def _request(place: str, adapter: str | None, *, with_key: bool) -> str:
-    """A request to the server at `place`, for a shell; `adapter` is named where it must be."""
+def _request(place: str, adapter: str | None, access: Access) -> str:
+    """A request to the server at `place`, for a shell; `adapter` is named where it must be.
+
+    So is a name that the server answers to, where its address is none, as 0.0.0.0 is beside --allowed_host.
+    """
+    from loraloom.hosts import without_port
+
     body = {**({"adapter": adapter} if adapter else {}), "texts": ["a text of yours"]}
-    key = ["-H", "authorization: Bearer KEY"] if with_key else []
-    kind = ["-H", "content-type: application/json"]
-    return shlex.join(["curl", "-s", f"{place}v1/classify", *kind, *key, "-d", json.dumps(body, ensure_ascii=False)])
+    answers = not access.hosts or without_port(place.split("/")[2]) in access.hosts
+    named = [] if answers else ["-H", f"host: {access.hosts[-1]}"]
+    key = ["-H", "authorization: Bearer KEY"] if access.keys else []
+    sent = ["-H", "content-type: application/json", *named, *key, "-d", json.dumps(body, ensure_ascii=False)]
+    return shlex.join(["curl", "-s", f"{place}v1/classify", *sent])
 
 
 def _limits(body_bytes: int, texts: int, characters: int, waiting_texts: int, seconds: float) -> Limits:

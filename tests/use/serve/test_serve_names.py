@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shlex
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -76,11 +78,39 @@ def test_what_no_request_can_say_is_refused(options: list[str], monkeypatch: pyt
     assert f"{options[0]}: {options[1]!r} is no " in output
 
 
-def served(options: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[Access | None, str]:
-    """Who may ask the server that `loraloom serve` starts with these options, or None; what it says."""
+@pytest.mark.parametrize(
+    ("options", "place", "called"),
+    [
+        ([], "http://127.0.0.1:8000/", []),
+        (["--host", "::1", "--allowed_host", "a.org"], "http://[::1]:8000/", []),
+        (["--host", "192.0.2.1"], "http://192.0.2.1:8000/", []),  # it answers to any name
+        (["--host", "192.0.2.1", "--allowed_host", "192.0.2.1"], "http://192.0.2.1:8000/", []),
+        (["--host", "192.0.2.1", "--allowed_host", "A.org"], "http://192.0.2.1:8000/", ["host: a.org"]),
+        (["--host", "0", "--allowed_host", "a.org"], "http://0.0.0.0:8000/", ["host: a.org"]),
+    ],
+)
+def test_the_request_to_copy_calls_the_server_by_a_name_that_it_answers_to(
+    options: list[str], place: str, called: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, output = served(options, monkeypatch, place)
+    (line,) = [line for line in output.splitlines() if line.startswith("try: ")]
+    words = shlex.split(line)
+    assert words[1:4] == ["curl", "-s", f"{place}v1/classify"]
+    assert [word for word in words if word.startswith("host: ")] == called
+
+
+def served(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, place: str = "http://127.0.0.1:8000/"
+) -> tuple[Access | None, str]:
+    """Who may ask the server that `loraloom serve` starts at `place` with these options, or None; what it says."""
     found: list[Any] = []
+
+    def serve(registry: Any, settings: Any, listening: Any, say: Callable[[str], None]) -> None:
+        found.append(settings)
+        say(place)
+
     monkeypatch.setattr("loraloom.use.serve.registry.named_adapters", lambda adapters: [])
     monkeypatch.setattr("loraloom.use.serve.server.listen", lambda *_: io.BytesIO())
-    monkeypatch.setattr("loraloom.use.serve.server.serve", lambda registry, settings, *_: found.append(settings))
+    monkeypatch.setattr("loraloom.use.serve.server.serve", serve)
     result = CliRunner().invoke(app, ["serve", "none", *options])
     return (found[0].access if found else None), f"{result.output}{result.exception or ''}"
