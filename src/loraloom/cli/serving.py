@@ -18,6 +18,7 @@ from loraloom.cli.completion import complete_served
 from loraloom.cli.options import ClassShares, Port
 from loraloom.cli.running import TerminatedError
 from loraloom.errors import MissingExtraError, OptionError, is_installed, without_path
+from loraloom.machine import with_home
 from loraloom.use.serve.limits import Access, Limits, Settings
 from loraloom.wording import plural
 
@@ -167,7 +168,7 @@ def _access(
     """Who may send requests, under which names and from which pages."""
     if (adapters_dir is None) != (admin_token_file is None):
         raise OptionError("--adapters_dir and --admin_token_file: give both, or neither")
-    below = None if adapters_dir is None else Path(adapters_dir)
+    below = None if adapters_dir is None else with_home(adapters_dir)
     if below is not None and (not adapters_dir or not below.is_dir()):  # Path("") is the folder that we are in
         raise OptionError(f"--adapters_dir: {adapters_dir!r} is not a folder")
     keys = () if api_keys_file is None else _secrets(api_keys_file, "--api_keys_file")
@@ -183,7 +184,7 @@ def _access(
 def _secrets(path: Path, option: str) -> tuple[str, ...]:
     """The lines of a file of keys."""
     try:
-        lines = tuple(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines())))
+        lines = tuple(filter(None, map(str.strip, with_home(path).read_text(encoding="utf-8").splitlines())))
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"{option}: {path} can't be read: {without_path(error)}") from None
     if not lines:

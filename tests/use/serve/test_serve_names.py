@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +98,19 @@ def test_the_request_to_copy_calls_the_server_by_a_name_that_it_answers_to(
     words = shlex.split(line)
     assert words[1:4] == ["curl", "-s", f"{place}v1/classify"]
     assert [word for word in words if word.startswith("host: ")] == called
+
+
+def test_keys_and_a_folder_of_adapters_may_be_named_from_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "adapters").mkdir()
+    for name in ("keys", "token"):
+        (tmp_path / name).write_text(f"{name * 4}\n")
+    options = ["--adapters_dir=~/adapters", "--admin_token_file=~/token", "--api_keys_file=~/keys"]
+    access, output = served(options, monkeypatch)  # as a shell leaves them
+    assert access is not None, output
+    assert (access.adapters_dir, access.admin_token, access.keys) == (tmp_path / "adapters", "token" * 4, ("keys" * 4,))
 
 
 def served(
