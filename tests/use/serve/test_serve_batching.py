@@ -91,7 +91,7 @@ async def begun(held: Gated | Slow) -> None:
 
 
 async def in_line(batcher: Batcher, count: int) -> None:
-    while sum(not work.dropped for work in batcher._line.copy()) < count:  # the thread of tokens appends to it
+    while sum(not work.given_up for work in batcher._line.copy()) < count:  # the thread of tokens appends to it
         await asyncio.sleep(0)
 
 
@@ -149,14 +149,19 @@ def test_too_many_waiting_texts_are_refused_and_let_in_again() -> None:
         with pytest.raises(OverloadedError) as refused:
             await ask(batcher, ["b"] * 4)
         assert refused.value.seconds == 14
+        batcher._pace.texts_per_second = 1e6
+        with pytest.raises(OverloadedError) as refused:
+            await ask(batcher, ["b"] * 4)
+        assert refused.value.seconds == 1
         small = ask(batcher, ["b"] * 3)
         await in_line(batcher, 1)
         assert batcher.waiting == 10
         assert b"loraloom_waiting_texts 10.0" in batcher.metrics.as_text()
-        assert b'loraloom_rejected_total{reason="overload"} 1.0' in batcher.metrics.as_text()
+        assert b'loraloom_rejected_total{reason="overload"} 2.0' in batcher.metrics.as_text()
         backbones.go.release(9)
         await asyncio.gather(first, small)
         assert batcher.waiting == 0
+        assert b"loraloom_waiting_texts 0.0" in batcher.metrics.as_text()
         assert len(await ask(batcher, ["b"] * 25)) == 25  # alone, a request may be larger
 
     run(work, most=10)
@@ -196,16 +201,49 @@ def test_who_goes_away_is_dropped() -> None:
     run(work)
 
 
-@pytest.mark.parametrize("broken", ["?", "!"])
-def test_what_breaks_for_one_does_not_for_its_neighbours(broken: str) -> None:
+def test_who_goes_away_while_it_is_computed_costs_no_neighbour_its_answer() -> None:
     async def work(batcher: Batcher, backbones: Gated) -> None:
         first = ask(batcher, ["a"])
         await begun(backbones)
-        others = [ask(batcher, [text]) for text in ("b", broken, "c")]
-        await in_line(batcher, 3)
+        gone, last = ask(batcher, ["b"]), ask(batcher, ["c"])
+        await in_line(batcher, 2)
+        backbones.go.release(1)
+        await first
+        await begun(backbones)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        backbones.go.release(1)
+        assert (await asyncio.wait_for(last, 20)).tolist() == [[1, ord("c")]]
+        assert backbones.batches == [[1], [1, 1]]
+
+    run(work)
+
+
+def test_it_is_busy_while_a_batch_is_computed_and_its_pace_is_measured() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        before = time.monotonic()
+        asked = ask(batcher, ["a"])
+        await begun(backbones)
+        assert batcher.busy_since is not None
+        assert before <= batcher.busy_since <= time.monotonic()
+        backbones.go.release(1)
+        await asked
+        assert batcher.busy_since is None
+        assert batcher._pace != batching._Pace()
+
+    run(work)
+
+
+@pytest.mark.parametrize("texts", ["b?c", "b!c", "!b", "b!"])
+def test_what_breaks_for_one_does_not_for_its_neighbours(texts: str) -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        first = ask(batcher, ["a"])
+        await begun(backbones)
+        others = [ask(batcher, [text]) for text in texts]
+        await in_line(batcher, len(texts))
         backbones.go.release(9)
         found = await asyncio.gather(first, *others, return_exceptions=True)
-        assert [isinstance(each, NotComputedError) for each in found] == [False, False, True, False]
+        assert [isinstance(each, NotComputedError) for each in found] == [text in "?!" for text in f"a{texts}"]
         assert batcher.alive
         assert not batcher.device_lost
 
@@ -306,6 +344,23 @@ def test_texts_beyond_so_many_characters_wait_for_the_next_call(monkeypatch: pyt
     run(work)
 
 
+def test_who_goes_away_before_there_are_tokens_is_not_tokenised() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        backbones.go.release(9)
+        slow = Slow()
+        first = ask_of(batcher, slow, ["a"])
+        await begun(slow)
+        gone, last = ask_of(batcher, slow, ["b"]), ask_of(batcher, slow, ["c"])
+        await without_tokens(batcher, 2)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        slow.go.release(9)
+        await asyncio.gather(first, last)
+        assert slow.calls == [["a"], ["c"]]
+
+    run(work)
+
+
 def test_each_classifier_tokenises_its_own_texts() -> None:
     async def work(batcher: Batcher, backbones: Gated) -> None:
         backbones.go.release(9)
@@ -323,17 +378,18 @@ def test_each_classifier_tokenises_its_own_texts() -> None:
     run(work)
 
 
-def test_a_text_that_breaks_the_tokenizer_breaks_no_neighbour() -> None:
+@pytest.mark.parametrize("texts", ["b%c", "b%", "%b"])
+def test_a_text_that_breaks_the_tokenizer_breaks_no_neighbour(texts: str) -> None:
     async def work(batcher: Batcher, backbones: Gated) -> None:
         backbones.go.release(9)
         slow = Slow()
         asked = [ask_of(batcher, slow, ["a"])]
         await begun(slow)
-        asked += [ask_of(batcher, slow, [text]) for text in ("b", "%", "c")]
-        await without_tokens(batcher, 3)
+        asked += [ask_of(batcher, slow, [text]) for text in texts]
+        await without_tokens(batcher, len(texts))
         slow.go.release(9)
         found = await asyncio.gather(*asked, return_exceptions=True)
-        assert [isinstance(each, NotComputedError) for each in found] == [False, False, True, False]
+        assert [isinstance(each, NotComputedError) for each in found] == [text == "%" for text in f"a{texts}"]
         assert batcher.alive
 
     run(work)
@@ -380,5 +436,25 @@ def test_who_waits_when_it_ends_is_told_so() -> None:
         with pytest.raises(TimedOutError, match="going down"):
             await second
         assert not batcher.alive
+
+    run(work)
+
+
+def test_who_waits_for_tokens_when_it_ends_is_told_so() -> None:
+    async def work(batcher: Batcher, backbones: Gated) -> None:
+        slow = Slow()
+        first = ask_of(batcher, slow, ["a"])
+        await begun(slow)
+        second = ask_of(batcher, slow, ["b"])
+        await without_tokens(batcher, 1)
+        ending = asyncio.create_task(batcher.stop())
+        while not batcher._stopping:
+            await asyncio.sleep(0)
+        slow.go.release(9)
+        await ending
+        for asked in (first, second):
+            with pytest.raises(TimedOutError, match="going down"):
+                await asked
+        assert slow.calls == [["a"]]
 
     run(work)

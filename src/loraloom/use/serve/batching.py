@@ -70,14 +70,14 @@ class _Work:
     encoded: Encoded
     logits: NDArray[np.float32]
     began: int = 0  # rows that were given out
-    dropped: bool = False
 
     def tokens(self, row: int) -> int:
         return int(self.encoded.offsets[row + 1] - self.encoded.offsets[row])
 
     @property
     def given_up(self) -> bool:
-        return self.dropped or self.done.done()
+        """Whether nobody waits for it any more: it was refused, or its client has gone or waited too long."""
+        return self.done.done()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,6 @@ class Batcher:
             self.metrics.rejected.labels("timeout").inc()
             raise TimedOutError(f"no answer within {seconds:g} seconds; what waited was dropped") from None
         finally:
-            work.dropped = True
             self.waiting -= len(texts)
             self.metrics.waiting.set(self.waiting)
 
