@@ -349,7 +349,7 @@ def test_a_file_is_checked_without_an_adapter_and_all_that_is_wrong_is_said(tmp_
     template = write(tmp_path / "t.csv", ["ID", "Label"], [[n, n % 4] for n in range(8)])
     sound = write(tmp_path / "sound.csv", ["ID", "Label"], [[n, (n + 1) % 4] for n in reversed(range(8))])
     result = submitting.check(sound, template)
-    assert [(one.label, one.rows) for one in result.classes] == [(code, 2) for code in FROM_0]
+    assert [(one.label, one.rows, one.share) for one in result.classes] == [(code, 2, 0.25) for code in FROM_0]
     assert any("another order" in note for note in result.notes)
     rows: list[list[Any]] = [[0, 1], [0, 4], [2, ""], ["", 2], [9, 3]]
     wrong = write(tmp_path / "wrong.csv", ["ID", "label"], rows)

@@ -105,10 +105,10 @@ def test_the_metrics_have_no_line_of_an_adapter_that_went(
 
     with client_of(registry, settings) as client:
         for name in ("animals", "food"):
-            assert client.post("/v1/classify", json={"adapter": name, "texts": ["a"]}).status_code == 200
+            assert client.post("/v1/classify", json={"adapter": name, "texts": ["a", "b"]}).status_code == 200
         assert client.delete("/v1/adapters/food", headers=ADMIN).status_code == 204
         said = client.get("/metrics").text
-        assert 'loraloom_texts_total{adapter="animals"} 1.0' in said
+        assert 'loraloom_texts_total{adapter="animals"} 2.0' in said
         assert 'adapter="food"' not in said
         registry.add("food", root / "food")
         monkeypatch.setattr(Batcher, "logits", gone_meanwhile)

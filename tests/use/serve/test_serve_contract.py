@@ -17,10 +17,14 @@ from pydantic import BaseModel, ValidationError
 import loraloom
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError, LoraloomError, OptionError
-from loraloom.use.serve.app import STUCK_SECONDS
+from loraloom.intervals import wilson_interval
+from loraloom.study.record import Result, Score
+from loraloom.use.serve.app import STUCK_SECONDS, make_app
+from loraloom.use.serve.batching import Batcher
 from loraloom.use.serve.limits import Access, Limits, Settings
 from loraloom.use.serve.messages import AddRequest, ClassifyRequest, ExplainRequest, HubRequest
-from loraloom.use.serve.registry import Registry, named_adapters
+from loraloom.use.serve.occlusion import parts_of
+from loraloom.use.serve.registry import Registry, Served, listed, named_adapters
 from tests.numerics.architectures import CONFIGS, save_model
 from tests.use.serve.servers import LABELS, client_of, load_registry, running
 
@@ -150,6 +154,21 @@ def test_adapters_are_listed(client: TestClient) -> None:
     assert [card["is_blend"] for card in cards] == [False] * 3
 
 
+def test_a_card_has_the_results_of_its_adapter_on_both_sets(adapter_folders: dict[str, Path]) -> None:
+    registry = load_registry({"food": adapter_folders["food"]})
+    classifier = registry.find(None).classifier
+    validation, test = (Score(examples=20, accuracy=share, macro_f1=0.5, loss=0.7) for share in (0.6, 0.5))
+    result = Result(validation=validation, test=test)
+    record = classifier.record = classifier.record.model_copy(update={"result": result})
+    with client_of(registry) as client:
+        (card,) = client.get("/v1/adapters").json()["adapters"]
+    assert (card["validation_accuracy"], card["test_accuracy"], card["test_rows"]) == (0.6, 0.5, 20)
+    assert card["test_interval"] == pytest.approx(wilson_interval(10, 20))
+    assert card["backbone"] == Path(record.configuration.backbone.model).name
+    assert (card["dtype"], card["max_length"]) == ("fp32", record.configuration.data.max_length)
+    assert card["trainable_parameters"] == record.counts.trainable
+
+
 def test_a_server_that_is_told_class_shares_answers_for_them_by_every_route(validated: Path) -> None:
     shares = dict(zip(LABELS["animals"], (0.1, 0.1, 0.8), strict=True))
     told, plain = loraloom.load(validated, class_shares=shares), loraloom.load(validated)
@@ -229,6 +248,11 @@ def test_any_text_can_be_explained_in_at_most_64_parts(client: TestClient, text:
     assert len(answer.json()["words"]) <= 64
 
 
+def test_of_the_longest_texts_two_parts_are_left_out_and_none_where_no_text_more_is_computed() -> None:
+    assert parts_of("a" * 300_000, 64) == [(0, 150_000), (150_000, 300_000)]
+    assert parts_of("a b", 0) == []
+
+
 @pytest.mark.parametrize(
     ("route", "body"), [("/v1/classify", {"texts": ["w5", "w30"]}), ("/v1/explain", {"text": "w30"})]
 )
@@ -300,7 +324,7 @@ def test_health_readiness_and_metrics(client: TestClient) -> None:
     client.post("/v1/classify", json={"adapter": "food", "texts": ["a", "b"]})
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json() == {"status": "ok"}
-    assert client.head("/healthz").status_code == 200
+    assert [client.head(path).status_code for path in ("/", "/healthz", "/readyz")] == [200] * 3
     said = client.get("/metrics").text
     assert 'loraloom_requests_total{route="/v1/classify",status="200"}' in said
     assert 'loraloom_texts_total{adapter="food"}' in said
@@ -319,9 +343,13 @@ def test_it_is_not_ready_while_a_batch_hangs(alone: Registry) -> None:
 
 
 def test_it_is_not_ready_while_it_drains_or_has_no_adapter(alone: Registry) -> None:
+    client = TestClient(make_app(alone, Settings()))  # whose threads have not begun
+    assert client.get("/readyz").json() == {"status": "starting"}
     with client_of(Registry()) as client:
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()) == (503, {"status": "empty"})
+        answer = client.post("/v1/classify", json={"texts": ["a"]})
+        assert (answer.status_code, answer.json()) == (422, {"error": "adapter: none is served"})
         assert client.get("/healthz").status_code == 200
     with client_of(alone) as client:
         client.app.state.draining = True  # type: ignore[attr-defined]
@@ -398,6 +426,32 @@ def test_a_name_that_was_made_to_lead_here_is_refused(alone: Registry) -> None:
         assert client.get("/healthz", headers={"host": "LOCALHOST:8000"}).status_code == 200
 
 
+def test_the_time_of_a_request_counts_from_its_arrival(alone: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed, heard = Batcher.logits, list[float]()
+
+    async def noted(batcher: Batcher, served: Served, texts: Any, seconds: float, began: float) -> Any:
+        heard.append(began)
+        return await computed(batcher, served, texts, seconds, began)
+
+    monkeypatch.setattr(Batcher, "logits", noted)
+    with client_of(alone) as client:
+        before = time.monotonic()
+        assert client.post("/v1/classify", json={"texts": ["a"]}).status_code == 200
+    assert before <= heard[0] <= time.monotonic()
+
+
+def test_a_fault_is_answered_by_its_kind_alone(alone: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(Batcher, "logits", broken)
+    with TestClient(make_app(alone, Settings()), raise_server_exceptions=False) as client:
+        answer = client.post("/v1/classify", json={"texts": ["a"]})
+        assert (answer.status_code, answer.json()) == (500, {"error": "a fault of the server's: RuntimeError"})
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert client.get("/healthz").status_code == 200
+
+
 def test_logs_hold_texts_only_where_asked_for(alone: Registry, caplog: pytest.LogCaptureFixture) -> None:
     for settings, there in ((Settings(), False), (Settings(log_texts=True), True)):
         caplog.clear()
@@ -442,6 +496,8 @@ def test_a_compressed_body_is_not_unpacked(alone: Registry) -> None:
         (["adapters/news", "/", "/best"], ["news", "adapter", "best"]),
         (["a=runs/demo/best", "runs/demo/best"], ["a", "demo"]),
         (["runs/a=b/best"], ["a-b"]),
+        (["runs/a/soup", "runs/a/blend"], ["a-soup", "a-blend"]),
+        (["runs/__/best", "runs/-B_/best", f"runs/{'a' * 70}/best"], ["adapter", "b", "a" * 64]),
     ],
 )
 def test_adapters_are_named_after_their_runs(arguments: list[str], names: list[str]) -> None:
@@ -457,3 +513,9 @@ def test_a_link_to_itself_has_a_name_too(tmp_path: Path) -> None:
 def test_names_that_can_not_be_are_refused(arguments: list[str]) -> None:
     with pytest.raises(LoraloomError, match="name"):
         named_adapters(arguments)
+
+
+def test_of_many_names_the_first_ten_are_listed() -> None:
+    assert listed([str(number) for number in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert listed([str(number) for number in range(12)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
+    assert listed([]) == "none"

@@ -49,15 +49,22 @@ class _Gated:
         await send({"type": "http.response.body", "body": b""})
 
     def asked(
-        self, method: str, path: str, headers: Headers = (), pieces: Sequence[bytes] = (b"",), version: str = "1.1"
+        self,
+        method: str,
+        path: str,
+        headers: Headers = (),
+        pieces: Sequence[bytes] = (b"",),
+        version: str = "1.1",
+        pause: float = 0.0,
     ) -> int:
-        """The status of the answer, whose messages are `sent`."""
+        """The status of the answer, whose messages are `sent`; `pause` are seconds before each piece."""
         app = SimpleNamespace(state=SimpleNamespace(draining=self.draining))
         pairs = [(name.encode(), value.encode()) for name, value in headers]
         scope: Any = {"type": "http", "method": method, "path": path, "headers": pairs, "http_version": version}
         coming = list(pieces)
 
         async def receive() -> dict[str, Any]:
+            await asyncio.sleep(pause)
             body = coming.pop(0)
             return {"type": "http.request", "body": body, "more_body": bool(coming)}
 
@@ -150,6 +157,23 @@ def test_a_body_is_counted_as_it_comes_and_no_more_once_it_is_answered() -> None
     assert lesser.asked("POST", "/v1/classify", pieces=[b"x" * 10]) == 503
     assert b'loraloom_rejected_total{reason="body"} 2.0' in gated.metrics.as_text()
     assert b'loraloom_rejected_total{reason="bodies"} 1.0' in lesser.metrics.as_text()
+
+
+def test_a_body_that_comes_bit_by_bit_has_the_time_of_its_request() -> None:
+    gated = _Gated(Settings(Limits(seconds=0.3, receive_seconds=60)))
+    assert gated.asked("POST", "/v1/classify", pieces=[b" "] * 40, pause=0.05) == 408
+
+
+def test_a_fault_of_the_application_is_counted_as_what_it_is_answered_by() -> None:
+    gated = _Gated()
+
+    async def broken(*_: Any) -> None:
+        raise RuntimeError
+
+    gated.gate._app = broken
+    with pytest.raises(RuntimeError):
+        gated.asked("POST", "/v1/classify")
+    assert b'loraloom_requests_total{route="none",status="500"} 1.0' in gated.metrics.as_text()
 
 
 def test_where_too_many_texts_wait_all_but_changes_of_adapters_are_told_when_to_come_again() -> None:
