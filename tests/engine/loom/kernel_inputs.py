@@ -14,6 +14,8 @@ from loraloom.engine.loom.noise import Drop
 from loraloom.engine.loom.tokens import Tokens, lay_out
 
 KEYS = (0x9E3779B9, 0x7F4A7C15)
+EPS = 0.1
+"""Of norms: large enough to be seen beside variances of about 1."""
 
 
 def drawn(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:

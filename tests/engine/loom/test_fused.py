@@ -17,7 +17,7 @@ from torch import Tensor
 from loraloom.engine.loom import kernels
 from loraloom.engine.loom.fused import FusedOps
 from loraloom.engine.loom.ops import Attention, LowRank, Norm, PlainOps, Product
-from tests.engine.loom.kernel_inputs import drawn, dropping, strided, tokens_of
+from tests.engine.loom.kernel_inputs import EPS, drawn, dropping, strided, tokens_of
 from tests.numerics.covering import covering
 
 REASON = kernels.load_fp32()
@@ -33,7 +33,7 @@ LENGTHS = (
 
 def norm_of(width: int, *, bias: bool, trained: bool) -> Norm:
     beta = drawn(1, 1, width, seed=6) if trained else drawn(width, seed=6)
-    return Norm(1 + 0.1 * drawn(width, seed=5), beta if bias else None, 1e-5)
+    return Norm(1 + 0.1 * drawn(width, seed=5), beta if bias else None, EPS)
 
 
 def wide(norm: Norm) -> Norm:
@@ -66,6 +66,18 @@ def test_attention_and_its_backward_are_those_of_plain_torch(row: dict[str, Any]
     back = PlainOps().attention_backward(gradient.double(), qkv.double(), expected, tokens, in_fp64)
     own = FusedOps().attention_backward(strided(gradient), qkv, found, tokens, spec)
     torch.testing.assert_close(own.double(), back, **NEAR)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_scores_that_are_all_far_below_zero_are_weighed_as_others(first: bool) -> None:
+    """By their distance from the greatest: the exponentials of all of them are as good as 0."""
+    tokens, spec = tokens_of([33, 5]), Attention(2, 0.2, first=first)
+    below = replace(spec, bias=torch.full((2, 40, 40), -200.0))
+    qkv, gradient = drawn(1, 38, 3 * 64), drawn(1, 2 if first else 38, 64, seed=1)
+    found, expected = (FusedOps().attention(qkv, tokens, own) for own in (below, spec))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)  # a score of 200 is rounded to 2^-17
+    found, expected = (FusedOps().attention_backward(gradient, qkv, qkv, tokens, own) for own in (below, spec))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3])

@@ -7,6 +7,7 @@ of probabilities; tolerances are stated where they are used.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ from loraloom.engine.loom.compiled import CompiledOps
 from loraloom.engine.loom.noise import Drop
 from loraloom.engine.loom.ops import Attention, PlainOps
 from tests.engine.loom import kernel_inputs
-from tests.engine.loom.kernel_inputs import KEYS, dropping, strided, tokens_of
+from tests.engine.loom.kernel_inputs import EPS, KEYS, dropping, strided, tokens_of
 
 REASON = kernels.load()
 pytestmark = [pytest.mark.skipif(REASON is not None, reason=REASON or ""), pytest.mark.usefixtures("threads")]
@@ -157,13 +158,13 @@ def test_linear_norm(n: int, rank: int, p: float, bias: bool) -> None:
     for depth, width in ((DEPTH, WIDTH), (3072, 768)) if rank and p else ((DEPTH, WIDTH),):
         layer = Layer(n, rank, depth=depth, width=width, bias=bias)
         arguments = (layer.x, layer.packed, width, layer.bias, layer.u, layer.b, layer.residual, p, *KEYS)
-        r, h = ops.linear_norm(*arguments, layer.gamma, layer.beta, 1e-5)
+        r, h = ops.linear_norm(*arguments, layer.gamma, layer.beta, EPS)
         expected = layer.sums * factors(p, n, width) + layer.residual.double()
         torch.testing.assert_close(r.double(), expected, **ROUNDED)
-        normed = functional.layer_norm(r.double(), (width,), layer.gamma.double(), layer.beta.double(), 1e-5)
+        normed = functional.layer_norm(r.double(), (width,), layer.gamma.double(), layer.beta.double(), EPS)
         torch.testing.assert_close(h.double(), normed, **ROUNDED)
-        assert torch.equal(h, ops.norm(r, layer.gamma, layer.beta, 1e-5))
-        none, same = ops.linear_norm(*arguments, layer.gamma, layer.beta, 1e-5, keep=False)
+        assert torch.equal(h, ops.norm(r, layer.gamma, layer.beta, EPS))
+        none, same = ops.linear_norm(*arguments, layer.gamma, layer.beta, EPS, keep=False)
         assert torch.equal(same, h)
         assert not none.numel()
 
@@ -175,11 +176,11 @@ def test_norm_and_its_backward(n: int, width: int, p: float) -> None:
     r, dh = drawn(n, width) + 3, drawn(n, width, seed=1)
     gamma = 1 + 0.1 * drawn(width, seed=2).float()
     wide = r.double().requires_grad_()
-    expected = functional.layer_norm(wide, (width,), gamma.double(), None, 1e-5)
+    expected = functional.layer_norm(wide, (width,), gamma.double(), None, EPS)
     torch.autograd.backward(expected, dh.double())
     assert wide.grad is not None
-    torch.testing.assert_close(ops.norm(strided(r), gamma, None, 1e-5).double(), expected.detach(), **ROUNDED)
-    dr, dy = ops.norm_backward(strided(dh), strided(r), gamma, 1e-5, p, *KEYS)
+    torch.testing.assert_close(ops.norm(strided(r), gamma, None, EPS).double(), expected.detach(), **ROUNDED)
+    dr, dy = ops.norm_backward(strided(dh), strided(r), gamma, EPS, p, *KEYS)
     torch.testing.assert_close(dr.double(), wide.grad, **ROUNDED)
     torch.testing.assert_close(dy.double(), wide.grad * factors(p, n, width), **ROUNDED)
     assert (dy.data_ptr() == dr.data_ptr()) == (p == 0)
@@ -266,6 +267,20 @@ def test_attention_hides_no_value_that_is_not_finite(part: int) -> None:
     assert torch.equal(ctx.isnan(), touched)
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_scores_that_are_all_far_below_zero_are_weighed_as_others(first: bool) -> None:
+    """By their distance from the greatest: the exponentials of all of them are as good as 0."""
+    tokens, spec = tokens_of([33, 5]), Attention(2, 0.2, first=first)
+    below = replace(spec, bias=torch.full((2, 40, 40), -200.0))
+    qkv, gradient = drawn(1, 38, 3 * 64), drawn(1, 2 if first else 38, 64, seed=1)
+    context = PlainOps().attention(qkv.float(), tokens, spec)
+    found = CompiledOps().attention(qkv, tokens, below)
+    torch.testing.assert_close(found.float(), context, **ATTENTION)
+    expected = PlainOps().attention_backward(gradient.float(), qkv.float(), context, tokens, spec)
+    back = CompiledOps().attention_backward(gradient, qkv, found, tokens, below)
+    assert (back.float() - expected).norm() / expected.norm() < 0.01
+
+
 def test_attention_of_a_long_text() -> None:
     batch = Batch((1100,), 1, 32)
     for window, p in ((0, 0.1), (64, 0.0)):
@@ -315,7 +330,7 @@ def test_a_row_too_large_for_a_norm_is_not_taken_for_zeros() -> None:
     """As where a trial diverges: its loss has to say so."""
     x, gamma = drawn(3, 64), torch.ones(64)
     x[1] *= 1e25
-    for rows in (ops.norm(x, gamma, None, 1e-5), ops.norm_backward(drawn(3, 64, seed=1), x, gamma, 1e-5, 0.0, 0, 0)[0]):
+    for rows in (ops.norm(x, gamma, None, EPS), ops.norm_backward(drawn(3, 64, seed=1), x, gamma, EPS, 0.0, 0, 0)[0]):
         assert rows[1].isnan().all()
         assert rows[[0, 2]].isfinite().all()
 
@@ -331,7 +346,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(RuntimeError, match="residual"):
         ops.linear(layer.x, layer.packed, WIDTH, None, None, None, layer.residual[:-1], 0.0, 0, 0)
     with pytest.raises(RuntimeError, match="bf16 matrix"):
-        ops.norm(layer.x.float(), layer.gamma, None, 1e-5)
+        ops.norm(layer.x.float(), layer.gamma, None, EPS)
     with pytest.raises(RuntimeError, match="heads of a multiple of 16"):
         ops.attention(drawn(4, 3 * 24), torch.tensor([0, 4], dtype=torch.int32), 1, 1.0, None, 0, 0.0, 0, 0)
     with pytest.raises(RuntimeError, match="offsets"):
