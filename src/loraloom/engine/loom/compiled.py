@@ -159,4 +159,4 @@ def _read(product: Product) -> tuple[Tensor, int, Tensor | None, Tensor | None, 
 
 def _pair(low: LowRank | None) -> tuple[Tensor | None, Tensor | None]:
     """u (N, R) and b (D_out, R)."""
-    return (None, None) if low is None else (low.left[0], low.right[0].t().contiguous())
+    return (None, None) if low is None else (low.left[0], low.right[0].t())
