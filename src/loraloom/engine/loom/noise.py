@@ -44,10 +44,8 @@ class Drop:
         if self._kept is None or self._kept.shape != torch.Size(shape):
             numbers = index().to(torch.int32)
             by_trial = (len(self.keys), *[1] * (numbers.ndim - 1))
-            key0, key1 = (
-                onto(torch.tensor([_signed(keys[part]) for keys in self.keys], dtype=torch.int32), numbers.device)
-                for part in (0, 1)
-            )
+            words = torch.tensor([[_signed(word) for word in own] for own in self.keys], dtype=torch.int32)  # (K, 2)
+            key0, key1 = onto(words, numbers.device).unbind(-1)
             mixed = _mixed(numbers, key0.view(by_trial), key1.view(by_trial))
             # Both sides with their highest bit turned: what is less unsigned is then less signed.
             self._kept = mixed.bitwise_xor_(_LOWEST) >= _signed(round(self.p * 2**32) ^ 0x80000000)

@@ -90,6 +90,11 @@ class Pack:
         self.parameters = Parameters(layout, [member.trained for member in members], frozen.dtype, frozen.device)
         self._frozen, self._section = frozen, section
         self._passes = [0] * len(members)
+        wide = self.parameters.values.dtype
+        smoothing = [[member.train.label_smoothing_factor] for member in members]
+        self._smoothing = torch.tensor(smoothing, dtype=wide, device=frozen.device)
+        weights = _class_weights(members)
+        self._class_weights = None if weights is None else weights.to(frozen.device, wide)
         self.encoder, self.head = self._bind(self.parameters, members)
         self._optimizers = [RowOptimizer(self.parameters, number, own.train) for number, own in enumerate(members)]
         self._refresh()
@@ -158,20 +163,12 @@ class Pack:
         for number, batch in enumerate(batches):
             labels[number, : len(batch.labels)] = torch.from_numpy(batch.labels)
             real[number, : len(batch.labels)] = 1
-        class_weights = None
-        if any(member.class_weights is not None for member in self.members):
-            classes = max(len(member.class_weights) for member in self.members if member.class_weights is not None)
-            rows = [
-                torch.ones(classes) if member.class_weights is None else member.class_weights for member in self.members
-            ]
-            class_weights = onto(torch.stack(rows).to(wide), device)
-        smoothing = [[member.train.label_smoothing_factor] for member in self.members]
         return Target(
             labels=onto(labels, device),
             real=onto(real, device),
             normalisers=onto(torch.tensor(normalisers, dtype=wide), device),
-            class_weights=class_weights,
-            smoothing=onto(torch.tensor(smoothing, dtype=wide), device),
+            class_weights=self._class_weights,
+            smoothing=self._smoothing,
         )
 
     def step(self, rates: Sequence[float]) -> None:
@@ -240,3 +237,12 @@ class Pack:
             return head.logits(pooled)[0]
 
         return logits
+
+
+def _class_weights(members: Sequence[Member]) -> Tensor | None:
+    """Each trial's weights (K, C), 1 where it has none; None where no trial has."""
+    given = [member.class_weights for member in members if member.class_weights is not None]
+    if not given:
+        return None
+    rows = [torch.ones(len(given[0])) if own.class_weights is None else own.class_weights for own in members]
+    return torch.stack(rows)
