@@ -188,3 +188,14 @@ def test_values_that_were_not_reported_are_written_when_the_trial_ends(tmp_path:
     assert study.trials[0].intermediate_values == {1: 0.5, 2: 0.7, 3: 0.9}
     storage.remove_session()
     storage.engine.dispose()
+
+
+def test_a_trial_that_is_trained_again_has_the_values_of_that_training(tmp_path: Path) -> None:
+    """On another machine they may be others; what its folder has is what the ledger is compared with."""
+    ledger = _open(tmp_path)
+    _ask(ledger, 4)
+    ledger.report(0, {1: 0.5, 2: 0.7})
+    again = _open(tmp_path)
+    again.tell(0, "complete", 0.8, reports={1: 0.6, 2: 0.8})
+    for one in (again, _open(tmp_path)):
+        assert one.trials()[0].intermediate_values == {1: 0.6, 2: 0.8}

@@ -216,7 +216,7 @@ class Ledger:
                 self._study._storage.set_trial_user_attr(self._id(number), REASON, reason)
             if reports:
                 kept = self._trials[number].intermediate_values
-                self._write_values(number, {**reports, **kept}, kept)
+                self._write_values(number, {**kept, **reports}, kept)
             told = _told(self._trials[number], state, value)
             self._storage.set_trial_state_values(self._id(number), STATES[state], told)
             self._trials[number] = self._storage.get_trial(self._id(number))
