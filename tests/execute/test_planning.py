@@ -431,6 +431,19 @@ def test_a_plan_that_is_done_gets_more_rows_where_there_is_time_for_them(tmp_pat
     assert not found.planner.extend()
 
 
+def test_a_plan_that_got_more_rows_is_for_the_time_that_was_left_then(tmp_path: Path) -> None:
+    """The trials before it have used the other."""
+    found = _Planned(read_recipe({"lora": {"r": [2, 4, 8]}}), tmp_path, seconds=100)
+    pace = found.planner.pace
+    found.at, pace.final_begun = 60, True
+    for _ in range(8):
+        found.trained({}, ROW_SECONDS / 10)
+    assert found.planner.extend()
+    extended, pace.final_begun = pace.plan, False
+    found.trained({}, ROW_SECONDS / 10)
+    assert pace.plan == extended
+
+
 @pytest.mark.parametrize("epochs", ["recipe", "clock"])
 def test_where_the_trial_that_was_to_have_all_the_time_fails_others_have_what_is_left(
     tmp_path: Path, epochs: str

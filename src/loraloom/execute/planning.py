@@ -306,9 +306,9 @@ class Planner:
             changed = plan.top != pace.plan.top
         else:
             plan = _anew(pace.plan, pace.task, pace.costs, left, pace.slots)
-            changed, self._planned_at = plan != pace.plan, self._clock.seconds
+            changed = plan != pace.plan
         if changed:
-            pace.plan = plan
+            pace.plan, self._planned_at = plan, self._clock.seconds
             self.write()
         return changed
 
