@@ -8,6 +8,7 @@ import pytest
 
 from loraloom.recipe import read_recipe
 from loraloom.search.costs import CAUTION, NEWEST, Costs, Measured, measured
+from loraloom.search.task import Task
 from loraloom.study.record import Timings
 
 CONFIGURATION = read_recipe({"backbone": {"model": "m"}, "train": {"num_train_epochs": 2}}).configuration({})
@@ -58,6 +59,22 @@ def test_what_was_timed_of_the_same_layers_and_modules_comes_first() -> None:
     assert costs.train_row_seconds(CONFIGURATION) == 0.5
     top = read_recipe({"backbone": {"model": "m"}, "lora": {"layers_to_transform": [[10, 11]]}})
     assert costs.train_row_seconds(top.configuration({})) == 0.9
+
+
+def test_what_trains_every_bias_is_as_dear_as_what_is_adapted_in_every_layer() -> None:
+    """Gradients go through all layers, and no states are kept."""
+    costs = Costs([_one(0.01, adapted="None top-half off", **KEPT), _one(0.03, adapted="None")])
+    biased = TOP.with_fields(lora={"bias": "all"})
+    assert (costs.train_row_seconds(TOP), costs.train_row_seconds(biased)) == (0.01, 0.03)
+    recipe = read_recipe({"lora": {"layers_to_transform": "top-half", "bias": ["none", "lora_only", "all"]}})
+    assert [kind.lora.bias for kind in Task(recipe, 1, 1, 2, None).kinds] == ["none", "all"]
+
+
+def test_what_has_dropout_below_its_layers_is_timed_by_itself() -> None:
+    """States are kept without it alone."""
+    costs = Costs([_one(0.01, adapted="None top-half off", **KEPT), _one(0.05, adapted="None top-half keep")])
+    keep = TOP.with_fields(backbone={"dropout": "keep"})
+    assert (costs.train_row_seconds(TOP), costs.train_row_seconds(keep)) == (0.01, 0.05)
 
 
 def test_what_muon_trains_is_timed_by_itself() -> None:

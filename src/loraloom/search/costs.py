@@ -241,17 +241,17 @@ def measured(
 
 
 def _layers(configuration: Configuration) -> str:
-    """The layers that are adapted; empty where those are all."""
+    """The layers that are trained; empty where those are all, as where every bias is."""
     lora = configuration.lora
     return "" if lora.layers_to_transform is None or lora.bias == "all" else str(lora.layers_to_transform)
 
 
 def _adapted(configuration: Configuration) -> str:
-    lora = configuration.lora
-    layers = "" if lora.layers_to_transform is None else f" {lora.layers_to_transform} {configuration.backbone.dropout}"
+    lora, layers = configuration.lora, _layers(configuration)
+    below = f" {layers} {configuration.backbone.dropout}" if layers else ""
     # Its products are as many for a batch of few rows as for one of many.
     optimizer = " muon" if configuration.train.optim == "muon" else ""
-    return f"{lora.target_modules}{layers}{optimizer}"
+    return f"{lora.target_modules}{below}{optimizer}"
 
 
 def _late(values: Iterable[float]) -> float:

@@ -34,7 +34,7 @@ class Task:
 
     @cached_property
     def kinds(self) -> tuple[Configuration, ...]:
-        """What differs in cost: models, lengths, batches, optimizers and adapted layers; with as many epochs as any."""
+        """What differs in cost: models, lengths, batches, optimizers and trained layers; with as many epochs as any."""
         return self._kinds(max)
 
     @cached_property
@@ -53,6 +53,7 @@ class Task:
             "train.optim",
             "lora.target_modules",
             "lora.layers_to_transform",
+            "lora.bias",
         )
         every: dict[Key, Configuration] = {}
         for values in itertools.product(*(recipe.values(name) for name in varied)):
