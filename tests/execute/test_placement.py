@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from loraloom.errors import LoraloomError, MissingExtraError
 from loraloom.execute.messages import Evaluated, Report
 from loraloom.execute.placement import IN_PROCESS, Placement
 from loraloom.execute.pool import Link
-from loraloom.execute.ray_cluster import RayWorkers, Share, _join, plan_share
+from loraloom.execute.ray_cluster import RayWorkers, Share, _join, _noted, plan_share
 from loraloom.execute.stopping import Stop
 from loraloom.preparation import prepare
 from loraloom.recipe import read_recipe
@@ -239,6 +240,25 @@ def test_a_head_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Monke
     monkeypatch.setenv("RAY_ADDRESS", address)  # as a cluster leaves it that is gone
     with pytest.raises(LoraloomError, match=rf"joined at '{address}' \(RAY_ADDRESS\): Connection refused"):
         _join(_Ray(), "auto")
+
+
+def test_a_cluster_that_ray_has_noted_and_that_is_gone_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    ray: Any = _Ray()
+    services = SimpleNamespace(canonicalize_bootstrap_address=lambda _: address)
+    ray._private = SimpleNamespace(services=services)
+    with pytest.raises(
+        LoraloomError, match=rf"joined at 'auto' \({address}, as Ray has noted it\): Connection refused"
+    ):
+        _join(ray, "auto")
+
+
+def test_ray_says_itself_where_it_has_noted_its_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert str(_noted(ray)).endswith(":6379")
 
 
 def test_a_sigterm_that_comes_while_ray_begins_is_the_run_s() -> None:

@@ -268,12 +268,25 @@ def _join(ray: Any, address: str) -> None:
     named = repr(meant) if meant == address else f"{meant!r} (RAY_ADDRESS)"
     if meant.startswith("ray://"):
         raise LoraloomError(f"--ray: {named} is Ray Client's; give the head's host:port, or auto on one of its nodes")
+    if meant == "auto" and (noted := _noted(ray)) is not None:
+        meant, named = noted, f"'auto' ({noted}, as Ray has noted it)"
     _refuse_silence(meant, named)
     with _own_signals():
         try:
             ray.init(address=address, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise LoraloomError(f"--ray: no Ray cluster can be joined at {named}: {first_line(error)}") from None
+
+
+def _noted(ray: Any) -> str | None:
+    """The host:port that Ray takes `auto` for; None where it says none, which it says itself when it is begun.
+
+    A cluster whose head was killed leaves its own in a file, which Ray believes, and tries to reach it for minutes.
+    """
+    with contextlib.suppress(Exception):  # it is no public function
+        noted: str | None = ray._private.services.canonicalize_bootstrap_address("auto")
+        return noted
+    return None
 
 
 def _refuse_another(ray: Any, address: str) -> None:
