@@ -72,3 +72,20 @@ def test_by_few_held_out_rows_nothing_but_what_leads_is_tried(
     assert listing.leads_alone == (most == 2)
     assert {one.head.pooling for one in listing.leading} == {"mean"}  # the training rows are few too
     assert _listing(recipe, Pace(), (440, held_out)).leads_alone is False
+
+
+def test_by_few_held_out_rows_others_are_tried_where_no_preset_fits() -> None:
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    tried = Tried(cast(Any, InMemoryLedger()), recipe.search.seeds)
+    listing = Listing(recipe, tried, lambda _: "over the cap", Pace(clock=Clock(600, lambda: 0.0)), (440, 49))
+    assert (listing.keys, listing.leads_alone, listing.draws, listing.configurations) == ((), False, True, None)
+
+
+def test_of_lengths_that_are_left_out_no_configuration_is_counted() -> None:
+    fields = {"lora": {"r": [2, 4]}, "data": {"max_length": [256, 128]}}
+    pace = Pace(clock=Clock(600, lambda: 0.0))
+    listing = _listing(read_recipe({**fields, "search": {"sampler": "auto", "epochs": "clock"}}), pace)
+    assert listing.configurations == 4
+    pace.longest = 128
+    listing.foresee(0.0)
+    assert listing.configurations == 2

@@ -196,7 +196,13 @@ def test_a_list_of_models_is_searched_together_with_the_space() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"backbone": {"model": ["demo", "roberta-base"]}}, {"train": {"seed": 7}}, {"search": {"seeds": 3}}],
+    [
+        {},
+        {"backbone": {"model": ["demo", "roberta-base"]}},
+        {"train": {"seed": 7}},
+        {"train": {"bf16": True, "fp16": False}},
+        {"search": {"seeds": 3}},
+    ],
     ids=str,
 )
 def test_a_recipe_of_data_models_and_time_alone_is_searched_by_auto(values: dict[str, Any]) -> None:
