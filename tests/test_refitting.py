@@ -448,7 +448,7 @@ def test_what_a_training_takes_is_foreseen_by_its_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epoch", "passes", "said"), [(12 / 23, 1.0, "0.522 of 1 pass"), (1.056, 1.0528, "1.05 of 1.05 passes")]
+    ("epoch", "passes", "said"), [(12 / 23, 1.0, "0.52 of 1 pass"), (1.056, 1.0528, "1.05 of 1.05 passes")]
 )
-def test_a_part_of_a_pass_is_said_in_three_digits(epoch: float, passes: float, said: str) -> None:
+def test_a_part_of_a_pass_is_said_with_two_decimals(epoch: float, passes: float, said: str) -> None:
     assert refitting._done(epoch, passes) == f"{said} done"

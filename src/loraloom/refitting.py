@@ -65,7 +65,7 @@ from loraloom.study.run import BEST, REFIT, REFITTING, Run, folder_to_begin
 from loraloom.use.backbones import Backbones
 from loraloom.use.copies import keep_fitted
 from loraloom.use.evaluate import test_winner
-from loraloom.wording import plural
+from loraloom.wording import in_passes, plural
 
 
 def refit(
@@ -189,7 +189,7 @@ def _foreseen(trial: TrialRecord, rows: int) -> str:
 
 def _done(epoch: float, passes: float) -> str:
     """How far it is; its last batch may be more than was asked for."""
-    return f"{min(epoch, passes):.3g} of {passes:.3g} {'pass' if passes == 1 else 'passes'} done"
+    return f"{round(min(epoch, passes), 2):g} of {in_passes(passes)} done"
 
 
 def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) -> Outcome:

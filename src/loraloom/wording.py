@@ -38,6 +38,14 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}s"
 
 
+def in_passes(epochs: float) -> str:
+    """`1 pass`, `10.6 passes`, `less than 0.01 passes`: with two decimals where they are needed."""
+    if epochs < 0.01:
+        return "less than 0.01 passes"
+    passes = round(epochs, 2)
+    return f"{passes:g} {'pass' if passes == 1 else 'passes'}"
+
+
 def percent(share: float) -> str:
     """42 %, 3.1 %, 99.7 %: two digits where the first are not all there is; only all is 100 %, and only none 0 %."""
     value = 100 * share

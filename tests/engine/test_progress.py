@@ -1,4 +1,4 @@
-"""When a trial is evaluated, and how far it came in words."""
+"""When a trial is evaluated, and which errors are of memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from loraloom.engine.progress import evaluation_steps, in_passes, is_out_of_memory
+from loraloom.engine.progress import evaluation_steps, is_out_of_memory
 from loraloom.recipe import Train
 
 
@@ -45,8 +45,3 @@ def test_at_the_end_alone_where_the_schedule_does_not_follow_the_loss() -> None:
 )
 def test_memory_that_did_not_suffice_is_told_from_other_errors(error: Exception, is_one: bool) -> None:
     assert is_out_of_memory(error) is is_one
-
-
-def test_passes_are_counted_in_words() -> None:
-    assert [in_passes(each) for each in (1.0, 10.6, 2 / 3)] == ["1 pass", "10.6 passes", "0.67 passes"]
-    assert [in_passes(each) for each in (0.01, 0.0099, 1e-5)] == ["0.01 passes", *["less than 0.01 passes"] * 2]

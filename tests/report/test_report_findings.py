@@ -25,7 +25,7 @@ from loraloom.report.wording import clean, duration, listed, passes, share, valu
 from loraloom.report.writing import write_report
 from loraloom.study.durable import MANIFEST, write_manifest
 from loraloom.study.record import SOUP_OF, TrialRecord
-from loraloom.wording import percent, plural
+from loraloom.wording import in_passes, percent, plural
 from tests.report.report_runs import (
     LABELS,
     PROVENANCE,
@@ -591,6 +591,8 @@ def test_durations_counts_and_lists_are_words() -> None:
         "2 batches",
     ]
     assert [plural(2, "query"), plural(2, "key")] == ["2 queries", "2 keys"]
+    assert [in_passes(each) for each in (1.0, 10.6, 2 / 3)] == ["1 pass", "10.6 passes", "0.67 passes"]
+    assert [in_passes(each) for each in (0.01, 0.0099, 1e-5)] == ["0.01 passes", *["less than 0.01 passes"] * 2]
 
 
 def test_only_a_whole_is_written_100_percent_and_only_none_0() -> None:

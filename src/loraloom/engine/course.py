@@ -18,11 +18,11 @@ from loraloom import metrics
 from loraloom.engine.checkpoint import Checkpoints, State
 from loraloom.engine.job import Job, Listener, Outcome
 from loraloom.engine.objective import Running
-from loraloom.engine.progress import append_evaluation, evaluation_steps, in_passes, plan_schedule, scored, thinned
+from loraloom.engine.progress import append_evaluation, evaluation_steps, plan_schedule, scored, thinned
 from loraloom.errors import TrialFailedError
 from loraloom.study.evidence import write_predicted
 from loraloom.study.record import Counts, Dtype, Evaluation, Result, Score, Timings
-from loraloom.wording import percent
+from loraloom.wording import in_passes, percent
 
 
 class Course:

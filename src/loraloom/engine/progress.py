@@ -36,14 +36,6 @@ def evaluation_steps(train: Train, total: int) -> frozenset[int]:
     return frozenset(max(1, round(total * (index + 1) / count)) for index in range(count))
 
 
-def in_passes(epochs: float) -> str:
-    """`1 pass`, `10.6 passes`, `less than 0.01 passes`."""
-    if epochs < 0.01:
-        return "less than 0.01 passes"
-    passes = round(epochs, 2)
-    return f"{passes:g} {'pass' if passes == 1 else 'passes'}"
-
-
 def scored(
     logits: NDArray[np.float32], labels: NDArray[np.int64], step: int
 ) -> tuple[metrics.Scores, NDArray[np.float64]]:

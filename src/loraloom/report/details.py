@@ -16,10 +16,10 @@ from loraloom.report.curves import Points, finite
 from loraloom.report.leaderboard import Leaderboard, Row, describe
 from loraloom.report.reading import RunRead, read_evaluations
 from loraloom.report.row_recipes import RowRecipes
-from loraloom.report.wording import count, duration, loss, passes, share, told_apart, value
+from loraloom.report.wording import count, duration, loss, passes, share, told_apart
 from loraloom.study.evidence import read_predicted
 from loraloom.study.record import CONFUSED_CLASSES, Evaluation, TrialRecord
-from loraloom.wording import plural
+from loraloom.wording import in_passes, plural
 
 MOST_ROWS = 100
 WHY_NONE_KEPT = "It has no confusion: it left no predictions of validation rows."
@@ -119,10 +119,8 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
         yield "All its trials", row.trials
     yield "Parameters", " + ".join(f"{name} {count(number)}" for number, name in parts if number)
     if record.train_rows is not None:
-        passes = (
-            "" if record.epochs is None else f", {value(record.epochs)} {'pass' if record.epochs == 1 else 'passes'}"
-        )
-        yield "Trained on", plural(record.train_rows, "row") + passes
+        over = "" if record.epochs is None else f", {in_passes(record.epochs)}"
+        yield "Trained on", plural(record.train_rows, "row") + over
     if timings is not None:
         yield "Time", f"{duration(timings.seconds)}, {count(timings.examples_per_second)} rows a second in training"
     if record.marks:

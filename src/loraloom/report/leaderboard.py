@@ -18,6 +18,7 @@ from loraloom.report.rounding import UNKNOWN, decimals
 from loraloom.study.choice import chosen
 from loraloom.study.leaderboard import Place, axes_of, mean_of, metric_name, placed, reach, validation
 from loraloom.study.record import WARM_UP, Ended, Score, TrialRecord
+from loraloom.wording import in_passes
 
 ROWS = "data.max_train_samples"
 """Shown beside the axes where trials were trained on different numbers of rows."""
@@ -279,9 +280,7 @@ def _lacks(record: TrialRecord) -> bool:
 def _reason(record: TrialRecord, of: int) -> str:
     if _is_cut_short(record):
         planned = record.configuration.train.num_train_epochs
-        done = (
-            f"{wording.passes(record.epochs or 0.0)} of {wording.value(planned)} {'pass' if planned == 1 else 'passes'}"
-        )
+        done = f"{wording.passes(record.epochs or 0.0)} of {in_passes(planned)}"
         why = f"cut short by the clock after {done}"
         return why if of == 1 else f"seed {record.seed}: {why}"
     why = record.reason or "no reason was kept"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from loraloom.report.wording import roughly
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import SearchPlan
-from loraloom.wording import percent, plural
+from loraloom.wording import in_passes, percent, plural
 
 _NOTHING_VARIES = (
     "no field varies, so nothing is searched: give lists, or --set search.sampler=auto",
@@ -103,7 +103,7 @@ def _passes(outlook: Outlook) -> str:
         return ""
     least, most = outlook.passes
     if least == most:
-        return f", {most:g} pass{'es' * (most != 1)} each"
+        return f", {in_passes(most)} each"
     return f", {least:g} to {most:g} passes"
 
 
