@@ -107,13 +107,14 @@ def test_every_field_that_is_written_has_a_comment_before_it(tiny_model: Path) -
 
 
 def test_a_terminal_is_asked_five_questions(here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = f"\n\n{tiny_model}\n20,000\n1.5\n"
+    answers = f"\n\n{tiny_model}\n20,000\n1,500\n"
     done = new(answers=answers, monkeypatch=monkeypatch)
     assert done.exit_code == 0, done.output
     assert [f"{number}. " in done.output for number in range(1, 7)] == [True] * 5 + [False]
+    assert "5. Seconds for a search" in done.output
     recipe = read_recipe(here / "recipe.yaml")
     assert (recipe.data.train_file, recipe.data.text_column) == ("train.csv", ("text",))
-    assert (recipe.budget.max_trainable_parameters, recipe.budget.max_seconds) == (20_000, 90)
+    assert (recipe.budget.max_trainable_parameters, recipe.budget.max_seconds) == (20_000, 1500)
 
 
 def test_an_answer_that_can_not_be_is_asked_again(

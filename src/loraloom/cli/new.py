@@ -84,7 +84,8 @@ def new(
         most = ask_number(question, MAX_TRAINABLE_PARAMETERS, whole=True) if ask else MAX_TRAINABLE_PARAMETERS
         max_trainable_parameters = int(most)
     if max_seconds is None:
-        max_seconds = 60 * ask_number("5. Minutes for a search (0: no limit)", MAX_SECONDS / 60) if ask else MAX_SECONDS
+        question = "5. Seconds for a search, such as 600 for ten minutes (0: no limit)"
+        max_seconds = ask_number(question, MAX_SECONDS) if ask else MAX_SECONDS
     limits = {"max_trainable_parameters": max_trainable_parameters or None, "max_seconds": max_seconds or None}
     values = {"data": rows | columns, "backbone": {"model": model}, "search": {"sampler": "auto"}, "budget": limits}
     recipe = read_recipe(values)
