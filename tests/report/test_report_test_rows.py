@@ -178,8 +178,8 @@ def test_many_texts_with_several_labels_are_a_limit_to_what_can_be_reached(
     finding = {"kind": "conflict", "splits": [split], "count": disputed, "sentence": sentence}
     run = whole_run(tmp_path / "r", data={**PROVENANCE["data"], "findings": [finding]})
     line = (
-        f"45 test texts stand under several labels, of which one at most is right: of {TEST_ROWS} rows no answers get "
-        "more than 0.899 right."
+        f"45 test texts stand under several labels, of which one at most is right: no answers have more than "
+        f"0.899 of {TEST_ROWS} rows right."
     )
     assert (line in doubts(run)) == said
 

@@ -22,11 +22,11 @@ def test_the_summary_of_many_and_of_odd_labels_is_one_line() -> None:
     assert len(line) < 600
 
 
-def test_a_label_that_is_a_number_stands_apart_from_its_share() -> None:
+def test_a_label_that_a_number_ends_stands_apart_from_its_share() -> None:
     ensemble: Any = SimpleNamespace(members=())
-    counts = Counts(rows=4, written=4, by_label=Counter({"1": 3, "-2": 1}))
-    (line,) = summary_lines(ensemble, Summary(counts, 2.0, 4), None)
-    assert line.endswith("“1” 75 %, “-2” 25 %")
+    counts = Counts(rows=20, written=20, by_label=Counter({"1": 8, "-2": 4, "1.5": 3, "level 3": 3, "cat2": 2}))
+    (line,) = summary_lines(ensemble, Summary(counts, 2.0, 20), None)
+    assert line.endswith("“1” 40 %, “-2” 20 %, “1.5” 15 %, “level 3” 15 %, cat2 10 %")
 
 
 def test_a_command_that_found_all_rows_done_names_no_speed() -> None:

@@ -13,6 +13,7 @@ EXAMPLE_CHARACTERS = 120
 MAX_EXAMPLES = 3
 MAX_ASKED = 100
 _UNPRINTABLE = re.compile(rf"{OBEYED}|[\ud800-\udfff]")
+_ENDS_IN_NUMBER = re.compile(r"(^|\s)[-+]?\d[\d.,]*$")
 
 
 def shorten(text: str) -> str:
@@ -22,19 +23,22 @@ def shorten(text: str) -> str:
 
 
 def beside_figure(label: str) -> str:
-    """A label before its share: in quotes where it is a number, since `1 16 %` would read as one."""
+    """A label before its share: in quotes where a number ends it, since `level 1 16 %` would read as one."""
     short = shorten(label)
-    return f"“{short}”" if short.lstrip("-").isdigit() else in_column(short)
+    return f"“{short}”" if _ENDS_IN_NUMBER.search(short) else _before_others(short)
 
 
 def in_column(label: str) -> str:
-    """A label beside figures or other labels, on one line.
+    """A label beside figures or other labels, on one line."""
+    return _before_others(shorten(label))
 
-    One that is written from right to left is followed by a mark that nobody sees (U+200E): the figure, and the next
-    label, would be set as if they were part of it.
+
+def _before_others(line: str) -> str:
+    """A line that is written from right to left, followed by a mark that nobody sees (U+200E).
+
+    The figure, and the next label, would be set as if they were part of it.
     """
-    short = shorten(label)
-    return f"{short}\u200e" if any(unicodedata.bidirectional(sign) in ("R", "AL") for sign in short) else short
+    return f"{line}\u200e" if any(unicodedata.bidirectional(sign) in ("R", "AL") for sign in line) else line
 
 
 def printable(text: str) -> str:

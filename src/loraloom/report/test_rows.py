@@ -61,8 +61,8 @@ def of_disputed(run: RunRead, split: str) -> Iterator[str]:
     if rows and disputed > MANY_DISPUTED * rows:
         stand = "text stands" if disputed == 1 else "texts stand"
         yield (
-            f"{disputed:,} {split} {stand} under several labels, of which one at most is right: of {rows:,} rows no "
-            f"answers get more than {share(1 - disputed / rows)} right."
+            f"{disputed:,} {split} {stand} under several labels, of which one at most is right: no answers "
+            f"have more than {share(1 - disputed / rows)} of {rows:,} rows right."
         )
 
 
