@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from loraloom.terminal.prediction import summary_lines
 from loraloom.use.parts import Counts
 from loraloom.use.predict import Summary
@@ -27,6 +29,15 @@ def test_a_label_that_a_number_ends_stands_apart_from_its_share() -> None:
     counts = Counts(rows=20, written=20, by_label=Counter({"1": 8, "-2": 4, "1.5": 3, "level 3": 3, "cat2": 2}))
     (line,) = summary_lines(ensemble, Summary(counts, 2.0, 20), None)
     assert line.endswith("“1” 40 %, “-2” 20 %, “1.5” 15 %, “level 3” 15 %, cat2 10 %")
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_it_is_said_that_a_file_was_replaced(replaced: bool) -> None:
+    ensemble: Any = SimpleNamespace(members=())
+    counts = Counts(rows=2, written=2, by_label=Counter({"a": 2}))
+    (line,) = summary_lines(ensemble, Summary(counts, 2.0, 2), Path("out.csv"), replaced=replaced)
+    place = ", in place of a file that was there," if replaced else ""
+    assert line == f"2 rows written to out.csv{place} in 2.0 s, 1 rows/s: a 100 %"
 
 
 def test_a_command_that_found_all_rows_done_names_no_speed() -> None:

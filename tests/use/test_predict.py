@@ -47,6 +47,16 @@ def test_the_example_of_the_page_runs(
     assert capsys.readouterr().out.startswith("30 0 ")
 
 
+def test_that_a_file_was_replaced_is_told(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out.csv")]
+    arguments = ["predict", str(folders[0]), "--file", str(write_rows(tmp_path / "in.csv")), *out]
+    monkeypatch.setattr("sys.argv", ["loraloom", *arguments])
+    told = [(cli.run(), "in place of a file that was there" in capsys.readouterr().err) for _ in "12"]
+    assert told == [(0, False), (0, True)]
+
+
 def test_a_pipe_is_read_once_and_nothing_of_it_is_promised(one: Ensemble, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "in.csv")
     content = write_rows(tmp_path / "rows.csv").read_bytes()

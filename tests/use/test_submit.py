@@ -87,7 +87,7 @@ def test_files_in_the_home_folder_may_be_named_from_there(
 
 def test_the_column_of_the_text_may_be_named_alone(best: Path, tmp_path: Path) -> None:
     test = write(tmp_path / "test.csv", ["id", "said"], [*enumerate(TEXTS)])
-    found = [submitting.submit(best, test, tmp_path / "s.csv", text_column=own) for own in ("said", ["said"])]
+    found = [submitting.submit(best, test, tmp_path / "s.csv", text_column=own).classes for own in ("said", ["said"])]
     assert found[0] == found[1]
 
 
@@ -255,6 +255,12 @@ def test_rows_without_a_text_are_told(best: Path, tmp_path: Path, blank: list[st
     result = submitting.submit(best, test, tmp_path / "s.csv")
     assert f"{said} no text, and got a label all the same" in result.notes
     assert result.rows == len(TEXTS) + len(blank)
+
+
+def test_that_a_file_was_replaced_is_told(best: Path, tmp_path: Path) -> None:
+    test, out = write(tmp_path / "test.csv", ["id", "text"], [*enumerate(TEXTS)]), tmp_path / "s.csv"
+    told = [f"{out} is in place of a file that was there" in submitting.submit(best, test, out).notes for _ in "12"]
+    assert told == [False, True]
 
 
 def test_one_class_for_all_rows_is_refused(best: Path, tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
     from loraloom.use.predict import predict_file
 
     settle()
+    replaced = out is not None and out.exists()
     watcher = RowsProgress("predicting", alone=out is not None or not sys.stdout.isatty())
     try:
         summary = predict_file(ensemble, source, out, sys.stdout, choices, watcher)
@@ -196,7 +197,7 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
         raise PredictionStoppedError(f"stopped by {why}; {left}", code) from None
     finally:
         watcher.close()
-    for line in summary_lines(ensemble, summary, out):
+    for line in summary_lines(ensemble, summary, out, replaced=replaced):
         typer.echo(line, err=True)
 
 

@@ -28,8 +28,11 @@ def adjustment_lines(ensemble: Ensemble) -> Iterator[str]:
             yield f"class shares of {member.folder}: {shift}"
 
 
-def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Iterator[str]:
-    """What was applied, bad rows and abstentions, and last: rows, seconds, rows/s, shares of classes."""
+def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None, *, replaced: bool = False) -> Iterator[str]:
+    """What was applied, bad rows and abstentions, and last: rows, seconds, rows/s, shares of classes.
+
+    `replaced`: `out` took the place of a file that was there.
+    """
     yield from adjustment_lines(ensemble)
     counts = summary.counts
     if counts.bad:
@@ -43,7 +46,8 @@ def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None) -> Ite
         for label, number in counts.by_label.most_common(MOST_CLASSES)
     ]
     more = len(counts.by_label) - len(shares)
-    where = "" if out is None else f" written to {out}"
+    place = ", in place of a file that was there," if replaced else ""
+    where = "" if out is None else f" written to {out}{place}"
     rate = f", {summary.rows_per_second:,.0f} rows/s" if summary.rows else ""  # all may have been there
     yield (
         f"{plural(counts.written, 'row')}{where} in {summary.seconds:.1f} s{rate}: "

@@ -129,6 +129,7 @@ def submit(
         (padded.get(row, ids[place]), f"{before}{of_row[place]}{after}") for row, place in enumerate(places, start=1)
     )
     rows = answered if id_first else ((label, one) for one, label in answered)
+    replaced = target.exists()
     write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows)
     empty = sum(not text.strip() for text in texts)
     notes = [id_note, f"texts from {listed(columns)}", f"labels are {written.why}: {listed(written.labels)}"]
@@ -141,6 +142,8 @@ def submit(
     if empty:
         have = "has" if empty == 1 else "have"
         notes.append(f"{plural(empty, 'row')} {have} no text, and got a label all the same")
+    if replaced:
+        notes.append(f"{out} is in place of a file that was there")
     advice = f" {_TELL}" if class_shares is None else ""
     return _told(str(out), of_row, written.labels, record, folder, notes, advice)
 
