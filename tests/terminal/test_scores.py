@@ -119,8 +119,9 @@ def test_that_rows_were_chosen_or_tested_by_is_said(rows: dict[str, int], said: 
 
 
 def test_how_good_the_confidences_of_predict_are_stands_beside_the_models_own() -> None:
-    line = "as predict gives confidences, at the temperature 2.35: log loss 0.5000, calibration error 0.0321"
-    for predicted, said in ((None, False), (Divided(2.345, 0.5, 0.0321), True)):
+    said_of = "as predict gives confidences, at the temperature 2.35, fitted on 1,200 validation rows: "
+    line = f"{said_of}log loss 0.5000, calibration error 0.0321"
+    for predicted, said in ((None, False), (Divided(2.345, 1200, 0.5, 0.0321), True)):
         assert (line in _printed("12", TWO_RIGHT, predicted=predicted).splitlines()) == said
 
 

@@ -137,6 +137,7 @@ def test_evaluate_scores_the_confidences_of_predict_beside_the_models_own(
     assert fitted is not None
     expected = {
         "temperature": fitted.value,
+        "rows": fitted.rows,
         "log_loss": metrics.log_loss(range(3), shares),
         "expected_calibration_error": metrics.expected_calibration_error(range(3), shares),
     }

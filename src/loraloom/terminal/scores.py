@@ -57,8 +57,9 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     if (own := result.predicted) is not None:
         say(
             console,
-            f"as predict gives confidences, at the temperature {own.temperature:.2f}: log loss {own.log_loss:.4f}, "
-            f"calibration error {own.expected_calibration_error:.4f}",
+            f"as predict gives confidences, at the temperature {own.temperature:.2f}, fitted on "
+            f"{plural(own.rows, 'validation row')}: log loss {own.log_loss:.4f}, calibration error "
+            f"{own.expected_calibration_error:.4f}",
         )
     if result.shift is not None:
         say(console, f"as predict answers for these class shares: {result.shift}")

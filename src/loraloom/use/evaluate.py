@@ -124,9 +124,10 @@ def _line(row: int, number: int, test: Split, probabilities: NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Divided:
-    """How good the confidences of `predict` are, whose logits are divided by the adapter's temperature."""
+    """How good the confidences of `predict` are, whose logits are divided by a temperature, fitted on `rows`."""
 
     temperature: float
+    rows: int
     log_loss: float
     expected_calibration_error: float
 
@@ -252,7 +253,7 @@ def _divided(fitted: Temperature | None, split: Split, probabilities: NDArray[np
         return None
     shares = at_temperature(probabilities, fitted.value)
     errors = metrics.log_loss(split.labels, shares), metrics.expected_calibration_error(split.labels, shares)
-    return Divided(fitted.value, *errors)
+    return Divided(fitted.value, fitted.rows, *errors)
 
 
 def _of_run(folder: Path, record: TrialRecord, texts: Sequence[str]) -> tuple[dict[str, int], str | None]:
