@@ -462,6 +462,27 @@ def test_logs_hold_texts_only_where_asked_for(alone: Registry, caplog: pytest.Lo
         assert "/v1/classify 200" in caplog.text
 
 
+def test_logs_and_metrics_say_what_was_asked_by_no_word_of_a_client(
+    alone: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(access=Access(hosts=("testserver",)))
+    with caplog.at_level("INFO", "loraloom.serve"), client_of(alone, settings) as client:
+        client.get("/openapi.json")
+        client.get("/docs/secret")
+        client.get("/healthz", headers={"host": "secret.example"})
+        client.request("SECRET", "/v1/classify")
+        client.put("/models/secret")
+        metrics = client.get("/metrics").text
+    lines = [record.getMessage().rsplit(" ", 2)[0] for record in caplog.records if record.name == "loraloom.serve"]
+    routes = ["/openapi.json", "unknown", "refused", "/v1/classify", "/models/{name}"]
+    words = ["GET", "-", "-", "-", "PUT"]
+    answers = [200, 404, 421, 405, 405]
+    assert lines[:5] == [" ".join(map(str, line)) for line in zip(words, routes, answers, strict=True)]
+    for route, status in zip(routes, answers, strict=True):
+        assert f'loraloom_requests_total{{route="{route}",status="{status}"}} 1.0' in metrics
+    assert "secret" not in metrics.lower()
+
+
 def test_limits_of_a_request(alone: Registry) -> None:
     with client_of(alone, Settings(Limits(texts=2, characters=10, body_bytes=500))) as client:
         for texts, says in (

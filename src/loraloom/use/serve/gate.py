@@ -29,6 +29,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset({"/", "/healthz", "/readyz"})
 """GET without a key: the demo page, which holds nothing, and what a load balancer asks."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Those that are logged: any word may stand in a request."""
 BEGAN = "loraloom.began"
 """In a request's scope: when it arrived, by the monotonic clock."""
 HEADERS = (
@@ -93,10 +95,10 @@ class Gate:
             for message in _refusal_by(503, "the server has ended before the answer; come again", headers):
                 await answer(message)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            method, route = _route(scope)
             seconds = time.monotonic() - began
             self._batcher.metrics.answered(route, status, seconds)
-            _log.info("%s %s %d %.1f ms", scope["method"] if route != "none" else "-", route, status, seconds * 1e3)
+            _log.info("%s %s %d %.1f ms", method, route, status, seconds * 1e3)
 
     async def _let_through(self, scope: Scope, receive: Receive, answer: Send) -> None:
         refused = self._refusal(scope)
@@ -233,6 +235,19 @@ class _Counted:
                 raise
             self._whole = not message.get("more_body", False)
         return message
+
+
+def _route(scope: Scope) -> tuple[str, str]:
+    """A request's method and the route that took it, or why none did: no words that a client could choose.
+
+    FastAPI names the routes that are ours. The one other is its own, of the description.
+    """
+    method = scope["method"] if scope["method"] in METHODS else "-"
+    if (route := scope.get("route")) is not None:
+        return method, route.path
+    if "endpoint" in scope:
+        return method, scope["app"].openapi_url
+    return "-", "unknown" if "router" in scope else "refused"
 
 
 def _refusal_by(status: int, sentence: str, headers: dict[str, str]) -> tuple[Message, Message]:
