@@ -36,19 +36,24 @@ from loraloom.wording import percent, plural
 
 MOST_NAMED = 20
 """Files of trials that can't be read; a report of all that a copy left out would be of little else."""
+LEFT_OUT = (
+    "Not on this page: how alike test and training rows are, and which labels of training rows look wrong. This tells "
+    "both, as far as the rows allow:"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
     """The report's sections in their order; `problems` are files that can't be read or do not agree.
 
-    `rewrite` is the command that writes the report again.
+    `rewrite` is the command that writes the report again; `left_out` says what else it then has.
     """
 
     name: str
     subject: str
     on_size: str
     rewrite: str
+    left_out: str
     answer: Answer
     cautions: tuple[str, ...]
     beside: tuple[str, ...]
@@ -110,6 +115,7 @@ def findings(
         subject=_subject(run),
         on_size=_on_size(board),
         rewrite=f"loraloom report {shell_path(run.place)}",
+        left_out="" if similar else _left_out(run, failed),
         answer=found,
         cautions=cautions(run, board, found, test, commands),
         board=board,
@@ -130,6 +136,12 @@ def findings(
         making=made,
         problems=_told(run, problems),
     )
+
+
+def _left_out(run: RunRead, failed: Failures | None) -> str:
+    """What a search had no time for, where `loraloom report` on its run tells it."""
+    judged = failed is None or failed.training.suspects is not None
+    return "" if run.best is None or run.recipe.from_python or judged else LEFT_OUT
 
 
 def _told(run: RunRead, problems: Iterable[str]) -> tuple[str, ...]:

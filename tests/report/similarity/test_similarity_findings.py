@@ -161,6 +161,17 @@ def test_where_time_is_short_what_was_kept_is_not_looked_at(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_what_a_search_had_no_time_for_is_named_at_the_top_with_the_command_that_tells_it(tmp_path: Path) -> None:
+    run = whole_run(tmp_path / "run")
+    said = "Not on this page: how alike test and training rows are, and which labels of training rows look wrong."
+    of_search = write_report(run, similar=False, why_not_similar="the deadline left no time for it").read_text()
+    top = of_search[: of_search.index('id="answer"')]
+    assert said in top
+    assert f"<span>report</span> <span>{run}</span>" in top
+    assert said not in write_report(run).read_text()
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_a_second_set_that_could_not_be_embedded_is_said_beside_what_was_kept(tmp_path: Path) -> None:
     page = write_report(similar_run(tmp_path / "run"), why_not_similar="the model 'demo' is not the run's")
     assert "could not be embedded: <bdi>the model &#39;demo&#39; is not the run&#39;s</bdi>." in page.read_text()
