@@ -674,6 +674,10 @@ def test_a_page_is_not_printed_where_there_is_no_browser(
         (["submit", "--check", "a.csv", "--template", "b.csv", "--text_column", "text"], "none of --test_file"),
         (["budget", "{recipe}", "--set", "lora.lora_alfa=4"], "did you mean"),
         (["search", "{recipe}"], "--out"),
+        (["report", ""], "'RUN': it is empty; give it a value"),
+        (["search", "{recipe}", "--out="], "'--out': it is empty; give it a value"),
+        (["predict", "{trained}/best", "", "--text", "x"], "'ADAPTER': it is empty; give it a value"),
+        (["predict", "{trained}/best", "--text", ""], "--text '': has no text"),
         (["export", "{trained}/best", "--out", "{tmp}/x"], "'--format'. Choose from: merged, onnx, peft\n"),
     ],
 )

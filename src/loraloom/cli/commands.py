@@ -7,9 +7,10 @@ an adapter (`adapters.py`, `serving.py`).
 from __future__ import annotations
 
 import inspect
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from loraloom.cli.adapters import evaluate, export, predict, submit
 from loraloom.cli.new import new
@@ -73,5 +74,28 @@ def every_command(
         raise typer.Exit(2)
 
 
+MAY_BE_EMPTY = {"text", "text_column", "label_column", "id_column"}
+"""A text is refused in words of its own, and a column may have no name."""
+
+
+class Command(TyperCommand):
+    """A command that refuses an empty value, as of a shell's variable that is not set: as a path it is this folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer does, which makes a path of each value.
+
+        Raises:
+            BadParameter: a value is empty.
+        """
+        given = {} if ctx.resilient_parsing else self.make_parser(ctx).parse_args([*args])[0]
+        parameters: list[Any] = self.params
+        for parameter in parameters:
+            value = given.get(parameter.name)
+            if "" in (value if isinstance(value, list | tuple) else [value]) and parameter.name not in MAY_BE_EMPTY:
+                raise typer.BadParameter("it is empty; give it a value", ctx=ctx, param=parameter)
+        return super().parse_args(ctx, args)
+
+
 for command in COMMANDS:
-    app.command(short_help=str(inspect.getdoc(command)).splitlines()[0])(command)  # whole, where it would be cut
+    first_line = str(inspect.getdoc(command)).splitlines()[0]  # whole, where it would be cut
+    app.command(short_help=first_line, cls=Command)(command)

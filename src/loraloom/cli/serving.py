@@ -169,7 +169,7 @@ def _access(
     if (adapters_dir is None) != (admin_token_file is None):
         raise OptionError("--adapters_dir and --admin_token_file: give both, or neither")
     below = None if adapters_dir is None else with_home(adapters_dir)
-    if below is not None and (not adapters_dir or not below.is_dir()):  # Path("") is the folder that we are in
+    if below is not None and not below.is_dir():
         raise OptionError(f"--adapters_dir: {adapters_dir!r} is not a folder")
     keys = () if api_keys_file is None else _secrets(api_keys_file, "--api_keys_file")
     tokens = () if admin_token_file is None else _secrets(admin_token_file, "--admin_token_file")
