@@ -188,17 +188,17 @@ def test_a_winner_is_tested_on_more_rows_where_there_is_time_for_those_that_it_w
     assert asked == [12.0]  # 8 s for 20 rows
 
 
-def test_where_no_trial_was_finished_it_is_said_why(tmp_path: Path) -> None:
+def test_where_no_trial_was_finished_it_is_said_why_and_where_time_lacked_what_to_do(tmp_path: Path) -> None:
     def said(records: list[Any], **ending: Any) -> str:
         run: Any = SimpleNamespace(path=tmp_path, recipe=read_recipe({}), records=lambda: records)
         with pytest.raises(LoraloomError) as no:
-            conclusion._chosen(run, Stop(), replace(ENDING, **ending))
-        return str(no.value).removeprefix(f"{tmp_path}: no trial was finished: ")
+            conclusion._chosen(run, Clock(60, lambda: 0.0), Stop(), replace(ENDING, **ending))
+        return str(no.value).removeprefix(f"{tmp_path}: ")
 
     failed = SimpleNamespace(state="failed", reason="no room", result=None)
-    assert said([]) == "the time did not suffice for one"
-    assert said([], spent=True) == SPENT
-    assert said([failed], spent=True) == "no room"
+    assert said([]) == "the time did not suffice for one trial; give it more (budget.max_seconds)"
+    assert said([], spent=True) == f"no trial was finished: {SPENT}"
+    assert said([failed], spent=True) == "no trial was finished: no room"
 
 
 def test_a_run_that_was_stopped_before_a_trial_was_finished_was_stopped_and_did_not_fail(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_run_that_was_stopped_before_a_trial_was_finished_was_stopped_and_did_
         stop.ask(StoppedError(tmp_path, "by SIGTERM"))
     given: Any = run
     with pytest.raises(StoppedError, match="by SIGTERM"):
-        conclusion._chosen(given, stop, ENDING)
+        conclusion._chosen(given, Clock(60, lambda: 0.0), stop, ENDING)
 
 
 # Whole runs

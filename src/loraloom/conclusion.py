@@ -7,7 +7,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from loraloom.errors import LoraloomError, StoppedError, UnmixableError, first_line
+from loraloom.errors import BudgetError, LoraloomError, StoppedError, UnmixableError, first_line
 from loraloom.execute.driver import Ending
 from loraloom.execute.stopping import Stop
 from loraloom.execute.workplace import Workplace
@@ -62,7 +62,7 @@ def conclude(
     if clock.max_seconds is not None and not stopped:
         watcher.note(_in_the_time(run.recipe, clock, ending))
     with stop.politely(clock.reserve):
-        winner = _crown(run, place, watcher, clock, stop, log, _chosen(run, stop, ending))
+        winner = _crown(run, place, watcher, clock, stop, log, _chosen(run, clock, stop, ending))
         log.ends("done", seconds=clock.seconds, finished=len(run.records()))
         watcher.crowned(winner)
         write_text(run.path / LEADERBOARD, leaderboard_csv(run.records(), run.recipe.search.metric))
@@ -93,11 +93,12 @@ def _in_the_time(recipe: Recipe, clock: Clock, ending: Ending) -> str:
     )
 
 
-def _chosen(run: Run, stop: Stop, ending: Ending) -> Standing:
+def _chosen(run: Run, clock: Clock, stop: Stop, ending: Ending) -> Standing:
     """The configuration that won.
 
     Raises:
         StoppedError: the run was stopped from outside before a trial was finished, or its trials only failed.
+        BudgetError: the time did not suffice for one trial.
         LoraloomError: no trial was finished.
     """
     records = run.records()
@@ -107,8 +108,9 @@ def _chosen(run: Run, stop: Stop, ending: Ending) -> Standing:
     stop.raise_if_asked()
     if ending.gave_up:
         raise _given_up(run)
-    why = _reasons(records) or (SPENT if ending.spent else "the time did not suffice for one")
-    raise LoraloomError(f"{run.path}: no trial was finished: {why}")
+    if why := _reasons(records) or (SPENT if ending.spent else None):
+        raise LoraloomError(f"{run.path}: no trial was finished: {why}")
+    raise BudgetError(f"{run.path}: the time did not suffice for one trial; give it more ({clock.option})")
 
 
 def _crown(

@@ -26,10 +26,12 @@ from loraloom.engine import device
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.trial import Trial
 from loraloom.errors import LoraloomError, RunError
+from loraloom.estimator import fitting
 from loraloom.estimator.fitting import _Follower
 from loraloom.estimator.saved import Kept
 from loraloom.execute import driver
 from loraloom.execute.planning import Planner
+from loraloom.recipe import read_recipe
 from loraloom.search.pace import Pace
 from loraloom.study.durable import verify_manifest
 from loraloom.study.run import Run
@@ -190,6 +192,25 @@ def test_few_steps_that_taught_nothing_are_warned_of_with_as_many_passes_as_are_
         tiny(tiny_model, num_train_epochs=16, learning_rate=1e-6).fit(TEXTS, LABELS)  # more would do nothing else
 
 
+def test_what_a_clock_left_no_better_than_a_constant_answer_is_warned_of(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, fitted: LoraClassifier
+) -> None:
+    result = fitted.record_.result
+    assert result is not None
+    assert result.test is not None
+    poor = result.test.model_copy(
+        update={"accuracy": 0.4, "confusion": ((4, 0, 0), (3, 0, 0), (3, 0, 0)), "examples": 10}
+    )
+    record = fitted.record_.model_copy(update={"result": result.model_copy(update={"test": poor})})
+    clocked = read_recipe({"search": {"epochs": "clock"}, "budget": {"max_seconds": 60}})
+    assert fitting._is_no_better(record, clocked)
+    assert not fitting._is_no_better(record, read_recipe({"budget": {"max_seconds": 60}}))
+    assert not fitting._is_no_better(fitted.record_, clocked)
+    monkeypatch.setattr(fitting, "_is_no_better", lambda *_: True)
+    with pytest.warns(ConvergenceWarning, match="than a constant answer; give it more max_seconds, or rows$"):
+        tiny(tiny_model, num_train_epochs=10, max_seconds=300).fit(TEXTS, LABELS)
+
+
 def test_a_space_smaller_than_n_trials_is_no_unfinished_search(tiny_model: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -208,10 +229,14 @@ def test_ctrl_c_before_anything_was_trained_leaves_it_unfitted(
         classifier.predict(TEXTS)
 
 
-def test_what_the_clock_leaves_is_warned_of_and_usable(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("max_seconds", "to_do"), [(None, "$"), (300, "; give it more max_seconds$")])
+def test_what_the_clock_leaves_is_warned_of_and_usable(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, max_seconds: float | None, to_do: str
+) -> None:
     monkeypatch.setattr(Planner, "job_deadline", lambda *_: time.monotonic())  # every trial is out of time
-    with pytest.warns(ConvergenceWarning, match=r"before all was done: the best was trained for 0\.\d\d of 10"):
-        classifier = tiny(tiny_model).fit(TEXTS, LABELS)
+    said = rf"before all was done: the best was trained for 0\.\d\d of 10 epochs{to_do}"
+    with pytest.warns(ConvergenceWarning, match=said):
+        classifier = tiny(tiny_model, max_seconds=max_seconds).fit(TEXTS, LABELS)
     assert classifier.partial_
     assert len(classifier.predict(TEXTS)) == len(TEXTS)
 

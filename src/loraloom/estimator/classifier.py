@@ -214,6 +214,13 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        elif fitted.no_better:
+            warnings.warn(
+                "on the test rows the classifier is no better than a constant answer; "
+                "give it more max_seconds, or rows",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803

@@ -34,6 +34,7 @@ from loraloom.search.watcher import SearchPlan, Watcher
 from loraloom.study.choice import chosen
 from loraloom.study.durable import replacing_folder
 from loraloom.study.leaderboard import Standing, metric_name
+from loraloom.study.provenance import unbeaten
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run, is_run
 from loraloom.terminal.wording import trial_in_words
@@ -47,6 +48,7 @@ class Fitted:
     """What a search came to. `unfinished` says in words what it lacks, if anything; `interrupted`: by Ctrl-C.
 
     `more_passes`: over so few rows, where as many as were asked for have taught nothing that can be told.
+    `no_better`: on the test rows than a constant answer, in the time that there was.
     """
 
     kept: Kept
@@ -54,6 +56,7 @@ class Fitted:
     unfinished: str | None
     interrupted: bool
     more_passes: float | None
+    no_better: bool
 
 
 def fit(
@@ -143,8 +146,20 @@ def _found(out: Path, follower: _Follower, stopped: KeyboardInterrupt | StoppedE
     run = Run(out)
     lacks = follower.unfinished(run, record, interrupted=interrupted)
     given_up = stopped.why if isinstance(stopped, StoppedError) else None
+    limit = run.recipe.budget.max_seconds
+    if lacks and limit and not (given_up or interrupted):
+        lacks += "; give it more max_seconds"
     unfinished = ", and ".join(each for each in (given_up, lacks) if each) or None
-    return Fitted(Kept(folder.absolute()), record, unfinished, interrupted, more_passes(record, run.recipe))
+    passes = more_passes(record, run.recipe)
+    no_better = _is_no_better(record, run.recipe)
+    return Fitted(Kept(folder.absolute()), record, unfinished, interrupted, passes, no_better)
+
+
+def _is_no_better(winner: TrialRecord, recipe: Recipe) -> bool:
+    """Whether a constant answer is right on as many test rows, where a clock gave the passes, which were too few."""
+    test = winner.result.test if winner.result else None
+    constant = unbeaten(winner, recipe) if recipe.search.epochs == "clock" else None
+    return constant is not None and test is not None and test.accuracy <= constant[1]
 
 
 def _stopped(search: Callable[[], TrialRecord], stop: Stop) -> KeyboardInterrupt | StoppedError | None:
