@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from loraloom import LoraClassifier
-from loraloom.errors import BudgetError, LoraloomError, RecipeError
+from loraloom.errors import BackboneError, BudgetError, LoraloomError, RecipeError
 from loraloom.estimator.settings import FIELDS, named_by_parameters, recipe_of
 from loraloom.recipe import Choices, Range, Recipe, read_recipe
 from loraloom.recipe.fields import SECTIONS, Budget, Search
@@ -136,11 +136,13 @@ def test_a_generator_is_drawn_from() -> None:
     [
         (
             {"r": 0},
-            RecipeError("recipe: lora.r: 0 is too small", "recipe: train.seed: no"),
-            ["r: 0 is too small", "recipe: train.seed: no"],
+            RecipeError("recipe: lora.r: 0 is too small", "recipe: train.eval_strategy: no"),
+            ["r: 0 is too small", "recipe: train.eval_strategy: no"],
         ),
         ({}, BudgetError("give it 20 s (budget.max_seconds)"), ["give it 20 s (max_seconds)"]),
         ({}, BudgetError("head.kind, lora.r.x, my.lora.r and lora.rank"), ["head, lora.r.x, my.lora.r and lora.rank"]),
+        ({"random_state": -1}, RecipeError("recipe: train.seed: -1 is too small"), ["random_state: -1 is too small"]),
+        ({}, BackboneError("backbone.model: '/my/head.kind' is no folder"), ["model: '/my/head.kind' is no folder"]),
         (
             {"recipe": {"lora": {"r": 0}}, "max_seconds": 2.0},
             RecipeError("recipe: lora.r: 0 is too small; budget.max_seconds"),
@@ -151,8 +153,10 @@ def test_a_generator_is_drawn_from() -> None:
 def test_what_is_refused_names_parameters_and_a_recipes_own_fields(
     parameters: dict[str, Any], error: LoraloomError, told: list[str]
 ) -> None:
+    error.add_note("what was trained is kept")
     with pytest.raises(type(error)) as caught, named_by_parameters(LoraClassifier(**parameters).get_params(deep=False)):
         raise error
+    assert caught.value is error  # with its notes and its cause
     assert str(caught.value).split("\n") == told
     assert getattr(caught.value, "problems", tuple(told)) == tuple(told)
 
@@ -160,6 +164,10 @@ def test_what_is_refused_names_parameters_and_a_recipes_own_fields(
 def test_fit_names_the_parameter_that_it_refuses() -> None:
     with pytest.raises(RecipeError, match=r"^r: 0 is too small"):
         LoraClassifier(r=0).fit(["good", "bad"], ["p", "n"])
+    with pytest.raises(RecipeError, match=r"^random_state: -1 is too small"):
+        LoraClassifier(random_state=-1).fit(["good", "bad"], ["p", "n"])
+    with pytest.raises(BackboneError, match=r"^model: './nowhere' is not a folder"):
+        LoraClassifier(model="./nowhere").fit(["good", "bad"] * 20, ["p", "n"] * 20)
     with pytest.raises(BudgetError, match=r"give it \d+ s \(max_seconds\)$"):
         LoraClassifier(max_seconds=0.5).fit(
             [f"{word} {n}" for n in range(20) for word in ("good", "bad")], ["p", "n"] * 20

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from loraloom.errors import BudgetError, RecipeError
+from loraloom.errors import LoraloomError, RecipeError
 from loraloom.recipe import Recipe, read_recipe, sections_of
 from loraloom.recipe.reading import plain
 
@@ -81,20 +81,24 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
 
 @contextmanager
 def named_by_parameters(parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Has what is refused name parameters, and not fields that nobody wrote: a `recipe`'s own stay as they are."""
-    by_recipe = parameters["recipe"] is not None
-    names = {field: name for name, field in FIELDS.items() if not by_recipe or parameters[name] is not None}
-    of_fields = re.compile(rf"(?:\brecipe: )?(?<![\w.])({'|'.join(map(re.escape, names))})(?!\w|\.\w)")
+    """Has what is refused name parameters, and not fields that nobody wrote: a `recipe`'s own stay as they are.
+
+    It is the same error, with all that was noted of it.
+    """
+    by_recipe, fields = parameters["recipe"] is not None, {**FIELDS, "random_state": "train.seed"}
+    names = {field: name for name, field in fields.items() if not by_recipe or parameters[name] is not None}
+    of_fields = re.compile(rf"(?:\brecipe: )?(?<![\w./])({'|'.join(map(re.escape, names))})(?!\w|\.\w)")
 
     def told(sentence: str) -> str:
         return of_fields.sub(lambda found: names[found[1]], sentence)
 
     try:
         yield
-    except RecipeError as error:
-        raise RecipeError(*map(told, error.problems)) from None
-    except BudgetError as error:
-        raise BudgetError(told(str(error))) from None
+    except LoraloomError as error:
+        error.args = (told(str(error)),)
+        if isinstance(error, RecipeError):
+            error.problems = (*map(told, error.problems),)
+        raise
 
 
 def _written(recipe: Any) -> dict[str, Any]:
