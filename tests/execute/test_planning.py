@@ -356,24 +356,32 @@ def test_time_to_mix_the_winner_s_seeds_is_kept_where_rows_are_few(tmp_path: Pat
         assert clock.reserve == pytest.approx(after)
 
 
-def test_a_page_is_rehearsed_again_whenever_the_trials_doubled_and_has_its_time_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("before_it", "due"), [(0, [0, 1, 2, 4, 8, 16]), (6, [6, 12])])
+def test_a_page_is_rehearsed_again_whenever_the_trials_doubled_and_has_its_time_kept(
+    tmp_path: Path, before_it: int, due: list[int]
+) -> None:
+    """A first time before the plan is made, with the trials that a resumed run has."""
     found = _Planned(read_recipe({}), tmp_path)
     planner, clock = found.planner, found.planner.pace.clock
     job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
     before, at = clock.report_seconds, list[int]()
-    for finished in range(1, 17):
+    for finished in range(before_it, 17):
 
         def page(run: Path, finished: int = finished) -> float:
             at.append(finished)
             return float(finished)
 
-        planner.reserve.rehearse(Rehearsal(lambda *_: (1.0, 0.001), page), job, ["a text"], finished)
-    assert at == [1, 2, 4, 8, 16]
-    assert clock.page_seconds == pytest.approx(PAGE_CAUTION * 16 + 100 * JUDGED_ROW_SECONDS)
+        rehearsal = Rehearsal(lambda *_: (1.0, 0.001), page)
+        if finished == before_it:
+            planner.reserve.rehearse_page(rehearsal, finished)
+        else:
+            planner.reserve.rehearse(rehearsal, job, ["a text"], finished)
+    assert at == due
+    assert clock.page_seconds == pytest.approx(PAGE_CAUTION * due[-1] + 100 * JUDGED_ROW_SECONDS)
     assert clock.reserve == pytest.approx(TEST_CAUTION * (1.0 + 100 * 0.001) + clock.report_seconds)
     assert clock.report_seconds > before + 20
     clock.slowdown = 2.0
-    assert clock.page_seconds == pytest.approx(2 * (PAGE_CAUTION * 16 + 100 * JUDGED_ROW_SECONDS))
+    assert clock.page_seconds == pytest.approx(2 * (PAGE_CAUTION * due[-1] + 100 * JUDGED_ROW_SECONDS))
 
 
 def test_a_page_that_can_t_be_made_ends_no_search(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ class Driver:
             apart = None
             if self._apart is not None and self._log.doubts_planning:
                 apart = ended.enter_context(closing(self._apart()))
-            self._planner.reserve.rehearse_page(self._rehearsal)
+            self._planner.reserve.rehearse_page(self._rehearsal, self._leaderboard.finished)
             self._planner.prepare(self._executor, self._watcher.note, apart)
         self._planner.write()
         self._log.plans()

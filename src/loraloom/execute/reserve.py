@@ -111,15 +111,15 @@ class Reserve:
                 if not is_out_of_memory(error):
                     raise  # else workers have it, as long as they train; the test's time stays an estimate
         if finished >= self._page_due:
-            self._page_due = 2 * finished
-            self.rehearse_page(rehearsal)
+            self.rehearse_page(rehearsal, finished)
         self.keep()
 
-    def rehearse_page(self, rehearsal: Rehearsal) -> None:
-        """Times the report's page as it is now, where the time is limited and one is written."""
+    def rehearse_page(self, rehearsal: Rehearsal, finished: int) -> None:
+        """Times the page of the trials that are `finished`, where the time is limited and a report is written."""
         clock = self._clock
         if clock.max_seconds is None or not clock.reports:
             return
+        self._page_due = max(1, 2 * finished)
         with suppress(Exception):  # it is said when the report is written, and the winner is safe by then
             clock.rehearsed_page = clock.undisturbed(lambda: rehearsal.page(self._run)) / clock.slowdown
 
