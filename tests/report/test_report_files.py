@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loraloom.report import writing
 from loraloom.report.pictures.tradeoffs import side_by_side
 from loraloom.report.tables import csv_text, safe_cell
 from loraloom.report.writing import rehearse_report, write_report
@@ -201,10 +202,31 @@ def test_what_a_rehearsal_loads_is_not_of_the_time_that_a_page_takes(tmp_path: P
     run = whole_run(tmp_path)
     script = (
         "import sys, time; from pathlib import Path\n"
+        "from loraloom.report import writing\n"
         "from loraloom.report.writing import load_libraries, rehearse_report\n"
+        "writing.LONG_PAGE_SECONDS = float('inf')  # however slow this machine is\n"
         "load_libraries(); run, start = Path(sys.argv[1]), time.monotonic()\n"
         "first = rehearse_report(run); took = time.monotonic() - start; loaded = len(sys.modules)\n"
         "rehearse_report(run); print(2 * first < took, len(sys.modules) - loaded)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(run)], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "0"]
+
+
+@pytest.mark.parametrize(("long", "made"), [(0.0, 1), (600.0, 3)])
+def test_a_page_is_rehearsed_until_it_loads_no_more_but_once_where_it_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long: float, made: int
+) -> None:
+    run, pages = whole_run(tmp_path), list[str]()
+    rehearse_report(run)
+
+    def files(*_: object) -> dict[str, bytes]:
+        pages.append(f"loaded_by_page_{len(pages)}")
+        if len(pages) < 3:
+            monkeypatch.setitem(sys.modules, pages[-1], sys)
+        return {}
+
+    monkeypatch.setattr(writing, "report_files", files)
+    monkeypatch.setattr(writing, "LONG_PAGE_SECONDS", long)
+    rehearse_report(run)
+    assert len(pages) == made
