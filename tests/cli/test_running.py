@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 
 from loraloom import cli, machine
 from loraloom.cli import adapters, entry, runs
-from loraloom.cli.running import TerminatedError, follow, run_search, stoppable
+from loraloom.cli.running import TerminatedError, follow, run_search, say_line, stoppable
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.placement import IN_PROCESS
 from loraloom.recipe import read_recipe
@@ -323,6 +323,11 @@ def test_commands_that_load_a_model_say_so_at_once(
     with pytest.raises(LoraloomError):
         command()
     assert capsys.readouterr().err in ("loading the model\n", "loading the libraries\n")
+
+
+def test_a_line_with_a_path_holds_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    say_line("use  predict runs/\x1b[2J\x9b31m/best\nand more")
+    assert capsys.readouterr().out == "use  predict runs/\\x1b[2J\\x9b31m/best\nand more\n"
 
 
 def test_a_python_without_docstrings_is_refused_in_a_sentence() -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 import loraloom
 from loraloom.data import Finding
-from loraloom.terminal.console import is_drawn_on, make_console, say
+from loraloom.terminal.console import is_drawn_on, make_console, make_table, say
 from loraloom.terminal.wording import finding_lines, labels_in_words
 
 NAMED = "runs/:x:/y :heart: :smile-emoji:"
@@ -110,9 +110,14 @@ def test_a_log_that_can_not_be_written_to_is_an_error(monkeypatch: pytest.Monkey
 
 def test_what_a_terminal_would_obey_is_printed_as_a_sign(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w+", encoding="utf-8") as log:
-        say(make_console(file=log), "runs/\x1b[2J\x9b31m\u202e of\ntwo lines")
+        console = make_console(file=log)
+        say(console, "runs/\x1b[2J\x9b31m\u202e of\ntwo lines")
+        table = make_table("a\x1bb")
+        table.add_row("c\x9bd")
+        console.print(table)
         log.seek(0)
-        assert log.read() == "runs/\\x1b[2J\\x9b31m\\u202e of\ntwo lines\n"
+        seen = log.read().split()
+        assert seen == ["runs/\\x1b[2J\\x9b31m\\u202e", "of", "two", "lines", "a\\x1bb", "c\\x9bd"]
 
 
 def test_labels_are_listed_so_that_each_is_one_and_none_fills_the_screen() -> None:

@@ -15,7 +15,7 @@ import typer
 
 from loraloom.cli.completion import complete_adapter
 from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, ClassShares, LabelColumn, TextColumns, from_home
-from loraloom.cli.running import TerminatedError, print_json, say_doing, say_loading
+from loraloom.cli.running import TerminatedError, print_json, say_doing, say_line, say_loading
 from loraloom.collecting import settle
 from loraloom.errors import OptionError, PredictionStoppedError
 
@@ -160,7 +160,7 @@ def predict(
         from loraloom.terminal.prediction import adjustment_lines
 
         for line in adjustment_lines(ensemble):
-            typer.echo(line, err=True)
+            say_line(line, err=True)
         predict_texts(ensemble, text, sys.stdout, min_confidence)
     else:
         choices = Choices(tuple(text_column) or None, on_error.value, min_confidence)
@@ -198,7 +198,7 @@ def run_prediction(ensemble: Ensemble, source: str, out: Path | None, choices: C
     finally:
         watcher.close()
     for line in summary_lines(ensemble, summary, out, replaced=replaced):
-        typer.echo(line, err=True)
+        say_line(line, err=True)
 
 
 def export(

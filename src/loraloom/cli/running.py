@@ -17,6 +17,7 @@ from loraloom.cli.watchdog import ended_in_time
 from loraloom.collecting import settle
 from loraloom.errors import OUTPUT_CLOSED, StoppedError, closed_pipe
 from loraloom.terminal.hang_up import let_go
+from loraloom.wording import unobeyed
 
 if TYPE_CHECKING:
     from loraloom.execute.placement import Placement
@@ -117,10 +118,10 @@ def _print_winner(run: Path, winner: TrialRecord, as_json: bool) -> None:
     opened = Run(run)
     recipe = opened.recipe
     for line in closing_lines(winner, run, recipe, opened.records()):
-        typer.echo(line)
+        say_line(line)
     if recipe.provenance.get("profile"):
         for line in profile_lines(opened.trial_folder(winner.number)):
-            typer.echo(line)
+            say_line(line)
 
 
 @contextlib.contextmanager
@@ -195,6 +196,11 @@ def _ended(run: Path, why: str, exit_code: int = 75, go_on: str | None = None) -
     if is_run(run):
         return StoppedError(run, why, exit_code, go_on or go_on_command(run))
     return TerminatedError(f"{why} before anything was begun")
+
+
+def say_line(line: str, *, err: bool = False) -> None:
+    """A line for people: a path in it may hold what a terminal obeys."""
+    typer.echo(unobeyed(line), err=err)
 
 
 def say_doing(what: str) -> None:

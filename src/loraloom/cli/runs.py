@@ -34,6 +34,7 @@ from loraloom.cli.running import (
     make_terminal,
     print_json,
     run_search,
+    say_line,
     stoppable,
 )
 from loraloom.cli.watchdog import ended_in_time
@@ -189,7 +190,7 @@ def refit(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
         print_json({"run": str(run), "refit": record.model_dump(mode="json")})
         return
     for line in refitted_lines(record, opened):
-        typer.echo(line)
+        say_line(line)
 
 
 def soup(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
@@ -216,7 +217,7 @@ def soup(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
         print_json({"run": str(run), **told, "soup": made.record.model_dump(mode="json")})
         return
     for line in souped_lines(made, opened):
-        typer.echo(line)
+        say_line(line)
 
 
 def blend(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
@@ -246,4 +247,4 @@ def blend(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
         print_json({"run": str(run), **told})
         return
     for line in blended_lines(made, opened):
-        typer.echo(line)
+        say_line(line)

@@ -16,7 +16,7 @@ import typer
 
 from loraloom.cli.completion import complete_served
 from loraloom.cli.options import ClassShares, Port
-from loraloom.cli.running import TerminatedError
+from loraloom.cli.running import TerminatedError, say_line
 from loraloom.errors import MissingExtraError, OptionError, is_installed, without_path
 from loraloom.machine import with_home
 from loraloom.use.serve.limits import Access, Limits, Settings
@@ -115,9 +115,9 @@ def _serve(adapters: Sequence[str], class_shares: Sequence[str], host: str, port
         registry = Registry(class_shares or None)
         for name, folder in named:
             served = registry.add(name, adapter_folder(folder)).classifier
-            typer.echo(f"{name}: {folder}" + (f", for class shares: {served.shift}" if served.shift else ""), err=True)
+            say_line(f"{name}: {folder}" + (f", for class shares: {served.shift}" if served.shift else ""), err=True)
             if said := earlier_winner(folder, served.record):
-                typer.echo(said, err=True)
+                say_line(said, err=True)
         if not _is_local(host) and not settings.access.keys:
             typer.echo("whoever reaches this address may send requests; with --api_keys_file they need a key", err=True)
 

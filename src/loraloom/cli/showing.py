@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from loraloom.cli.options import Port, RunPath, from_home
-from loraloom.cli.running import TerminatedError, print_or_write, say_doing
+from loraloom.cli.running import TerminatedError, print_or_write, say_doing, say_line
 from loraloom.errors import OptionError
 
 
@@ -168,7 +168,7 @@ def watch(
     with make_server(run, port) as server, contextlib.suppress(KeyboardInterrupt, TerminatedError):
         os.nice(10)  # the search goes first
         waits = "" if is_run(run) else " as soon as there is such a run"
-        typer.echo(f"{run} is shown, read-only, at {address(server)}{waits}; Ctrl-C ends it")
+        say_line(f"{run} is shown, read-only, at {address(server)}{waits}; Ctrl-C ends it")
         if open_browser:
             threading.Thread(target=_open, args=(address(server),), daemon=True).start()
         server.serve_forever()
@@ -196,6 +196,6 @@ def dashboard(
     from loraloom.tracking.dashboard import address, make_dashboard
 
     with make_dashboard(run, host, port) as server:
-        typer.echo(f"{run} is shown, read-only, at {address(server)}; Ctrl-C ends it")
+        say_line(f"{run} is shown, read-only, at {address(server)}; Ctrl-C ends it")
         with contextlib.suppress(KeyboardInterrupt, TerminatedError):
             server.serve_forever()

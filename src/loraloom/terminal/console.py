@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from loraloom.terminal.hang_up import let_go
 from loraloom.wording import unobeyed
@@ -31,6 +32,10 @@ def make_console(*, folds: bool = True, **options: Any) -> Console:
 
 
 class _Console(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A line, or a cell of a table: nothing in it is obeyed by the terminal."""
+        return super().render_str(unobeyed(text), **options)
+
     def _check_buffer(self) -> None:
         """Writes what was printed; rich has a word of its own for a closed pipe alone."""
         try:
@@ -41,11 +46,8 @@ class _Console(Console):
 
 
 def say(console: Console, line: str, *, markup: bool = False) -> None:
-    """Prints a line as it stands, however long: nothing in it is coloured, but what rich's `markup` asks for.
-
-    What a terminal would obey is written as Python writes it: a path, a label or another's error may bring it.
-    """
-    console.print(unobeyed(line), highlight=False, markup=markup, soft_wrap=True)
+    """Prints a line as it stands, however long: nothing in it is coloured, but what rich's `markup` asks for."""
+    console.print(line, highlight=False, markup=markup, soft_wrap=True)
 
 
 def make_table(*columns: str, **options: Any) -> Table:
