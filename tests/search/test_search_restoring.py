@@ -328,3 +328,23 @@ def test_a_ledger_that_can_not_be_read_now_is_left_as_it_is(run: Run, monkeypatc
     with pytest.raises(RunError, match="database is locked"):
         open_ledger(run, _silent)
     assert (run.path / LEDGER).read_bytes() == before
+
+
+def test_a_ledger_of_another_optuna_is_left_as_it_is(run: Run) -> None:
+    with closing(sqlite3.connect(run.path / LEDGER)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+    before = (run.path / LEDGER).read_bytes()
+    with pytest.raises(RunError, match=r"study\.db: the ledger can't be used: .*table schema"):
+        open_ledger(run, _silent)
+    assert (run.path / LEDGER).read_bytes() == before
+
+
+def test_a_ledger_that_a_damaged_head_makes_read_only_is_written_from_the_folders(run: Run) -> None:
+    content = bytearray((run.path / LEDGER).read_bytes())
+    content[18] ^= 4  # the version of the format, by which SQLite tells whether it may write
+    (run.path / LEDGER).write_bytes(content)
+    said: list[str] = []
+    ledger = open_ledger(run, said.append)
+    assert _states(ledger) == ["complete"]
+    assert "readonly" in said[0]
+    ledger.ask({}, {})

@@ -110,8 +110,11 @@ class Ledger:
             self._entries = [_entry(trial) for trial in self._trials]
 
     def _check_pages(self) -> None:
-        """SQLite's own check of all pages, which it does not make by itself."""
+        """SQLite's own check of all pages, which it does not make by itself, and whether it would write to them."""
         with closing(sqlite3.connect(self._path, timeout=60)) as connection:
+            connection.execute(
+                "BEGIN IMMEDIATE"
+            )  # says of a damaged head that the file is read-only, if it comes first
             said = connection.execute("PRAGMA integrity_check").fetchone()[0]
         if said != "ok":
             raise DamagedError(f"{self._path}: the ledger can't be used: {str(said).splitlines()[-1]}")
