@@ -18,9 +18,9 @@ from loraloom.search import history
 from loraloom.search.clock import Clock
 from loraloom.search.pace import Pace
 from loraloom.search.plan import Plan
-from loraloom.search.points import distribution
+from loraloom.search.points import distribution, ledger_params
 from loraloom.search.presets import MANY_SEEN, preset_points
-from loraloom.search.proposals import Proposal, Proposals, make_sampler
+from loraloom.search.proposals import MOST_LATE, Proposal, Proposals, make_sampler
 from loraloom.search.pruning import make_pruner
 from loraloom.search.space import default_space
 from loraloom.study.ledger import Ledger
@@ -634,3 +634,64 @@ def _first_of(folder: Path, seen: float) -> dict[str, Any] | None:
     proposals.listing.foresee(seen)
     first = proposals.next()
     return None if first is None else first.point
+
+
+def test_of_points_that_would_end_too_late_few_are_drawn_and_the_space_is_not_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand would be drawn in vain, and people told that nothing is left to try."""
+    recipe = _sampled("random")
+    ledger, drawn = _ledger(tmp_path, recipe), list[dict[str, Any]]()
+    pace = Pace(clock=Clock(60, lambda: 0.0))
+    proposals = Proposals(recipe, ledger, _all_fit, pace, rows=(None, None))
+
+    def draw(*arguments: Any, **options: Any) -> dict[str, Any]:
+        drawn.append(Ledger.draw(ledger, *arguments, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(ledger, "draw", draw)
+    monkeypatch.setattr(Pace, "allows", lambda *_: False)
+    monkeypatch.setattr(Pace, "allows_some", lambda *_: True)
+    assert proposals.next() is None
+    assert len(drawn) == MOST_LATE
+    assert not proposals.spent
+
+
+def test_a_trial_that_was_broken_off_and_is_over_the_cap_here_is_rejected(tmp_path: Path) -> None:
+    proposals, _ = _open(tmp_path, _grid())
+    assert proposals.next() is not None
+    proposals, ledger = _open(tmp_path, _grid(), _up_to(1))
+    assert proposals.broken_off == 0
+    assert list(proposals.interrupted()) == []
+    assert [entry.state for entry in ledger.entries()] == ["rejected"]
+
+
+def test_a_configuration_that_was_broken_off_on_other_rows_or_by_another_seed_goes_on_and_a_twin_does_not(
+    tmp_path: Path,
+) -> None:
+    recipe = _grid()
+    axes = {name: distribution(axis) for name, axis in recipe.axes.items()}
+    params = ledger_params(recipe.axes, {"lora.r": 2, "lora.lora_alpha": 8})
+    _, ledger = _open(tmp_path, recipe)
+    ledger.reject(ledger.ask(axes, params).number, "its entry was lost with a damaged ledger")
+    ledger.tell(ledger.ask(axes, params, rows=100).number, "complete", 0.9)
+    for seed_index in (0, 1, 1):
+        ledger.ask(axes, params, seed_index=seed_index)
+    proposals, ledger = _open(tmp_path, recipe)
+    assert [proposal.number for proposal in proposals.interrupted()] == [2, 3]
+    assert ledger.entry(4).state == "rejected"
+
+
+def test_a_final_that_failed_is_none_that_others_are_compared_with(tmp_path: Path) -> None:
+    """So that those after it have the passes that the time left allows for."""
+    recipe, pace = _grid(), Pace(clock=Clock(600, lambda: 0.0))
+    ledger = _ledger(tmp_path, recipe)
+    proposals = Proposals(recipe, ledger, _all_fit, pace, rows=(None, None))
+    pace.plan = Plan((100, None), 1)
+    axes = {name: distribution(axis) for name, axis in recipe.axes.items()}
+    final = ledger.ask(axes, ledger_params(recipe.axes, {"lora.r": 2, "lora.lora_alpha": 8}))
+    assert proposals.tried == 1
+    assert pace.final_begun
+    ledger.tell(final.number, "failed", None, "the loss became nan")
+    assert proposals.tried == 1
+    assert not pace.final_begun

@@ -82,6 +82,12 @@ def test_what_a_kill_left_of_a_run_in_the_making_is_in_nobodys_way(tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"recipe.yaml", "trials"}
 
 
+def test_a_folder_that_holds_trials_of_others_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trials" / "0000").mkdir(parents=True)
+    with pytest.raises(RunError, match="is not empty; choose another folder"):
+        Run.create(tmp_path, RECIPE)
+
+
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(RunError, match="is not empty; choose another folder"):
