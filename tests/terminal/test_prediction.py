@@ -26,9 +26,11 @@ def test_the_summary_of_many_and_of_odd_labels_is_one_line() -> None:
 
 def test_a_label_that_a_number_ends_stands_apart_from_its_share() -> None:
     ensemble: Any = SimpleNamespace(members=())
-    counts = Counts(rows=20, written=20, by_label=Counter({"1": 8, "-2": 4, "1.5": 3, "level 3": 3, "cat2": 2}))
+    counts = Counts(
+        rows=20, written=20, by_label=Counter({"1": 8, "-2": 4, "1.5": 3, "level 3": 3, "cat2": 1, "فئة 3": 1})
+    )
     (line,) = summary_lines(ensemble, Summary(counts, 2.0, 20), None)
-    assert line.endswith("“1” 40 %, “-2” 20 %, “1.5” 15 %, “level 3” 15 %, cat2 10 %")
+    assert line.endswith("“1” 40 %, “-2” 20 %, “1.5” 15 %, “level 3” 15 %, cat2 5.0 %, “فئة 3”\u200e 5.0 %")
 
 
 @pytest.mark.parametrize("replaced", [True, False])

@@ -25,7 +25,7 @@ def shorten(text: str) -> str:
 def beside_figure(label: str) -> str:
     """A label before its share: in quotes where a number ends it, since `level 1 16 %` would read as one."""
     short = shorten(label)
-    return f"“{short}”" if _ENDS_IN_NUMBER.search(short) else _before_others(short)
+    return _before_others(f"“{short}”" if _ENDS_IN_NUMBER.search(short) else short)
 
 
 def in_column(label: str) -> str:
