@@ -42,6 +42,13 @@ def test_it_is_said_that_a_file_was_replaced(replaced: bool) -> None:
     assert line == f"2 rows written to out.csv{place} in 2.0 s, 1 rows/s: a 100 %"
 
 
+def test_it_is_said_that_no_row_has_a_prediction() -> None:
+    ensemble: Any = SimpleNamespace(members=())
+    (abstained, line) = summary_lines(ensemble, Summary(Counts(rows=2, written=2, abstained=2), 2.0, 2), None)
+    assert abstained == "abstained: 2 of 2 rows are below --min_confidence"
+    assert line == "2 rows in 2.0 s, 1 rows/s: none has a prediction"
+
+
 def test_a_command_that_found_all_rows_done_names_no_speed() -> None:
     ensemble: Any = SimpleNamespace(members=())
     done = Counts(rows=2, written=2, by_label=Counter({"a": 2}))

@@ -234,6 +234,16 @@ def test_a_column_that_is_called_after_ids_is_asked_about_where_no_template_says
     assert [row[0] for row in read(tmp_path / "s.csv")[1:]] == ids
 
 
+def test_a_column_that_counts_rows_from_elsewhere_is_asked_about_whatever_its_name(best: Path, tmp_path: Path) -> None:
+    ids = [str(1200 + n) for n in reversed(range(len(TEXTS)))]
+    test = write(tmp_path / "test.csv", ["ticket", "text"], list(zip(ids, TEXTS, strict=True)))
+    with pytest.raises(DataError, match="column 'ticket' numbers them from 1200; name the column of the ids"):
+        submitting.submit(best, test, tmp_path / "s.csv")
+    ids[0] = "9999"  # as prices may be, each of which stands in one row
+    test = write(tmp_path / "test.csv", ["ticket", "text"], list(zip(ids, TEXTS, strict=True)))
+    assert "row numbers from 0" in submitting.submit(best, test, tmp_path / "s.csv").notes[0]
+
+
 @pytest.mark.parametrize(("head", "same"), [("author_id", True), ("covid", False), ("Paid", False)])
 def test_a_column_that_holds_no_ids_is_not_asked_about(best: Path, tmp_path: Path, head: str, same: bool) -> None:
     cells = [f"t{0 if same else n}" for n in range(len(TEXTS))]

@@ -30,8 +30,9 @@ def blended_lines(made: Blend, run: Run) -> Iterator[str]:
     if (gain := made.gain) is not None:
         interval = "" if gain.interval is None else f" (95 % interval {spread(gain.interval)})"
         difference = f"{points(gain.difference, gain.interval)} of accuracy over the winner{interval}"
-        yield f"gain        {difference}; {p_value(gain.p)} by McNemar's test, corrected for two"
+        yield f"gain        {difference}; {p_value(gain.p)} by McNemar's test, corrected for two tests"
     chosen, why = run.path / BLEND, ""
-    if validation(made.record, metric) < validation(winner, metric):
-        chosen, why = run.path / BEST, "   (the blend is behind it on the validation rows)"
+    if (blend := validation(made.record, metric)) <= (best := validation(winner, metric)):
+        beside = "behind it" if blend < best else "no better"
+        chosen, why = run.path / BEST, f"   (the blend is {beside} on the validation rows)"
     yield f"use         loraloom predict {shell_path(chosen)} --text …{why}"

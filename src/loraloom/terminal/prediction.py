@@ -51,6 +51,6 @@ def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None, *, rep
     rate = f", {summary.rows_per_second:,.0f} rows/s" if summary.rows else ""  # all may have been there
     yield (
         f"{plural(counts.written, 'row')}{where} in {summary.seconds:.1f} s{rate}: "
-        + ", ".join(shares)
+        + (", ".join(shares) or "none has a prediction")
         + (f", {more:,} other labels" if more > 0 else "")
     )

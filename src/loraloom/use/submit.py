@@ -50,6 +50,7 @@ _INDEX = re.compile(r"(__index_level_\d+__|Unnamed: 0)?")
 """What pandas calls an index without a name: in Parquet, in a CSV that was read and written again, and in CSV."""
 _OF_IDS = re.compile(r"(?i:.*[\W_]ids?)|.*[a-z0-9]I[Dd]s?")
 """Names like 'Ticket ID', tweet_id and PassengerId."""
+_WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 
 _CAUSES = "It holds answers, so that the model's errors may be the cause, as well as texts of other classes."
 _TELL = "If you know how common the classes are in these rows, give their shares by --class_shares."
@@ -226,11 +227,19 @@ def _first_row(rows: int, template: Submission | None, source: str) -> int:
     )
 
 
+def _counted_from(cells: Sequence[str | None]) -> int | None:
+    """The least of whole numbers, each of which follows on another, in any order; None where they are no such ones."""
+    if len(cells) < 2 or not all(cell is not None and _WHOLE.fullmatch(cell) for cell in cells):
+        return None
+    found = {int(str(cell)) for cell in cells}
+    return min(found) if len(found) == len(cells) == max(found) - min(found) + 1 else None
+
+
 def _refuse_numbered(table: Table, text: Sequence[str], numbers: Sequence[str], template: Submission | None) -> None:
     """Raises DataError where rows are numbered for want of ids, and one of their columns may hold others.
 
-    That is a column that numbers them in another order and, without a template that asks for row numbers, an index, or
-    one that is called so and has another value in each row.
+    That is a column that numbers them in another order and, without a template that asks for row numbers, an index, one
+    that numbers them from elsewhere, or one that is called so and has another value in each row.
     """
     orders = [[str(number) for number in range(first, first + len(numbers))] for first in (0, 1)]
     for column in table.columns:
@@ -241,6 +250,8 @@ def _refuse_numbered(table: Table, text: Sequence[str], numbers: Sequence[str], 
             why = f"column {column!r} numbers them in another order"
         elif template is None and _INDEX.fullmatch(column) and None not in cells and cells != numbers:
             why = f"column {column!r} is an index that pandas wrote"
+        elif template is None and cells != numbers and (least := _counted_from(cells)) is not None:
+            why = f"column {column!r} numbers them from {least}"
         elif template is None and _OF_IDS.fullmatch(column) and len({*cells, None}) > len(cells) and cells != numbers:
             why = f"column {column!r} may hold them"
         else:
