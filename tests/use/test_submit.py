@@ -19,7 +19,7 @@ import pytest
 
 import loraloom
 from loraloom.data import telling
-from loraloom.errors import DataError
+from loraloom.errors import DataError, OptionError
 from loraloom.use import submit as submitting
 from loraloom.use.submission import (
     Submission,
@@ -244,11 +244,39 @@ def test_a_column_that_counts_rows_from_elsewhere_is_asked_about_whatever_its_na
     assert "row numbers from 0" in submitting.submit(best, test, tmp_path / "s.csv").notes[0]
 
 
-@pytest.mark.parametrize(("head", "same"), [("author_id", True), ("covid", False), ("Paid", False)])
-def test_a_column_that_holds_no_ids_is_not_asked_about(best: Path, tmp_path: Path, head: str, same: bool) -> None:
-    cells = [f"t{0 if same else n}" for n in range(len(TEXTS))]
+@pytest.mark.parametrize(("head", "alike"), [("author_id", 60), ("author_id", 2), ("covid", 1), ("Paid", 1)])
+def test_a_column_that_holds_no_ids_is_not_asked_about(best: Path, tmp_path: Path, head: str, alike: int) -> None:
+    cells = [f"t{max(alike, n + 1)}" for n in range(len(TEXTS))]
     test = write(tmp_path / "test.csv", [head, "text"], list(zip(cells, TEXTS, strict=True)))
     assert "row numbers from 0" in submitting.submit(best, test, tmp_path / "s.csv").notes[0]
+
+
+def test_the_column_of_the_text_holds_no_ids_whatever_it_is_called(best: Path, tmp_path: Path) -> None:
+    test = write(tmp_path / "test.csv", ["PostID"], [[f"{text} {n}"] for n, text in enumerate(TEXTS)])
+    result = submitting.submit(best, test, tmp_path / "s.csv", text_column="PostID")
+    assert result.notes[:2] == ("ids are row numbers from 0, since no column holds ids", "texts from 'PostID'")
+
+
+def test_of_two_columns_of_ids_the_template_s_is_taken(best: Path, tmp_path: Path) -> None:
+    rows = [[n, f"k{n}", text] for n, text in enumerate(TEXTS)]
+    test = write(tmp_path / "test.csv", ["id", "key", "text"], rows)
+    template = write(tmp_path / "t.csv", ["key", "label"], [[row[1], "food"] for row in rows])
+    assert "ids from 'key'" in submitting.submit(best, test, tmp_path / "s.csv", template=template).notes
+
+
+def test_what_can_be_refused_is_refused_before_rows_are_read(best: Path, tmp_path: Path) -> None:
+    none = tmp_path / "none.csv"
+    with pytest.raises(OptionError, match="class_shares"):
+        submitting.submit(best, none, tmp_path / "s.csv", class_shares="even")
+    with pytest.raises(DataError, match=r"s\.tsv: a submission is written as \.csv"):
+        submitting.submit(best, none, tmp_path / "s.tsv")
+    with pytest.raises(DataError, match="none.csv"):
+        submitting.submit(best, none, tmp_path / "S.CSV")
+    test = write(tmp_path / "test.csv", ["text"], [[text] for text in TEXTS])
+    before = test.read_bytes()
+    with pytest.raises(DataError, match="is a file that is read"):
+        submitting.submit(best, test, test)
+    assert test.read_bytes() == before
 
 
 @pytest.mark.parametrize("cell", [lambda n: n, lambda n: ""])
