@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
@@ -352,7 +353,7 @@ def test_more_time_is_advised_only_where_it_would_try_more() -> None:
     seeds = "loraloom search runs/x/recipe.yaml --out runs/x-seeds --set search.seeds=3"
     assert _next(_recipe(), 1).startswith("loraloom resume runs/x   (1 min 00 s more;")
     assert "   (1 min 30 s more;" in _next(_recipe(budget={"max_seconds": 90}), 1)
-    assert _next(_recipe(), 2) == seeds
+    assert _next(_recipe(), 2) == f"{seeds} --set budget.max_seconds=180"
     assert _next(_recipe(search={"n_trials": 1}), 1) == seeds
     assert _next(_recipe(search={"seeds": 2}), 2) == "use         loraloom predict runs/x/best --text …"
 
@@ -360,13 +361,19 @@ def test_more_time_is_advised_only_where_it_would_try_more() -> None:
 def test_of_few_rows_more_seeds_are_advised_for_their_mean() -> None:
     few, many = (_next(_recipe(), 2, train_rows=rows) for rows in (999, 1_000))
     assert few == f"{many}   (of so few rows their mean tends to be better)"
-    assert many.endswith("--set search.seeds=3")
+    assert many.endswith("--set search.seeds=3 --set budget.max_seconds=180")
+
+
+def test_more_seeds_have_more_time_where_what_they_had_does_not_suffice() -> None:
+    took = 2 * (record(0).timings or pytest.fail("it was timed")).seconds
+    for limit, more in ((3 * took, ""), (3 * took - 1, f" --set budget.max_seconds={math.ceil(9 * took - 3)}")):
+        assert _next(_recipe(budget={"max_seconds": limit}), 2).endswith(f"--set search.seeds=3{more}")
 
 
 def test_the_rows_of_a_program_are_given_again_by_it() -> None:
     assert _next(_recipe(data={}), 1).startswith("loraloom.resume('runs/x', train=…)   (1 min 00 s more;")
-    seeds = "loraloom.search('runs/x/recipe.yaml', 'runs/x-seeds', overrides=['search.seeds=3'], train=…)"
-    assert _next(_recipe(data={}), 2) == seeds
+    settings = "overrides=['search.seeds=3', 'budget.max_seconds=180']"
+    assert _next(_recipe(data={}), 2) == f"loraloom.search('runs/x/recipe.yaml', 'runs/x-seeds', {settings}, train=…)"
 
 
 def test_what_made_less_than_a_pass_was_not_trained_on_all_rows() -> None:
@@ -426,9 +433,9 @@ def test_a_search_by_the_clock_that_is_to_be_run_next_has_as_much_time_as_the_de
     seeds = f"loraloom search {tmp_path}/recipe.yaml --out {tmp_path}-seeds --set search.seeds=3"
     assert _next(clocked, 2, run=tmp_path) == f"{seeds} --set budget.max_seconds=600"
     assert _next(_recipe(budget={}), 2, run=tmp_path) == seeds
-    assert _next(_recipe(search={"epochs": "clock"}), 2, run=tmp_path) == seeds
+    assert _next(_recipe(search={"epochs": "clock"}), 2, run=tmp_path) == f"{seeds} --set budget.max_seconds=180"
     assert search_command(tmp_path, clocked, "seeds", "search.seeds=3", "search.epochs=recipe").endswith("=recipe")
 
 
 def test_a_command_that_is_to_be_run_next_keeps_leaked_rows_where_the_run_kept_them() -> None:
-    assert _next(_recipe(provenance={"allow_leak": True}), 2).endswith(" --set search.seeds=3 --allow_leak")
+    assert _next(_recipe(provenance={"allow_leak": True}), 2).endswith(" --set budget.max_seconds=180 --allow_leak")

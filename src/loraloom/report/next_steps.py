@@ -10,7 +10,6 @@ never advised: it has to be kept.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,6 +29,7 @@ from loraloom.search.next_search import (
     more_time,
     search_command,
     seeds_of,
+    time_of_seeds,
 )
 from loraloom.study.choice import is_better_mixed
 from loraloom.study.commands import command_on
@@ -146,8 +146,7 @@ def _more_seeds(run: RunRead, board: Leaderboard, longer: AllRows | MoreConfigur
     if row is None or row.seeds > 1 or run.recipe.search.seeds > 1:
         return
     settings, end = [f"search.seeds={SEEDS}"], "."
-    if isinstance(longer, MoreConfigurations):
-        seconds = math.ceil(SEEDS * longer.had)
+    if seconds := time_of_seeds(run.path, run.recipe, run.records, SEEDS, longer):
         settings.append(f"budget.max_seconds={seconds}")
         end = f". They take three times the time, {duration(seconds)}."
     if is_better_mixed(row.record, SEEDS):

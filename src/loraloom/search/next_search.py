@@ -135,6 +135,19 @@ def more_time(
     return None
 
 
+def time_of_seeds(
+    run: Path, recipe: Recipe, records: Sequence[TrialRecord], seeds: int, longer: AllRows | MoreConfigurations | None
+) -> int | None:
+    """The seconds of a search that gives each configuration so many seeds; None where those that it had suffice.
+
+    In the same time it would try fewer configurations, in fewer passes, or but one seed. `longer`: what more time does.
+    """
+    had, trained = _time_had(run, recipe), sum(record.timings.seconds for record in records if record.timings)
+    if had is None or not (isinstance(longer, MoreConfigurations) or seeds * trained > had):
+        return None
+    return math.ceil(seeds * had)
+
+
 def _seconds_of(times: float, winner: TrialRecord, records: Sequence[TrialRecord], had: float) -> float:
     """What a search of so many `times` the rows would take: its trials that much longer, all beside them as long."""
     if winner.timings is None:

@@ -34,6 +34,7 @@ from loraloom.search.next_search import (
     more_time,
     search_command,
     seeds_of,
+    time_of_seeds,
 )
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
@@ -308,7 +309,10 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
             yield f"{others.command(run, recipe)}   ({more})"
         case None if recipe.search.seeds == seeds == 1:
             why = "   (of so few rows their mean tends to be better)" if is_better_mixed(winner, 3) else ""
-            yield search_command(run, recipe, "seeds", "search.seeds=3") + why
+            settings = ["search.seeds=3"]
+            if longer_time := time_of_seeds(run, recipe, records, 3, None):
+                settings.append(f"budget.max_seconds={longer_time}")
+            yield search_command(run, recipe, "seeds", *settings) + why
 
 
 def _why(choice: Choice | None, records: Sequence[TrialRecord]) -> tuple[str, ...]:
