@@ -199,6 +199,10 @@ def test_what_does_not_fit_is_refused() -> None:
         ops.attention(x, offsets, 4, 1.0, None, 0, 0.0, 0, 0, False)
     with pytest.raises(RuntimeError, match="offsets: from 0 to 5"):
         ops.attention(x, torch.tensor([0, 5], dtype=torch.int32), 2, 1.0, None, 0, 0.0, 0, 0, False)
+    with pytest.raises(RuntimeError, match="3 is followed by 2"):
+        ops.attention(x, torch.tensor([0, 3, 2, 4], dtype=torch.int32), 2, 1.0, None, 0, 0.0, 0, 0, False)
+    with pytest.raises(RuntimeError, match="T of at least 4"):
+        ops.attention(x, offsets, 2, 1.0, torch.zeros(2, 3, 3), 0, 0.0, 0, 0, False)
     with pytest.raises(RuntimeError, match="a text has no token"):
         ops.attention(x, torch.tensor([0, 0, 4], dtype=torch.int32), 2, 1.0, None, 0, 0.0, 0, 0, True)
     with pytest.raises(RuntimeError, match="dctx: 4 rows; 1 are needed"):

@@ -351,6 +351,12 @@ def test_what_does_not_fit_is_refused() -> None:
         ops.attention(drawn(4, 3 * 24), torch.tensor([0, 4], dtype=torch.int32), 1, 1.0, None, 0, 0.0, 0, 0)
     with pytest.raises(RuntimeError, match="offsets"):
         ops.attention(drawn(4, 3 * 32), torch.tensor([0, 5], dtype=torch.int32), 1, 1.0, None, 0, 0.0, 0, 0)
+    whole = torch.tensor([0, 4], dtype=torch.int32)
+    for attention in (ops.attention, ops.attention_first):
+        with pytest.raises(RuntimeError, match="3 is followed by 2"):
+            attention(drawn(4, 96), torch.tensor([0, 3, 2, 4], dtype=torch.int32), 2, 1.0, None, 0, 0.0, 0, 0)
+        with pytest.raises(RuntimeError, match="T of at least 4"):
+            attention(drawn(4, 96), whole, 2, 1.0, torch.zeros(2, 3, 3), 0, 0.0, 0, 0)
 
 
 @pytest.mark.parametrize("n", SIZES)
