@@ -16,6 +16,7 @@ from optuna.storages import RDBStorage
 from loraloom.recipe import Configuration, Recipe, read_recipe
 from loraloom.search import history
 from loraloom.search.clock import Clock
+from loraloom.search.costs import text_key
 from loraloom.search.pace import Pace
 from loraloom.search.plan import Plan
 from loraloom.search.points import distribution, ledger_params
@@ -695,3 +696,15 @@ def test_a_final_that_failed_is_none_that_others_are_compared_with(tmp_path: Pat
     ledger.tell(final.number, "failed", None, "the loss became nan")
     assert proposals.tried == 1
     assert not pace.final_begun
+
+
+def test_a_trial_that_was_broken_off_and_is_left_out_here_is_not_said_to_go_on(tmp_path: Path) -> None:
+    """It waits for a machine that can train it."""
+    recipe, pace = _grid(), Pace(clock=Clock(600, lambda: 0.0))
+    proposals = Proposals(recipe, _ledger(tmp_path, recipe), _all_fit, pace, rows=(None, None))
+    first = proposals.next()
+    assert first is not None
+    assert proposals.broken_off == 1
+    pace.left_out = {text_key(first.configuration): "memory did not suffice"}
+    assert proposals.broken_off == 0
+    assert list(proposals.interrupted()) == [first]
