@@ -270,7 +270,7 @@ def test_what_can_be_refused_is_refused_before_rows_are_read(best: Path, tmp_pat
         submitting.submit(best, none, tmp_path / "s.csv", class_shares="even")
     with pytest.raises(DataError, match=r"s\.tsv: a submission is written as \.csv"):
         submitting.submit(best, none, tmp_path / "s.tsv")
-    with pytest.raises(DataError, match="none.csv"):
+    with pytest.raises(DataError, match=r"none\.csv"):
         submitting.submit(best, none, tmp_path / "S.CSV")
     test = write(tmp_path / "test.csv", ["text"], [[text] for text in TEXTS])
     before = test.read_bytes()
