@@ -112,9 +112,7 @@ class Ledger:
     def _check_pages(self) -> None:
         """SQLite's own check of all pages, which it does not make by itself, and whether it would write to them."""
         with closing(sqlite3.connect(self._path, timeout=60)) as connection:
-            connection.execute(
-                "BEGIN IMMEDIATE"
-            )  # says of a damaged head that the file is read-only, if it comes first
+            connection.execute("BEGIN IMMEDIATE")  # first: it says of some damaged heads that the file is read-only
             said = connection.execute("PRAGMA integrity_check").fetchone()[0]
         if said != "ok":
             raise DamagedError(f"{self._path}: the ledger can't be used: {str(said).splitlines()[-1]}")
