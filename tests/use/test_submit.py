@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets as untyped
@@ -20,6 +21,7 @@ import pytest
 import loraloom
 from loraloom.data import telling
 from loraloom.errors import DataError, OptionError
+from loraloom.report.wording import LEVEL
 from loraloom.use import submit as submitting
 from loraloom.use.submission import (
     Submission,
@@ -306,6 +308,19 @@ def test_one_class_for_all_rows_is_refused(best: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="all 9 rows have the label 'animals'"):
         submitting.submit(best, test, tmp_path / "s.csv")
     assert not (tmp_path / "s.csv").exists()
+
+
+def test_a_class_is_told_by_its_label_its_name_and_its_share_of_training(
+    best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = write(tmp_path / "test.csv", ["text"], [[text] for text in TEXTS])
+    monkeypatch.setattr(submitting, "drift", lambda *_: SimpleNamespace(p=LEVEL + 0.01, verdict="They are alike."))
+    result = submitting.submit(best, test, tmp_path / "s.csv", labels="A,B,C")
+    classes = result.classes
+    assert [(one.label, one.name) for one in classes] == list(zip("ABC", loraloom.load(best).labels, strict=True))
+    assert sum(one.training_share or 0.0 for one in classes) == pytest.approx(1)
+    assert [one.share for one in classes] == pytest.approx([one.rows / len(TEXTS) for one in classes])
+    assert result.verdict == "They are alike."
 
 
 def test_an_adapter_away_from_its_run_compares_shares_with_nothing(best: Path, tmp_path: Path) -> None:
