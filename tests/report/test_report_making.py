@@ -147,6 +147,11 @@ def test_the_plan_stands_beside_what_happened(tmp_path: Path) -> None:
         "Complete on all 1,558 rows: 1 configuration with 2 seeds."
     )
     assert made(run).seeds == (42, 43)
+    short = [record.model_copy(update={"epochs": 0.5}) if record.number == 3 else record for record in records]
+    write_sealed(write_run(tmp_path / "short", recipe, short) / "plan.json", {"first": PLAN})
+    plan = made(tmp_path / "short").plan
+    assert plan is not None
+    assert plan.sentence.endswith("1 configuration with 2 seeds; the clock cut 1 trial of these short.")
 
 
 def test_the_plan_is_a_table_in_markdown_too(tmp_path: Path) -> None:

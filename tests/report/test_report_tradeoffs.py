@@ -197,6 +197,18 @@ def test_configurations_on_fewer_rows_are_compared_by_time_alone(tmp_path: Path)
     ]
 
 
+def test_what_the_clock_cut_short_is_not_compared_by_size(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4, 8]}, train={"num_train_epochs": 4})
+    records = [make_record(recipe, n, point, 0.9) for n, point in enumerate(recipe.grid())]
+    short = [record.model_copy(update={"epochs": 2.5}) for record in records]
+    found = of_records(tmp_path / "one", recipe, [*records[:1], *short[1:]], best=records[0])
+    assert found.on_size == (
+        "One configuration alone was trained to its end on all its rows: there is nothing to compare by size."
+    )
+    assert {point.number: point.full for point in found.points} == {0: True, 1: False, 2: False}
+    assert "Of 3 configurations" in of_records(tmp_path / "all", recipe, short, best=short[0]).on_size
+
+
 def test_times_that_are_too_few_to_be_compared_are_said_to_be(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": [2, 4]}, train={})
     timed = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]

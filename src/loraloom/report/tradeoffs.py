@@ -29,7 +29,7 @@ ALIKE = 1.25
 class Point:
     """A ranked configuration; `number` is its best trial, `metric` the mean over its seeds.
 
-    `full` says whether it was trained on as many rows as any: only such are compared by size.
+    `full` says whether it was trained to its end on as many rows as any: only such are compared by size.
     """
 
     number: int
@@ -73,7 +73,8 @@ def tradeoffs(run: RunRead, board: Leaderboard) -> Tradeoffs | None:
     if len(ranked) < 2:
         return None
     most = max(row.reach for row in ranked)
-    full = [row for row in ranked if row.reach == most]
+    whole = [row for row in ranked if row.reach == most]
+    full = [row for row in whole if not row.cut_short] or whole
     timed = [row for row in ranked if row.seconds is not None]
     by_size = front(full, lambda row: row.trainable)
     by_time = front(timed, lambda row: row.seconds or 0.0)
@@ -91,7 +92,7 @@ def tradeoffs(run: RunRead, board: Leaderboard) -> Tradeoffs | None:
                 seeds=row.seeds,
                 trainable=row.trainable,
                 seconds=row.seconds,
-                full=row.reach == most,
+                full=any(row is other for other in full),
                 winner=row is winner,
                 on_size_front=id(row) in on_size,
                 on_time_front=id(row) in on_time,
@@ -133,7 +134,7 @@ def _on_size(
 ) -> list[str]:
     low, high = found[0], found[-1]
     if len(full) == 1:
-        return ["One configuration alone was trained on all its rows: there is nothing to compare by size."]
+        return ["One configuration alone was trained to its end on all its rows: there is nothing to compare by size."]
     of = plural(len(full), "configuration")
     if len(found) == 1:
         is_best = "one is both the smallest and the best"

@@ -110,14 +110,17 @@ def _sentence(run: RunRead, first: Mapping[str, Any], whole: int, done: Collecti
         return f"{planned}. No trial has ended."
     most = max(done)
     by_point: dict[str, set[int]] = {}
+    cut_short = 0
     for record in run.records:
         if record.state == "complete" and record.train_rows in (None, most):
             by_point.setdefault(record.point_key, set()).add(record.seed)
+            cut_short += record.cut_short
     had = Counter(len(used) for used in by_point.values())
     reached = [
         f"{plural(number, 'configuration')} with {plural(count, 'seed')}" for count, number in sorted(had.items())
     ]
-    return f"{planned}. Complete on {_rows_in_words(most, whole)}: {listed(reached) or 'none'}."
+    cut = f"; the clock cut {plural(cut_short, 'trial')} of these short" if cut_short else ""
+    return f"{planned}. Complete on {_rows_in_words(most, whole)}: {listed(reached) or 'none'}{cut}."
 
 
 def _alone(kept: Mapping[str, Any], planned: Mapping[int, int]) -> str:
