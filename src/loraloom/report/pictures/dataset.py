@@ -47,10 +47,11 @@ def _shares(axes: Axes, found: Dataset) -> None:
             marker=MARKERS[at % len(MARKERS)],
             color=SERIES[at % len(SERIES)],
             markersize=5,
+            clip_on=False,
         )
     (names,) = wording.told_apart([each.label for each in ranked], 24)
     axes.set_yticks(places, names)
     axes.set_ylim(len(ranked) - 0.5, -0.5)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.03 * max(share for each in ranked for share in (*each.shares.values(), 1 / len(found.classes))))
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.set_xlabel("share of the split (dashed: equal shares)")
