@@ -173,7 +173,7 @@ def test_a_fault_of_the_application_is_counted_as_what_it_is_answered_by() -> No
     gated.gate._app = broken
     with pytest.raises(RuntimeError):
         gated.asked("POST", "/v1/classify")
-    assert b'loraloom_requests_total{route="none",status="500"} 1.0' in gated.metrics.as_text()
+    assert b'loraloom_requests_total{route="refused",status="500"} 1.0' in gated.metrics.as_text()
 
 
 def test_where_too_many_texts_wait_all_but_changes_of_adapters_are_told_when_to_come_again() -> None:
