@@ -78,7 +78,7 @@ def tradeoffs(run: RunRead, board: Leaderboard) -> Tradeoffs | None:
     timed = [row for row in ranked if row.seconds is not None]
     by_size = front(full, lambda row: row.trainable)
     by_time = front(timed, lambda row: row.seconds or 0.0)
-    on_size, on_time = ({id(row) for row in rows} for rows in (by_size, by_time))
+    in_full, on_size, on_time = ({id(row) for row in rows} for rows in (full, by_size, by_time))
     cap = run.recipe.budget.max_trainable_parameters
     winner = board.winner
     return Tradeoffs(
@@ -92,7 +92,7 @@ def tradeoffs(run: RunRead, board: Leaderboard) -> Tradeoffs | None:
                 seeds=row.seeds,
                 trainable=row.trainable,
                 seconds=row.seconds,
-                full=any(row is other for other in full),
+                full=id(row) in in_full,
                 winner=row is winner,
                 on_size_front=id(row) in on_size,
                 on_time_front=id(row) in on_time,
