@@ -16,12 +16,11 @@ import typer
 
 from loraloom import machine
 from loraloom.cli.commands import app
-from loraloom.cli.running import TerminatedError
+from loraloom.cli.running import TerminatedError, say_line
 from loraloom.collecting import expect_libraries
 from loraloom.errors import LoraloomError, StoppedError, closed_pipe, first_line
 from loraloom.study.durable import disk_is_full
 from loraloom.terminal.hang_up import is_unread, let_go
-from loraloom.wording import unobeyed
 
 _AGAIN_SECONDS = 0.1
 _FULL = "no space is left on the disk; free some, and give the command again"
@@ -169,5 +168,5 @@ def _raised_again() -> Iterator[None]:
 def _fail(sentence: str, code: int) -> int:
     let_go(2)
     with contextlib.suppress(OSError):  # nobody reads it, or its disk is full: the exit code says what it can
-        typer.echo(f"loraloom: {unobeyed(sentence)}", err=True)
+        say_line(f"loraloom: {sentence}", err=True)
     return code

@@ -22,6 +22,7 @@ from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.reading import Best, RunRead
 from loraloom.report.wording import count, duration, roughly
 from loraloom.search.next_search import (
+    SEEDS,
     AllRows,
     MoreConfigurations,
     is_to_be_mixed,
@@ -40,7 +41,6 @@ from loraloom.study.run import BLEND
 from loraloom.wording import percent, plural
 
 MOST = 3
-SEEDS = 3
 QUICKLY_BLENDED = 20_000
 """Rows of which TF-IDF takes some ten seconds, of texts of fifty words."""
 ROOM = 0.5
@@ -146,7 +146,7 @@ def _more_seeds(run: RunRead, board: Leaderboard, longer: AllRows | MoreConfigur
     if row is None or row.seeds > 1 or run.recipe.search.seeds > 1:
         return
     settings, end = [f"search.seeds={SEEDS}"], "."
-    if seconds := time_of_seeds(run.path, run.recipe, run.records, SEEDS, longer):
+    if seconds := time_of_seeds(run.path, run.recipe, run.records, longer):
         settings.append(f"budget.max_seconds={seconds}")
         end = f". They take three times the time, {duration(seconds)}."
     if is_better_mixed(row.record, SEEDS):

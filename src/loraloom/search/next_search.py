@@ -29,6 +29,8 @@ from loraloom.study.record import TrialRecord, read_record
 from loraloom.study.run import PLAN, SOUP
 from loraloom.study.sealed import read_sealed
 
+SEEDS = 3
+"""As many are advised where the winner has one."""
 _MOST_COUNTED = 100_000
 _NEARLY = 0.9
 """Of a pass: for the rest of it nobody begins anew."""
@@ -136,24 +138,28 @@ def more_time(
 
 
 def time_of_seeds(
-    run: Path, recipe: Recipe, records: Sequence[TrialRecord], seeds: int, longer: AllRows | MoreConfigurations | None
+    run: Path, recipe: Recipe, records: Sequence[TrialRecord], longer: AllRows | MoreConfigurations | None
 ) -> int | None:
-    """The seconds of a search that gives each configuration so many seeds; None where those that it had suffice.
+    """The seconds of a search that gives each configuration `SEEDS`; None where those that it had suffice.
 
     In the same time it would try fewer configurations, in fewer passes, or but one seed. `longer`: what more time does.
     """
-    had, trained = _time_had(run, recipe), sum(record.timings.seconds for record in records if record.timings)
-    if had is None or not (isinstance(longer, MoreConfigurations) or seeds * trained > had):
+    had = _time_had(run, recipe)
+    if had is None or not (isinstance(longer, MoreConfigurations) or SEEDS * _trained(records) > had):
         return None
-    return math.ceil(seeds * had)
+    return math.ceil(SEEDS * had)
+
+
+def _trained(records: Sequence[TrialRecord]) -> float:
+    """Seconds that all of them took."""
+    return sum(record.timings.seconds for record in records if record.timings)
 
 
 def _seconds_of(times: float, winner: TrialRecord, records: Sequence[TrialRecord], had: float) -> float:
     """What a search of so many `times` the rows would take: its trials that much longer, all beside them as long."""
     if winner.timings is None:
         return times * had
-    trained = sum(record.timings.seconds for record in records if record.timings)
-    training = min(had, max(trained, winner.timings.seconds / CLOCKED_SHARE))
+    training = min(had, max(_trained(records), winner.timings.seconds / CLOCKED_SHARE))
     return CAUTION * times * training + had - training
 
 

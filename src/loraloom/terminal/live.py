@@ -27,6 +27,7 @@ from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
 from loraloom.report.wording import duration, roughly, share
 from loraloom.search.next_search import (
+    SEEDS,
     AllRows,
     MoreConfigurations,
     is_to_be_mixed,
@@ -308,9 +309,9 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
             more = f"{duration(again)} more; another winner is tested on the same rows"
             yield f"{others.command(run, recipe)}   ({more})"
         case None if recipe.search.seeds == seeds == 1:
-            why = "   (of so few rows their mean tends to be better)" if is_better_mixed(winner, 3) else ""
-            settings = ["search.seeds=3"]
-            if longer_time := time_of_seeds(run, recipe, records, 3, None):
+            why = "   (of so few rows their mean tends to be better)" if is_better_mixed(winner, SEEDS) else ""
+            settings = [f"search.seeds={SEEDS}"]
+            if longer_time := time_of_seeds(run, recipe, records, None):
                 settings.append(f"budget.max_seconds={longer_time}")
             yield search_command(run, recipe, "seeds", *settings) + why
 

@@ -421,15 +421,20 @@ def test_a_batch_that_does_not_end_is_not_waited_for(monkeypatch: pytest.MonkeyP
     run(work)
 
 
+async def begun_to_end(batcher: Batcher) -> asyncio.Task[None]:
+    ending = asyncio.create_task(batcher.stop())
+    while not batcher._stopping:
+        await asyncio.sleep(0)
+    return ending
+
+
 def test_who_waits_when_it_ends_is_told_so() -> None:
     async def work(batcher: Batcher, backbones: Gated) -> None:
         first = ask(batcher, ["a"])
         await begun(backbones)
         second = ask(batcher, ["b"])
         await in_line(batcher, 1)
-        ending = asyncio.create_task(batcher.stop())
-        while not batcher._stopping:
-            await asyncio.sleep(0)
+        ending = await begun_to_end(batcher)
         backbones.go.release(1)
         await ending
         assert (await first).tolist() == [[1, ord("a")]]
@@ -447,9 +452,7 @@ def test_who_waits_for_tokens_when_it_ends_is_told_so() -> None:
         await begun(slow)
         second = ask_of(batcher, slow, ["b"])
         await without_tokens(batcher, 1)
-        ending = asyncio.create_task(batcher.stop())
-        while not batcher._stopping:
-            await asyncio.sleep(0)
+        ending = await begun_to_end(batcher)
         slow.go.release(9)
         await ending
         for asked in (first, second):
