@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from pathlib import Path
 
 import pytest
 
-from loraloom.errors import MissingExtraError, first_line, in_a_line, is_installed, shell_resume_command
+from loraloom.errors import (
+    LoraloomError,
+    MissingExtraError,
+    RecipeError,
+    StoppedError,
+    first_line,
+    in_a_line,
+    is_installed,
+    shell_resume_command,
+)
 from loraloom.use.export.onnx_folder import refuse_missing
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MissingExtraError("demo", "demo"),
+        RecipeError("lora.r: 0", "lora.q: no"),
+        StoppedError(Path("x"), "stopped", 130),
+    ],
+)
+def test_an_error_is_the_same_in_another_process(error: LoraloomError) -> None:
+    """As where joblib has a classifier fitted; it is copied as it is pickled."""
+    error.add_note("what was trained before is kept")
+    other = copy.copy(error)
+    assert (type(other), str(other), vars(other)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,14 @@ class LoraloomError(Exception):
 
     exit_code = 2
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Has it be the same in another process, as joblib's: its constructor may take more than its sentence."""
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[LoraloomError], args: tuple[Any, ...]) -> LoraloomError:
+    return kind.__new__(kind, *args)
+
 
 class OptionError(LoraloomError):
     """Options of a command that can't be given, or can't be given together."""
