@@ -207,6 +207,12 @@ def test_what_the_clock_cut_short_is_not_compared_by_size(tmp_path: Path) -> Non
     )
     assert {point.number: point.full for point in found.points} == {0: True, 1: False, 2: False}
     assert "Of 3 configurations" in of_records(tmp_path / "all", recipe, short, best=short[0]).on_size
+    few = [record.model_copy(update={"train_rows": 100}) for record in records[:2]]
+    alone = of_records(tmp_path / "alone", recipe, [*few, short[2]], best=short[2])
+    assert alone.on_size == (
+        "One configuration alone was trained on the most rows, and the clock cut it short: there is nothing to "
+        "compare by size."
+    )
 
 
 def test_times_that_are_too_few_to_be_compared_are_said_to_be(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ ALIKE = 1.25
 class Point:
     """A ranked configuration; `number` is its best trial, `metric` the mean over its seeds.
 
-    `full` says whether it was trained to its end on as many rows as any: only such are compared by size.
+    `full` says whether it is compared by size: on as many rows as any, and to its end, where any of these was.
     """
 
     number: int
@@ -134,7 +134,8 @@ def _on_size(
 ) -> list[str]:
     low, high = found[0], found[-1]
     if len(full) == 1:
-        return ["One configuration alone was trained to its end on all its rows: there is nothing to compare by size."]
+        came = "on the most rows, and the clock cut it short" if low.cut_short else "to its end on all its rows"
+        return [f"One configuration alone was trained {came}: there is nothing to compare by size."]
     of = plural(len(full), "configuration")
     if len(found) == 1:
         is_best = "one is both the smallest and the best"
