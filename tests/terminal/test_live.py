@@ -370,6 +370,13 @@ def test_more_seeds_have_more_time_where_what_they_had_does_not_suffice() -> Non
         assert _next(_recipe(budget={"max_seconds": limit}), 2).endswith(f"--set search.seeds=3{more}")
 
 
+def test_trials_that_were_trained_side_by_side_took_no_longer_than_their_search(tmp_path: Path) -> None:
+    for seconds, more in ((15, ""), (21, " --set budget.max_seconds=180")):
+        command = {"started": "", "allowed_seconds": 60, "seconds": seconds, "ended": "done"}
+        write_sealed(tmp_path / COMMANDS, {"commands": [command]})
+        assert _next(_recipe(), 2, run=tmp_path).endswith(f"--set search.seeds=3{more}")
+
+
 def test_the_rows_of_a_program_are_given_again_by_it() -> None:
     assert _next(_recipe(data={}), 1).startswith("loraloom.resume('runs/x', train=…)   (1 min 00 s more;")
     settings = "overrides=['search.seeds=3', 'budget.max_seconds=180']"

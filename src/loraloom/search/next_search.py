@@ -145,7 +145,8 @@ def time_of_seeds(
     In the same time it would try fewer configurations, in fewer passes, or but one seed. `longer`: what more time does.
     """
     had = _time_had(run, recipe)
-    if had is None or not (isinstance(longer, MoreConfigurations) or SEEDS * _trained(records) > had):
+    took = min(_trained(records), _used(run))  # trials may have been trained side by side
+    if had is None or not (isinstance(longer, MoreConfigurations) or SEEDS * took > had):
         return None
     return math.ceil(SEEDS * had)
 
@@ -153,6 +154,11 @@ def time_of_seeds(
 def _trained(records: Sequence[TrialRecord]) -> float:
     """Seconds that all of them took."""
     return sum(record.timings.seconds for record in records if record.timings)
+
+
+def _used(run: Path) -> float:
+    """Seconds that a run's commands took; without end where that is not known of each."""
+    return sum(math.inf if one.seconds is None else one.seconds for one in known_commands(run)) or math.inf
 
 
 def _seconds_of(times: float, winner: TrialRecord, records: Sequence[TrialRecord], had: float) -> float:
