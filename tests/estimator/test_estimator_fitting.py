@@ -21,7 +21,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from transformers import set_seed
 
-from loraloom import LoraClassifier
+from loraloom import LoraClassifier, metrics
 from loraloom.engine import device
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.trial import Trial
@@ -34,6 +34,7 @@ from loraloom.execute.planning import Planner
 from loraloom.recipe import read_recipe
 from loraloom.search.pace import Pace
 from loraloom.study.durable import verify_manifest
+from loraloom.study.record import Score
 from loraloom.study.run import Run
 from tests.estimator.conftest import LABELS, TEXTS, numbers, tiny
 
@@ -209,6 +210,27 @@ def test_what_a_clock_left_no_better_than_a_constant_answer_is_warned_of(
     monkeypatch.setattr(fitting, "_is_no_better", lambda *_: True)
     with pytest.warns(ConvergenceWarning, match="than a constant answer; give it more max_seconds, or rows$"):
         tiny(tiny_model, num_train_epochs=10, max_seconds=300).fit(TEXTS, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("answers", "by_accuracy", "by_macro_f1"),
+    [([0] * 10, True, True), ([0, 0, 0, 0, 0, 0, 1, 2, 1, 2], True, False), ([0] * 8 + [1, 2], False, False)],
+    ids=["constant", "of rare classes too", "right"],
+)
+def test_what_a_clock_left_is_compared_with_a_constant_answer_by_the_metric_that_was_asked_for(
+    fitted: LoraClassifier, answers: list[int], *, by_accuracy: bool, by_macro_f1: bool
+) -> None:
+    """Of skewed classes one that knows the rare ones is right on fewer rows, and has the better macro-F1."""
+    test = Score.of(metrics.score([0] * 8 + [1, 2], np.eye(3)[answers]))
+    assert fitted.record_.result is not None
+    result = fitted.record_.result.model_copy(update={"test": test})
+    record = fitted.record_.model_copy(update={"result": result})
+    limit = {"max_seconds": 60}
+    found = [
+        fitting._is_no_better(record, read_recipe({"search": {"epochs": "clock", "metric": metric}, "budget": limit}))
+        for metric in ("accuracy", "macro_f1")
+    ]
+    assert found == [by_accuracy, by_macro_f1]
 
 
 def test_a_space_smaller_than_n_trials_is_no_unfinished_search(tiny_model: Path) -> None:

@@ -39,6 +39,7 @@ from loraloom.study.record import TrialRecord
 from loraloom.study.run import BEST, Run, is_run
 from loraloom.terminal.wording import trial_in_words
 
+_ROUNDING = 1e-9
 _WARNED = {"leak", "near_copy", "empty_text", "unknown_tokens", "warm_up"}
 """Findings that say that rows were left out, or should have been, or that what is trained can't be much."""
 
@@ -156,10 +157,16 @@ def _found(out: Path, follower: _Follower, stopped: KeyboardInterrupt | StoppedE
 
 
 def _is_no_better(winner: TrialRecord, recipe: Recipe) -> bool:
-    """Whether a constant answer is right on as many test rows, where a clock gave the passes, which were too few."""
+    """Whether a constant answer is as good on the test rows, where a clock gave the passes, which were too few."""
     test = winner.result.test if winner.result else None
     constant = unbeaten(winner, recipe) if recipe.search.epochs == "clock" else None
-    return constant is not None and test is not None and test.accuracy <= constant[1]
+    if constant is None or test is None:
+        return False
+    most = constant[1]
+    if recipe.search.metric == "accuracy":
+        return test.accuracy <= most
+    classes = sum(map(any, test.confusion)) if test.confusion else len(winner.labels)
+    return test.macro_f1 <= 2 * most / (1 + most) / classes + _ROUNDING  # the F1 of its one class, and 0 of others
 
 
 def _stopped(search: Callable[[], TrialRecord], stop: Stop) -> KeyboardInterrupt | StoppedError | None:
