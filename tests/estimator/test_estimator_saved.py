@@ -19,7 +19,7 @@ from sklearn.base import clone
 
 import loraloom
 from loraloom import LoraClassifier
-from loraloom.errors import AdapterError, OptionError, RecipeError
+from loraloom.errors import AdapterError, BackboneError, BudgetError, OptionError, RecipeError
 from loraloom.estimator import saved
 from loraloom.estimator.settings import recipe_of
 from loraloom.study.durable import verify_manifest, write_manifest
@@ -77,6 +77,27 @@ def test_a_parameter_that_is_refused_costs_nothing_that_was_fitted(
     with pytest.raises((RecipeError, OptionError)):
         loaded.set_params(**{name: wrong}).fit(TEXTS, numbers())
     assert loaded.set_params(**{name: before}).predict(TEXTS).tolist() == fitted.predict(TEXTS).tolist()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "rows", "error"),
+    [
+        ({}, {"X": [None, *TEXTS[1:]]}, ValueError),
+        ({}, {"X_val": TEXTS}, ValueError),
+        ({}, {"X_test": TEXTS, "y_test": [*numbers()[1:], 9]}, ValueError),
+        ({"model": "./nowhere"}, {}, BackboneError),
+        ({"max_trainable_parameters": 1}, {}, BudgetError),
+    ],
+)
+def test_what_a_second_fit_refuses_costs_nothing_that_was_fitted(
+    fitted: LoraClassifier, tmp_path: Path, parameters: dict[str, Any], rows: dict[str, Any], error: type[Exception]
+) -> None:
+    loaded = LoraClassifier.load(fitted.save(tmp_path / "kept"))
+    expected, record = loaded.predict(TEXTS).tolist(), loaded.record_
+    with pytest.raises(error):
+        loaded.set_params(**parameters).fit(**{"X": pd.DataFrame({"text": TEXTS}), "y": numbers(), **rows})
+    assert (loaded.predict(TEXTS).tolist(), loaded.record_, loaded.partial_) == (expected, record, False)
+    assert not hasattr(loaded, "n_features_in_")
 
 
 def test_a_loaded_one_knows_the_column_that_it_was_fitted_on(tiny_model: Path, tmp_path: Path) -> None:

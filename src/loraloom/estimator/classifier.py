@@ -9,6 +9,8 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -163,7 +165,7 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         """Searches, and keeps the winner. X: a column of N texts; y: N labels.
 
         Fits in threads of one process take turns, each with its `max_seconds` whole. The global random generators are
-        left as they were.
+        left as they were. An error leaves what was fitted before as it was.
 
         Ctrl-C ends it after a step, with what was trained so far: the estimator is then fitted, `partial_` is True, and
         KeyboardInterrupt goes on. The second time ends it at once.
@@ -181,23 +183,22 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         classes, ids = classes_of(y)
         if self.class_shares is not None:
             asked_shares(self.class_shares, [*map(str, classes)])  # refused now, and not when all is trained
-        for name in _FITTED:  # not before: a parameter that is refused costs nothing that was fitted
-            self.__dict__.pop(name, None)
-        texts = self._texts(X, reset=True)
-        rows = {"train": table_of_rows("X and y", texts, ids, classes)}
-        for split, given, labels, suffix in (("validation", X_val, y_val, "val"), ("test", X_test, y_test, "test")):
-            if (given is None) != (labels is None):
-                raise ValueError(f"give both X_{suffix} and y_{suffix}, or neither")
-            if given is not None:
-                numbers = ids_among(classes, labels, f"y_{suffix}")
-                rows[split] = table_of_rows(f"X_{suffix} and y_{suffix}", self._texts(given), numbers, classes)
         run_dir = None if self.run_dir is None else with_home(self.run_dir)
-        with named_by_parameters(parameters):
-            fitted = fitting.fit(
-                recipe, rows, run_dir, started=started, allow_leak=self.allow_leak, verbose=self.verbose
-            )
-        self._keep(fitted.kept, fitted.record, classes)
-        self.partial_ = fitted.interrupted or fitted.unfinished is not None
+        with self._unfitted():
+            texts = self._texts(X, reset=True)
+            rows = {"train": table_of_rows("X and y", texts, ids, classes)}
+            for split, given, labels, suffix in (("validation", X_val, y_val, "val"), ("test", X_test, y_test, "test")):
+                if (given is None) != (labels is None):
+                    raise ValueError(f"give both X_{suffix} and y_{suffix}, or neither")
+                if given is not None:
+                    numbers = ids_among(classes, labels, f"y_{suffix}")
+                    rows[split] = table_of_rows(f"X_{suffix} and y_{suffix}", self._texts(given), numbers, classes)
+            with named_by_parameters(parameters):
+                fitted = fitting.fit(
+                    recipe, rows, run_dir, started=started, allow_leak=self.allow_leak, verbose=self.verbose
+                )
+            self._keep(fitted.kept, fitted.record, classes)
+            self.partial_ = fitted.interrupted or fitted.unfinished is not None
         if fitted.interrupted:
             lacks = f" ({fitted.unfinished})" if fitted.unfinished else ""
             raise KeyboardInterrupt(
@@ -303,6 +304,20 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         with tempfile.TemporaryDirectory(prefix="loraloom-push-") as place:
             folder = self.save(Path(place) / "adapter")
             return push(folder, read_record(folder), repo_id, private=private, message=commit_message)
+
+    @contextmanager
+    def _unfitted(self) -> Iterator[None]:
+        """Without what was fitted before, which an error gives back: what is refused costs no classifier."""
+        before = {name: vars(self).pop(name) for name in _FITTED if name in vars(self)}
+        if "_kept" in before:
+            before["_kept"].let_go()  # it takes no memory from the training
+        try:
+            yield
+        except Exception:
+            for name in _FITTED:
+                vars(self).pop(name, None)
+            vars(self).update(before)
+            raise
 
     def _keep(self, kept: Kept, record: TrialRecord, by_column: NDArray[Any]) -> None:
         """Fitted state; `by_column` are the classes in the order of the adapter's logits."""

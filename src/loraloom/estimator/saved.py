@@ -68,6 +68,10 @@ class Kept:
         self._refuse_another(self.folder)
         return classifier
 
+    def let_go(self) -> None:
+        """Frees the classifier, which is loaded anew when it is asked for again."""
+        vars(self).pop("classifier", None)
+
     def copy_to(self, target: Path) -> None:
         """Copies what using the adapter needs into the folder `target`, of validation rows what they tell `predict`.
 
