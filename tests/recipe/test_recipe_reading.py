@@ -224,6 +224,14 @@ def test_a_mapping_may_hold_paths_and_numpys_numbers() -> None:
     assert recipe.axes == {"lora.r": Choices((2, 4))}
 
 
+def test_a_recipe_in_the_home_folder_may_be_named_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("lora: {r: 2}")
+    assert [read_recipe(path).lora.r for path in ("~/mine.yaml", Path("~/mine.yaml"))] == [2, 2]
+    with pytest.raises(RecipeError, match=r"^~of-nobody/mine\.yaml: no such recipe"):
+        read_recipe("~of-nobody/mine.yaml")
+
+
 def test_a_field_of_the_recipe_itself_can_be_overridden() -> None:
     assert read_recipe({}, ["engine=trainer"]).engine == "trainer"
 

@@ -9,6 +9,7 @@ name union branches that no user has heard of; each value of an axis is validate
 from __future__ import annotations
 
 import math
+import os
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -117,7 +118,7 @@ def read_recipe(
     """
     if isinstance(overrides, str):  # a sequence of letters to Python
         raise RecipeError(f"overrides: {overrides!r} is one text; give a list of them, such as [{overrides!r}]")
-    written = _from_mapping(source) if isinstance(source, Mapping) else _from_file(find_recipe(Path(source)))
+    written = _from_mapping(source) if isinstance(source, Mapping) else _from_file(find_recipe(_place(source)))
     written.over.update(over)
     for override in overrides:
         _override(written, override)
@@ -126,6 +127,11 @@ def read_recipe(
         raise RecipeError(*_told(written.problems))
     assert recipe is not None
     return recipe
+
+
+def _place(path: Path | str) -> Path:
+    """A recipe's, with the home folder for a first `~`: a program's paths have no shell that puts it there."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises RuntimeError where there is no such user
 
 
 def _told(problems: Iterable[str]) -> list[str]:
