@@ -303,6 +303,20 @@ def test_duplicates_and_conflicts_are_counted_with_examples(tmp_path: Path) -> N
     assert _finding(data, "conflict").examples == (f"row 2 Sports, row 32 World: {first[1][0]}",)
 
 
+def test_a_row_repeats_any_earlier_one_of_its_text_and_label(tmp_path: Path) -> None:
+    (text, own), other = rows(30)[0], "World"
+    assert own != other
+    content = [*rows(30), (text, other), (text, other), (text.upper(), other), (text, own), (text, "Sports")]
+    data = load(
+        train_file=write_csv(tmp_path / "train.csv", content),
+        validation_file=write_csv(tmp_path / "validation.csv", rows(9, start=100)),
+        test_file=write_csv(tmp_path / "test.csv", rows(9, start=200)),
+    )
+    assert _finding(data, "duplicate").count == 3
+    assert _finding(data, "conflict").count == 1
+    assert _finding(data, "conflict").examples == (f"row 1 {own}, row 31 {other}: {text}",)
+
+
 def test_a_conflict_names_rows_of_the_file_though_rows_were_dropped_and_held_out(tmp_path: Path) -> None:
     content = [("", "World"), *rows(60), (rows(60)[42][0], "Sports")]
     data = load(train_file=write_csv(tmp_path / "rows.csv", content))

@@ -50,14 +50,17 @@ def find_empty(split: Split, where: str, done: str = "kept") -> tuple[Finding, .
 
 def find_repeats(split: Split, keys: Sequence[str], names: Sequence[str], where: str) -> tuple[Finding, ...]:
     """Equal texts within a split: repeated with one label, or standing under several."""
+    labels = split.labels.tolist()
     first: dict[str, int] = {}
+    others: set[tuple[str, int]] = set()  # that a text stands under beside the label of its first row
     repeated: list[int] = []
     disputed: dict[str, int] = {}
-    for row, key in enumerate(keys):
+    for row, (key, label) in enumerate(zip(keys, labels, strict=True)):
         if not key:
             continue
         earlier = first.setdefault(key, row)
-        if split.labels[row] != split.labels[earlier]:
+        if label != labels[earlier] and (key, label) not in others:
+            others.add((key, label))
             disputed.setdefault(key, row)
         elif earlier != row:
             repeated.append(row)
