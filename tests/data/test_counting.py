@@ -1,4 +1,4 @@
-"""Classes are counted without loading the data, as a search would read them."""
+"""Classes are counted without checking the data, as a search would read them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from loraloom.data import counting
 from loraloom.data.counting import count_classes
 from loraloom.errors import DataError
 from loraloom.recipe import Data
+from tests.data.files import rows, write_csv
 
 
 def _file(folder: Path) -> str:
@@ -18,7 +20,19 @@ def _file(folder: Path) -> str:
 
 
 def test_classes_are_those_that_a_search_would_read(tmp_path: Path) -> None:
-    assert count_classes(Data(train_file=_file(tmp_path), label_column="topic")) == (2, 3)
+    given = Data(train_file=_file(tmp_path), label_column="topic", validation_file="v.csv", test_file="t.csv")
+    assert count_classes(given) == (2, 3)
+
+
+def test_rows_that_will_be_held_out_are_not_counted_nor_is_any_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "load_data", lambda *_, **__: pytest.fail("the data are checked"))
+    path = write_csv(tmp_path / "rows.csv", rows(50))
+    assert count_classes(Data(train_file=path)) == (3, 40)
+    assert count_classes(Data(train_file=path, validation_share=0.3)) == (3, 20)
+    assert count_classes(Data(train_file=path, test_file="test.csv")) == (3, 45)
+    assert count_classes(Data(train_file=path, validation_file="validation.csv", test_file="test.csv")) == (3, 50)
 
 
 def test_a_label_column_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from loraloom.data.columns import choose_columns
 from loraloom.data.labels import codes_of, refuse_one_class
 from loraloom.data.loading import load_data
 from loraloom.data.tables import read_table
+from loraloom.data.telling import Telling
 from loraloom.recipe import Data
 
 KNOWN_DATASETS = {
@@ -16,20 +19,25 @@ KNOWN_DATASETS = {
 """Classes and training rows of data sets that are counted without being loaded."""
 
 
-def count_classes(data: Data, revision: str | None = None) -> tuple[int, int | None]:
-    """Classes, and training rows where they are known, without checking the data. `revision` is as for `load_data`.
+def count_classes(
+    data: Data, revision: str | None = None, note: Callable[[str], None] = lambda _: None
+) -> tuple[int, int | None]:
+    """Classes, and training rows where they are known, without checking the data, of which a search may drop some.
+
+    `revision` and `note` are as for `load_data`.
 
     Raises:
         DataError: they can't be told; the file or the column is not one that a search could read.
     """
     if data.dataset in KNOWN_DATASETS:
         return KNOWN_DATASETS[data.dataset]
-    if data.train_file and data.label_column:
-        table = read_table(data.train_file)
+    if data.train_file:
+        table = read_table(data.train_file, Telling(note))
         columns, _ = choose_columns(table, data.text_column, data.label_column)
         codes = codes_of(table, columns.label)
         classes = set(codes)
         refuse_one_class(classes, table.source)
-        return len(classes), len(codes)
-    loaded = load_data(data, seed=0, allow_leak=True, revision=revision)
+        held_out = data.validation_share * [data.validation_file, data.test_file].count(None)
+        return len(classes), round(len(codes) * (1 - held_out))
+    loaded = load_data(data, seed=0, allow_leak=True, revision=revision, note=note)
     return len(loaded.labels), len(loaded.train.texts)

@@ -111,7 +111,7 @@ def state_budget(
 ) -> Statement:
     """Counts the recipe's first point on the meta device, explains the count, and counts what a search would vary.
 
-    `note` hears of the latter where it takes seconds.
+    `note` hears of the latter, and of reading the data, where it takes seconds.
 
     Raises:
         LoraloomError: the classes can't be told, the model can't be had or does not read texts so long, the counts
@@ -123,7 +123,7 @@ def state_budget(
 
     timed = recipe.budget.max_seconds is not None or recipe.search.epochs == "clock"  # which may be by --deadline
     searched = _ranks_singly(default_space(recipe, deadline=timed))
-    classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data, data_revision(recipe))
+    classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data, data_revision(recipe), note)
     demands, configuration = Demands(searched, [str(index) for index in range(classes)]), recipe.configuration({})
     demands.check_revision()
     demands.check_lengths()
