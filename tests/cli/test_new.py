@@ -106,6 +106,17 @@ def test_every_field_that_is_written_has_a_comment_before_it(tiny_model: Path) -
     assert all(lines[number - 1].startswith("  # ") for number in fields)
 
 
+def test_who_waits_for_many_rows_to_be_read_hears_how_far_that_is(
+    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr("loraloom.cli.new.say_doing", heard.append)
+    monkeypatch.setattr("loraloom.data.telling.SECONDS", 0.0)
+    assert new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model)).exit_code == 0
+    assert "reading train.csv: 60 rows so far" in heard
+    assert any(line.startswith("comparing texts: 0 of ") for line in heard)
+
+
 def test_a_terminal_is_asked_five_questions(here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = f"\n\n{tiny_model}\n20,000\n1,500\n"
     done = new(answers=answers, monkeypatch=monkeypatch)
@@ -190,6 +201,21 @@ def test_a_column_is_named_without_the_blanks_around_it(
     assert done.exit_code == 0, done.output
     data = read_recipe(here / "mine.yml").data
     assert (data.text_column, data.label_column) == ((" title", " body"), " topic of it")
+
+
+def test_the_label_is_no_text_and_a_column_that_is_answered_twice_is_read_once(
+    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "train.csv").write_text("id,title,body,topic\n" + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
+    given_flags = ["--train_file", "train.csv", "--model", str(tiny_model), "--max_trainable_parameters", "9"]
+    flags = ["mine.yml", *given_flags, "--max_seconds", "0", "--label_column", "topic"]
+    done = new(*flags, "--text_column", "topic", answers="", monkeypatch=monkeypatch)
+    assert "'topic' is also the label" in str(done.exception)
+    assert not (here / "mine.yml").exists()
+    done = new(*flags, answers="topic\ntitle, title\n", monkeypatch=monkeypatch)
+    assert done.exit_code == 0, done.output
+    assert "'topic' is also the label" in done.output
+    assert read_recipe(here / "mine.yml").data.text_column == ("title",)
 
 
 def test_a_data_set_that_needs_a_network_is_not_checked_without_one(

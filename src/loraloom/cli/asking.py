@@ -55,7 +55,8 @@ def ask_columns(table: Table, text: tuple[str, ...], label: str | None, guess: C
 
     def columns_named(answer: str) -> tuple[str, ...]:
         names = [answer] if answer in written else [name.strip() for name in answer.split(",")]
-        return choose_text(table, tuple(written.get(name, name) for name in names))
+        columns = tuple(dict.fromkeys(written.get(name, name) for name in names))
+        return choose_columns(table, columns, label, before="--")[0].text if label else choose_text(table, columns)
 
     def label_named(answer: str) -> str:
         return choose_columns(table, text, written.get(answer, answer))[0].label

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loraloom.cli.asking import ask_columns, ask_model, ask_number, ask_rows
+from loraloom.cli.running import say_doing
 from loraloom.errors import BackboneError, DataError, OptionError, UnreachedError
 from loraloom.machine import with_home
 
@@ -143,9 +144,10 @@ def _table(rows: dict[str, Any], needed: bool) -> Table | None:
     """The training rows; None of a data set that can't be had without a network, where they are not `needed`."""
     from loraloom.data.hub import named_source
     from loraloom.data.tables import read_table
+    from loraloom.data.telling import Telling
 
     if "train_file" in rows:
-        return read_table(rows["train_file"])
+        return read_table(rows["train_file"], Telling(say_doing))
     try:
         return named_source(rows["dataset"]).train
     except UnreachedError:
@@ -165,12 +167,13 @@ def _columns(table: Table | None, text: tuple[str, ...], label: str | None, ask:
     if table.known and not text and not label:
         return {}
     named = [*text, *([label] if label else [])]
+    may_ask = ask and not (text and label) and len(table.columns) > 1 and set(named) <= set(table.columns)
     columns: Columns | None = None
     guesses: tuple[Finding, ...] = ()
     try:
         columns, guesses = choose_columns(table, text or None, label, before="--")
     except DataError:
-        if not ask or len(table.columns) == 1 or not set(named) <= set(table.columns):
+        if not may_ask:
             raise
     if columns is None or (ask and guesses):
         columns = ask_columns(table, text, label, columns)
@@ -204,10 +207,10 @@ def _say(out: Path, recipe: Recipe, table: Table | None, doubt: str | None) -> N
         if table is None:
             print_warning(console, f"{recipe.data.dataset} could not be loaded here, so its rows were not checked")
         elif recipe.data.train_file is None:
-            print_data(console, load_data(recipe.data, seed=recipe.train.seed))
+            print_data(console, load_data(recipe.data, seed=recipe.train.seed, note=say_doing))
         else:  # in memory already
             of_file = recipe.data.model_copy(update={"train_file": None})
-            print_data(console, load_data(of_file, seed=recipe.train.seed, train=table))
+            print_data(console, load_data(of_file, seed=recipe.train.seed, note=say_doing, train=table))
     except DataError as error:
         print_warning(console, f"{error}; mend these rows first: a search would refuse them")
     if doubt is not None:
