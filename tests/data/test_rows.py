@@ -18,6 +18,7 @@ import pytest
 from loraloom.data.record import Row
 from loraloom.data.rows import good_records, read_records
 from loraloom.data.tables import read_table
+from loraloom.data.text_folder import text_files
 from loraloom.errors import DataError, MissingExtraError
 from tests.data.files import compress, write_csv, write_jsonl
 
@@ -364,6 +365,19 @@ def test_lines_that_end_in_a_carriage_return_alone_are_told_so(tmp_path: Path) -
     assert "end its lines by line feeds, not by carriage returns alone" in _refusal(path)
 
 
+def test_a_folder_that_can_not_be_read_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    for name in ("food/1.txt", "sports/1.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("a text")
+    files = text_files(tmp_path)
+    next(files)
+    shutil.rmtree(tmp_path / "sports")
+    with pytest.raises(DataError, match=r"/sports: can't be read: No such file or directory$"):
+        next(files)
+    with pytest.raises(DataError, match=r"^a{300}\.csv: can't be read: File name too long$"):
+        read_table(f"{300 * 'a'}.csv")
+
+
 def test_a_class_without_texts_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sports").mkdir()
     assert "sports: has no .txt file" in _refusal(tmp_path)
@@ -484,6 +498,14 @@ def test_a_time_zone_that_is_not_known_is_named(tmp_path: Path) -> None:
     (_, first), (_, second) = _problems(tmp_path / "rows.parquet")
     assert first == ""
     assert "row 2, column 'at' has a value that can't be read as timestamp[us, tz=Mars/Base]" in second
+
+
+def test_parquet_that_is_not_compressed_needs_no_place_for_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _as_parquet(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    assert list(_rows(path)) == ROWS
 
 
 def test_of_parquet_with_long_rows_few_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

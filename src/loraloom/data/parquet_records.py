@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import IO, Any
 
 from loraloom.data.record import Record, Row, check_columns
@@ -27,13 +28,13 @@ def parquet_records(file: IO[bytes], spool: bool, source: str) -> Iterator[Recor
     from pyarrow.lib import ArrowException
 
     number = 0
-    with tempfile.TemporaryFile() as whole:
+    with tempfile.TemporaryFile() if spool else nullcontext(file) as whole:
         if spool:
             shutil.copyfileobj(file, whole)
         try:
             open_parquet: Any = pq.ParquetFile  # pyarrow has no types
             # with a buffer, columns of a row group are read by and by, however large the group is
-            parquet = open_parquet(whole if spool else file, buffer_size=_BUFFER_BYTES)
+            parquet = open_parquet(whole, buffer_size=_BUFFER_BYTES)
             check_columns(parquet.schema_arrow.names, source)
             for batch in parquet.iter_batches(batch_size=_batch_rows(parquet)):
                 for place, (cells, problem) in enumerate(_parquet_cells(batch)):

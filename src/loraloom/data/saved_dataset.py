@@ -7,6 +7,7 @@ nor a link out of it is near. Of a DatasetDict one split is to be named: FOLDER/
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ _HARMLESS = {".arrow", ".json", ".md", ".lock"}
 
 def is_saved(path: Path) -> bool:
     """Whether `path` is such a folder, of one dataset or of several splits."""
-    return path.is_dir() and any((path / name).is_file() for name in (STATE, DICT))
+    return any(os.path.isfile(path / name) for name in (STATE, DICT))  # noqa: PTH113 - Path's own may raise
 
 
 def load_saved(path: Path) -> Dataset:

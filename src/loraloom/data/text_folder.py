@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from string import ascii_letters
 from typing import Any
@@ -20,17 +20,22 @@ def class_folders(folder: Path) -> list[Path]:
     """The folders of classes by name; hidden ones and those that begin with '_' are not classes.
 
     Raises:
-        DataError: there is none, or `folder` is a saved dataset, which has none.
+        DataError: there is none, it can't be read, or `folder` is a saved dataset, which has none.
     """
-    try:
-        if is_saved(folder):
-            raise not_by_rows(folder)
-        found = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._")
-    except OSError as error:
-        raise DataError(f"{folder}: can't be read: {error.strerror}") from None
+    if is_saved(folder):
+        raise not_by_rows(folder)
+    found = _entries(folder, lambda path: path.is_dir() and path.name[0] not in "._")
     if not found:
         raise DataError(f"{folder}: has no folder in it; it must have one folder of .txt files per class")
     return found
+
+
+def _entries(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+    """What is `wanted` of a folder, by name."""
+    try:
+        return sorted(filter(wanted, folder.iterdir()))
+    except OSError as error:
+        raise DataError(f"{folder}: can't be read: {error.strerror}") from None
 
 
 def _is_text(path: Path) -> bool:
@@ -41,10 +46,10 @@ def text_files(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Each class folder, and its files by name: all that is read of `folder`.
 
     Raises:
-        DataError: no class folder.
+        DataError: no class folder, or one that can't be read.
     """
     for label_folder in class_folders(folder):
-        yield label_folder, sorted(path for path in label_folder.iterdir() if _is_text(path))
+        yield label_folder, _entries(label_folder, _is_text)
 
 
 def folder_rows(folder: Path, *, lenient: bool) -> Iterator[tuple[dict[str, Any], str, str]]:
@@ -67,8 +72,11 @@ def folder_rows(folder: Path, *, lenient: bool) -> Iterator[tuple[dict[str, Any]
 
 def files_left_out(folder: Path) -> list[str]:
     """Names of what else lies in class folders, but for what is hidden."""
-    found = (path for one in class_folders(folder) for path in sorted(one.iterdir()))
-    others = (path for path in found if not _is_text(path) and not path.name.startswith("."))
+
+    def is_other(path: Path) -> bool:
+        return not _is_text(path) and not path.name.startswith(".")
+
+    others = (path for one in class_folders(folder) for path in _entries(one, is_other))
     return [path.relative_to(folder).as_posix() for path in others]
 
 
