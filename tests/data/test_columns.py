@@ -127,6 +127,14 @@ def test_rows_without_labels_that_lack_a_column_name_the_option_as_rows_with_lab
     )
 
 
+def test_of_very_many_columns_the_first_hundred_are_listed() -> None:
+    names = [f"c{number}" for number in range(150)]
+    with pytest.raises(DataError, match=r"its columns are 'c0', .*, 'c99' and 50 more; of several texts"):
+        choose_text(Table("rows.csv", {name: ["a", "b"] for name in names}), None)
+    with pytest.raises(DataError, match=r"the columns are 'c0', .*, 'c99' and 50 more$"):
+        text_of(dict.fromkeys(names, "a"), ("text",))
+
+
 def test_a_name_is_listed_with_the_blanks_by_which_it_is_another(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", rows(30), header=("text", " label"))
     message = refusal(train_file=path, text_column=("text",), label_column="label")

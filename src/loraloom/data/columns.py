@@ -17,7 +17,7 @@ from loraloom.data.overlap import words_of
 from loraloom.data.record import Row
 from loraloom.data.tables import Table
 from loraloom.data.text_data import Finding
-from loraloom.data.wording import quoted, shorten
+from loraloom.data.wording import listed_to_answer, quoted, shorten
 from loraloom.errors import DataError
 
 TEXT_NAMES = {
@@ -198,7 +198,7 @@ def _several(table: Table) -> str:
 
 
 def _listed(table: Table) -> str:
-    return f"its columns are {_quoted(list(table.columns))}"
+    return f"its columns are {listed_to_answer(list(table.columns))}"
 
 
 def _quoted(names: Sequence[str]) -> str:
@@ -237,7 +237,7 @@ def text_of(row: Row, text_column: tuple[str, ...]) -> str:
     cells = []
     for column in text_column:
         if column not in row:
-            others = f"the columns are {_quoted(list(row))}" if row else "the row is empty"
+            others = f"the columns are {listed_to_answer(list(row))}" if row else "the row is empty"
             raise DataError(f"there is no column {column!r}; {others}")
         cells.append(without_nan(row[column]))
         if problem := _problem(cells[-1]):

@@ -192,7 +192,8 @@ def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findi
     if not table.coded:
         labels = Labels(labels.names, labels.names)
     findings = [*find_rewritten(table.cells(columns.label), codes, table.source)]
-    if class_names and (unused := [name for name in class_names if name not in labels.names]):
+    have = set(labels.names)
+    if class_names and (unused := [name for name in class_names if name not in have]):
         sentence = f"{plural(len(unused), 'class')} declared without a training row: left out."
         findings.append(Finding("missing_class", "note", len(unused), sentence, tuple(unused[:3])))
     if all(map(is_whole, labels.codes)) and labels.codes != tuple(map(str, range(len(labels.codes)))):

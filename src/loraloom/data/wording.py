@@ -67,7 +67,7 @@ def labels_listed(labels: Sequence[str], most: int = 5) -> str:
 
 
 def listed_to_answer(labels: Sequence[str]) -> str:
-    """The same of labels for each of which something is to be given, so that it has to be seen which there are."""
+    """The same of labels, or columns, of which some are to be named, so that it has to be seen which there are."""
     return listed(labels, MAX_ASKED)
 
 
