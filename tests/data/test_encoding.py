@@ -35,8 +35,10 @@ def _same(one: Encoded, other: Encoded) -> bool:
 
 
 @pytest.mark.parametrize("by_transformers", [False, True])
-def test_ids_are_those_of_the_tokenizer(by_transformers: bool) -> None:
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_ids_are_those_of_the_tokenizer(by_transformers: bool, side: str) -> None:
     tokenizer = _tokenizer()
+    tokenizer.truncation_side = side
     tokenizer.split_special_tokens = by_transformers
     texts = ["one five", *TEXTS, "six five four three"]
     encoded = encode(tokenizer, texts, max_length=5, cache=None)
@@ -86,7 +88,10 @@ def test_another_length_text_or_tokenizer_is_another_entry(tmp_path: Path) -> No
     splitting = _tokenizer()
     splitting.split_special_tokens = True
     encode(splitting, TEXTS, max_length=5, cache=tmp_path)
-    assert len(_files(tmp_path)) == 5
+    from_the_end = _tokenizer()
+    from_the_end.truncation_side = "left"
+    encode(from_the_end, TEXTS, max_length=5, cache=tmp_path)
+    assert len(_files(tmp_path)) == 6
 
 
 def test_a_result_of_other_code_is_another_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
