@@ -184,6 +184,16 @@ def test_a_narrowed_recipe_keeps_what_its_axes_depend_on() -> None:
     assert [recipe.configuration(point).lora.r for point in narrowed.grid()] == [4, 4, 8]
 
 
+def test_a_narrowed_recipe_keeps_what_those_depend_on_that_its_axes_depend_on() -> None:
+    train = {
+        "max_grad_norm": {"values": [2.0, 3.0], "when": {"train.weight_decay": 0.1}},
+        "weight_decay": {"values": [0.1, 0.2], "when": {"train.optim": "adamw"}},
+        "optim": ["adam", "adamw"],
+    }
+    narrowed = read_recipe({"train": train}).narrowed(["train.max_grad_norm"])
+    assert sorted(narrowed.axes) == ["train.max_grad_norm", "train.optim", "train.weight_decay"]
+
+
 def test_a_narrowed_recipe_has_the_ends_of_a_range_and_what_a_condition_names_in_it() -> None:
     recipe = read_recipe(
         {
@@ -193,6 +203,12 @@ def test_a_narrowed_recipe_has_the_ends_of_a_range_and_what_a_condition_names_in
     )
     points = [tuple(point.values()) for point in recipe.narrowed(["lora.bias"]).grid()]
     assert points == [(1,), (9,), (4, "none"), (4, "all")]
+
+
+def test_a_narrowed_recipe_may_have_the_least_and_the_most_of_a_list_and_what_a_condition_names_of_it() -> None:
+    recipe = read_recipe({"lora": {"r": [8, 64, 2, 4], "bias": {"values": ["none", "all"], "when": {"lora.r": 4}}}})
+    assert recipe.narrowed(["lora.r"]).axes["lora.r"] == Choices((8, 64, 2, 4))
+    assert recipe.narrowed(["lora.bias"], at_ends=["lora.r"]).axes["lora.r"] == Choices((2, 64, 4))
 
 
 def test_the_values_of_a_conditional_axis_hold_the_one_that_it_has_otherwise() -> None:

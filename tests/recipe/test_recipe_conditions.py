@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from loraloom.errors import RecipeError
 from loraloom.recipe import Choices, Condition, Range, dump_recipe, json_schema, read_recipe
 from tests.recipe.refused import problem_of
 
@@ -58,6 +59,21 @@ def test_an_override_may_set_a_conditional_range() -> None:
 def test_an_override_may_change_a_part_of_an_axis(tmp_path: Path) -> None:
     recipe = read_recipe(_file(tmp_path, "[constant, linear, cosine]"), ["train.warmup_steps.values=[5, 6]"])
     assert recipe.axes["train.warmup_steps"].values == (5, 6)
+
+
+@pytest.mark.parametrize(("low", "high"), [(2, 8), (0.5, 8.5)])
+def test_a_condition_may_be_on_what_a_range_is_where_it_does_not_vary(low: float, high: float) -> None:
+    values: dict[str, Any] = {
+        "lora": {"lora_alpha": {"min": low, "max": high, "when": {"train.optim": "adam"}, "otherwise": 16}},
+        "train": {"optim": ["adam", "muon"], "warmup_steps": {"values": [1, 2], "when": {"lora.lora_alpha": 16}}},
+        "search": {"sampler": "random"},
+    }
+    recipe = read_recipe(values)
+    assert recipe.is_active("train.warmup_steps", {"train.optim": "muon"})
+    assert not recipe.is_active("train.warmup_steps", {"train.optim": "adam", "lora.lora_alpha": 4})
+    values["train"]["warmup_steps"]["when"] = {"lora.lora_alpha": 17}
+    with pytest.raises(RecipeError, match=r"when lora\.lora_alpha: 17 is never taken"):
+        read_recipe(values)
 
 
 # Overrides narrow

@@ -172,6 +172,7 @@ def test_commas_make_one_value_of_a_field_that_holds_lists(override: str, expect
         ("data.label_column=#label", "data", "label_column", "#label"),
         ("data.text_column=text #1", "data", "text_column", ("text #1",)),
         ("data.label_column=a#b", "data", "label_column", "a#b"),
+        ("data.label_column='label #2'", "data", "label_column", "label #2"),
     ],
 )
 def test_an_override_has_no_comments(override: str, section: str, leaf: str, expected: Any) -> None:
@@ -247,9 +248,10 @@ def test_an_override_that_is_not_yaml_is_refused() -> None:
         read_recipe({}, ["lora.r=[2"])
 
 
-def test_an_override_out_of_range_is_refused_by_its_own_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("override", ["lora.r=0", "lora={r: 0}"])
+def test_an_override_out_of_range_is_refused_by_its_own_name(tmp_path: Path, override: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        _read(tmp_path, "lora: {r: 4}", "lora.r=0")
+        _read(tmp_path, "lora: {r: 4}", override)
     assert caught.value.problems == ("--set: lora.r: 0 is too small; it must be 1 or more",)
 
 
