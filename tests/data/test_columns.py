@@ -59,10 +59,11 @@ def test_of_a_pair_of_texts_it_is_said_that_one_is_not_read(tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize("beside", ["asked that same day", "{} A Smith"])
+@pytest.mark.parametrize("beside", ["asked that same day", "asked on day {1}", "{0} A Smith"])
 def test_what_repeats_or_is_as_short_as_a_name_is_no_other_of_a_pair(tmp_path: Path, beside: str) -> None:
     content = [
-        (" ".join(text.split()[:4]), beside.format(number), label) for number, (text, label) in enumerate(rows(30))
+        (" ".join(text.split()[:4]), beside.format(number, number % 2), label)
+        for number, (text, label) in enumerate(rows(30))
     ]
     path = write_csv(tmp_path / "rows.csv", content, header=("question", "note", "label"))
     assert _guess(_load(path)).endswith("guessed since no column was named.")
@@ -107,6 +108,14 @@ def test_two_columns_of_which_none_repeats_are_refused(tmp_path: Path) -> None:
     assert "give data.text_column and data.label_column; its columns are 'a', 'b'" in message
 
 
+@pytest.mark.parametrize("named", [{"label_column": "words"}, {"text_column": ("kind",)}])
+def test_a_column_that_is_named_is_what_it_is_named_for(tmp_path: Path, named: dict[str, Any]) -> None:
+    content = [(label, text) for text, label in rows(30)]
+    message = refusal(train_file=write_csv(tmp_path / "rows.csv", content, header=("kind", "words")), **named)
+    other = "text" if "label_column" in named else "label"
+    assert f"give data.{other}_column; its columns are 'kind', 'words'" in message
+
+
 def test_two_customary_names_of_a_text_are_in_doubt(tmp_path: Path) -> None:
     content = [(text, text, label) for text, label in rows(30)]
     message = refusal(train_file=write_csv(tmp_path / "rows.csv", content, header=("title", "text", "label")))
@@ -125,6 +134,13 @@ def test_rows_without_labels_that_lack_a_column_name_the_option_as_rows_with_lab
     assert str(caught.value) == (
         "test.csv: has no column 'body'; its columns are 'text', 'id'; name the text's by --text_column"
     )
+
+
+def test_a_file_of_texts_alone_without_a_header_is_refused() -> None:
+    table = Table("test.csv", {"a first text": ["a second text", "a first text"]}, has_header=True)
+    with pytest.raises(DataError, match="its first row looks like data"):
+        choose_text(table, None)
+    assert choose_text(table, ("a first text",)) == ("a first text",)
 
 
 def test_of_very_many_columns_the_first_hundred_are_listed() -> None:
@@ -253,10 +269,10 @@ def test_a_column_source_goes_with_its_rows_into_every_split() -> None:
         assert split.sources == tuple(source_of[text] for text in split.texts)
 
 
-@pytest.mark.parametrize("columns", [["text", "label", "origin"], ["source", "label", "x"]])
-def test_another_column_or_one_that_is_the_text_is_no_source(columns: list[str]) -> None:
+@pytest.mark.parametrize("columns", [["text", "label", "origin"], ["source", "label", "x"], ["text", "source", "x"]])
+def test_another_column_or_one_that_is_the_text_or_the_label_is_no_source(columns: list[str]) -> None:
     frame = pd.DataFrame([(f"text {row}", "ab"[row % 2], "paper") for row in range(40)], columns=columns)
-    named = {"text_column": (columns[0],), "label_column": "label"}
+    named = {"text_column": (columns[0],), "label_column": columns[1]}
     data = load_data(Configuration().data.model_copy(update=named), seed=1, train=frame)
     assert data.train.sources is None
 

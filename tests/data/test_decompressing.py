@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -79,6 +80,19 @@ def test_no_byte_is_lost_however_few_are_asked_for(
     path.write_bytes(b"".join(compress(suffix, part * 50) for part in parts))
     with open_bytes(path, suffix) as plain:
         assert b"".join(iter(partial(plain.read, size), b"")) == b"".join(part * 50 for part in parts)
+
+
+class _OneByOne(io.BytesIO):
+    """A pipe that is written to slowly: what is there is one byte."""
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        return self.read(min(1, size) if size is not None and size >= 0 else 1)
+
+
+@pytest.mark.parametrize("suffix", COMPRESSIONS)
+def test_a_pipe_may_give_one_byte_after_the_other(suffix: str) -> None:
+    with open_bytes("standard input", suffix, _OneByOne(2 * compress(suffix, ROWS[:900]))) as plain:
+        assert plain.read() == 2 * ROWS[:900]
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])

@@ -77,6 +77,8 @@ def test_names_that_training_took_as_they_were_are_known_as_cells_are_read() -> 
     assert names_of(Table("rows.csv", {"label": [" a", "caf\u00e9"]}), "label", labels) == list(labels.names)
     both = Labels((" a", "a"), (" a", "a"))
     assert names_of(Table("rows.csv", {"label": ["a"]}), "label", both) == ["a"]
+    apart = Labels((" a", "a "), (" a", "a "))
+    assert names_of(Table("rows.csv", {"label": ["a"]}), "label", apart) == ["a"]  # which of the two can't be told
     for cells in ([" a", "a"], ["a", " a", "a"]):  # each is a class of its own, and not the other
         assert names_of(Table("rows.csv", {"label": cells}), "label", both) == cells
 

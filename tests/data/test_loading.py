@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from loraloom.data import Finding, TextData, load_data, overlap, telling
+from loraloom.data.checks import with_validation
 from loraloom.data.overlap import text_key
 from loraloom.errors import DataError, MissingExtraError
 from loraloom.recipe import Data
@@ -422,6 +423,31 @@ def test_a_test_set_of_which_more_than_half_leaks_is_refused(tmp_path: Path) -> 
     message = refusal(**_leaking(tmp_path, 0.55))
     assert "22 of its 40 rows are in training, which is more than half" in message
     assert "allow it by --allow_leak" in message
+
+
+def test_every_test_row_that_a_training_row_nearly_is_counts_as_leaking(tmp_path: Path) -> None:
+    near = [sentence(1000 + number, 60) for number in range(11)]
+    test = [f"{text} {word}" for text in near for word in ("one", "two")]
+    test += [sentence(2000 + number, 60) for number in range(18)]
+    message = refusal(
+        train_file=write_csv(tmp_path / "train.csv", [*rows(60), *((text, "World") for text in near)]),
+        validation_file=write_csv(tmp_path / "validation.csv", rows(9, start=100)),
+        test_file=write_csv(tmp_path / "test.csv", [(text, CLASSES[row % 3]) for row, text in enumerate(test)]),
+    )
+    assert "22 of its 40 rows are in training" in message
+
+
+def test_validation_rows_that_may_be_trained_on_have_a_text_and_are_not_those_of_test(tmp_path: Path) -> None:
+    good, tested = rows(9, start=100), (sentence(500, 60), "Sports")
+    kept_out = [("", "World"), tested, (f"{tested[0]} more", "World")]
+    data = load(
+        train_file=write_csv(tmp_path / "train.csv", rows(30)),
+        validation_file=write_csv(tmp_path / "validation.csv", [*good[:4], *kept_out, *good[4:]]),
+        test_file=write_csv(tmp_path / "test.csv", [*rows(9, start=200), tested]),
+    )
+    train = with_validation(data)
+    assert train.texts == tuple(text for text, _ in (*rows(30), *good))
+    assert [data.labels[label] for label in train.labels] == [label for _, label in (*rows(30), *good)]
 
 
 def test_training_on_the_validation_rows_alone_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from datasets import Audio
 from datasets.arrow_dataset import Dataset
 
 from loraloom.data.tables import read_table, table_of
+from tests.data.files import write_jsonl
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT])
@@ -19,6 +20,16 @@ def test_what_is_missing_in_a_pair_is_what_is_missing_in_a_frame(missing: Any) -
     for source in ((cells["text"], cells["label"]), pd.DataFrame(cells)):
         table = table_of(source, "rows")
         assert (table.cells("text"), table.cells("label")) == (["a", None], [None, "b"])
+
+
+def test_a_key_that_rows_of_jsonl_lack_is_none_in_these(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"text": "a"}, {"label": "x", "text": "b"}, {"more": 1, "text": "c"}, {}]
+    table = read_table(write_jsonl(tmp_path / "rows.jsonl", rows))
+    assert {name: table.cells(name) for name in table.columns} == {
+        "text": ["a", "b", "c", None],
+        "label": [None, "x", None, None],
+        "more": [None, None, 1, None],
+    }
 
 
 def test_a_sound_beside_texts_is_not_decoded() -> None:
