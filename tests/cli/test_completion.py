@@ -27,6 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("here")
 def test_recipes_are_files_and_names_beside_folders() -> None:
     assert {"demo", "agnews-grid", "mine.yaml", "data/", "runs/"} <= set(complete_recipe(""))
+    assert ".hidden/" not in complete_recipe("")
     assert complete_recipe("d") == ["data/", "demo"]
     assert complete_recipe("m") == ["mine.yaml"]
     assert complete_shipped("agnews-a") == ["agnews-auto"]

@@ -218,6 +218,16 @@ def test_the_label_is_no_text_and_a_column_that_is_answered_twice_is_read_once(
     assert read_recipe(here / "mine.yml").data.text_column == ("title",)
 
 
+def test_a_column_whose_name_has_a_comma_is_answered_by_it(
+    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "train.csv").write_text('id,"what, where",more,topic\n' + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
+    given_flags = ["--train_file", "train.csv", "--model", str(tiny_model), "--max_trainable_parameters", "9"]
+    done = new("mine.yml", *given_flags, "--max_seconds", "0", answers="what, where\ntopic\n", monkeypatch=monkeypatch)
+    assert done.exit_code == 0, done.output
+    assert read_recipe(here / "mine.yml").data.text_column == ("what, where",)
+
+
 def test_a_data_set_that_needs_a_network_is_not_checked_without_one(
     here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

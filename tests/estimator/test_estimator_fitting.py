@@ -273,6 +273,13 @@ def test_a_grid_that_the_end_of_a_slurm_job_cuts_short_is_warned_of(
     assert classifier.partial_
 
 
+def test_as_many_rows_as_the_recipe_asks_for_are_no_unfinished_search(tiny_model: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        classifier = tiny(tiny_model, recipe={"data": {"max_train_samples": 60}}).fit(TEXTS, LABELS)
+    assert (classifier.partial_, classifier.record_.train_rows) == (False, 60)
+
+
 def test_a_space_that_is_smaller_than_n_trials_is_not_cut_short_by_a_clock(tiny_model: Path) -> None:
     classifier = tiny(tiny_model, r=[1, 2], sampler="tpe", n_trials=None, num_train_epochs=1)
     with warnings.catch_warnings():

@@ -243,6 +243,20 @@ def test_grids_of_numpy_come_back_as_lists(fitted: LoraClassifier, tmp_path: Pat
     }
 
 
+def test_of_a_runs_recipe_nothing_is_kept_that_tells_of_its_rows(fitted: LoraClassifier, tmp_path: Path) -> None:
+    recipe = {"train": {"seed": 1}, "provenance": {"data": {"findings": [{"examples": ["a text of a row"]}]}}}
+    saved.save(fitted._kept, tmp_path / "kept", fitted.classes_, {"recipe": recipe})
+    assert saved.read(tmp_path / "kept", fitted.record_)[1] == {"recipe": {"train": {"seed": 1}}}
+    assert "provenance" in recipe
+
+
+def test_classes_that_would_take_all_memory_as_an_array_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert saved._array("<U9", ["a", "b" * 9], count=2).tolist() == ["a", "b" * 9]
+    monkeypatch.setattr(saved, "MOST_CHARACTERS", 17)
+    with pytest.raises(ValueError, match="its classes are too long"):
+        saved._array("<U9", ["a", "b" * 9], count=2)
+
+
 def test_whether_fit_was_cut_short_comes_back(fitted: LoraClassifier, tmp_path: Path) -> None:
     saved.save(fitted._kept, tmp_path / "kept", fitted.classes_, {}, partial=True)
     assert LoraClassifier.load(tmp_path / "kept").partial_

@@ -118,6 +118,14 @@ def test_what_trains_exactly_as_many_as_the_cap_fits(tiny_recipe: dict[str, Any]
         assert (stated.count.trainable, stated.fits) == (trained, fits)
 
 
+@pytest.mark.parametrize(("most", "points"), [(256, 256), (257, 2)])
+def test_ranks_of_a_range_stand_singly_but_of_a_long_one_its_ends_alone(
+    tiny_recipe: dict[str, Any], most: int, points: int
+) -> None:
+    ranks = (f"lora.r={{min: 1, max: {most}}}", "search.sampler=random", "search.n_trials=1")
+    assert len(state_budget(read_recipe(tiny_recipe, ranks)).points) == points
+
+
 def test_of_very_many_points_those_at_the_ends_of_ranks_and_batches_are_looked_at(tiny_recipe: dict[str, Any]) -> None:
     def demands(*settings: str) -> Demands:
         many = ("lora.r=" + ",".join(map(str, range(1, 151))), "train.per_device_train_batch_size=4,8,16,32,64")
@@ -131,6 +139,7 @@ def test_of_very_many_points_those_at_the_ends_of_ranks_and_batches_are_looked_a
     every = map(limited.recipe.configuration, limited.points())
     assert max(map(limited.memory_gb, seen)) == max(map(limited.memory_gb, every))
     assert set(limited.fitting()) == {(one.backbone.model, one.data.max_length) for one in seen}
+    assert {one.lora.r for one in limited.fitting().values()} == {1}  # the first that fits
     assert limited.check() == ()
     with pytest.raises(BudgetError, match="no point of the search fits"):
         demands("budget.max_memory_gb=8", "budget.max_trainable_parameters=10").check()
