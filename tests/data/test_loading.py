@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loraloom.data import Finding, TextData, load_data, overlap, telling
+from loraloom.data import Finding, Split, TextData, load_data, overlap, telling
 from loraloom.data.checks import with_validation
 from loraloom.data.overlap import text_key
+from loraloom.data.text_data import fingerprint
 from loraloom.errors import DataError, MissingExtraError
 from loraloom.recipe import Data
 from tests.data.files import CLASSES, load, refusal, rows, sentence, write_csv, write_jsonl
@@ -73,6 +74,23 @@ def test_the_same_rows_and_seed_have_the_same_fingerprint(tmp_path: Path) -> Non
     other = write_jsonl(tmp_path / "rows.jsonl", ({"text": text, "label": label} for text, label in rows(60)))
     assert load(train_file=path).fingerprint == load(train_file=other).fingerprint
     assert load(train_file=path).fingerprint != load(train_file=path, seed=2).fingerprint
+
+
+def test_another_text_label_or_name_of_a_class_is_another_fingerprint_and_so_is_a_row_in_another_split() -> None:
+    def of(names: tuple[str, ...], *splits: tuple[tuple[str, ...], list[int]]) -> str:
+        return fingerprint(names, [Split(texts, np.array(labels)) for texts, labels in splits])
+
+    names = ("a", "b")
+    variants = [
+        of(names, (("x", "y"), [0, 1]), (("z",), [0])),
+        of(names, (("x", "y"), [1, 0]), (("z",), [0])),
+        of(names, (("x", "w"), [0, 1]), (("z",), [0])),
+        of(names, (("xy", ""), [0, 1]), (("z",), [0])),
+        of(names, (("y", "x"), [0, 1]), (("z",), [0])),
+        of(names, (("x",), [0]), (("y", "z"), [1, 0])),
+        of(("a", "c"), (("x", "y"), [0, 1]), (("z",), [0])),
+    ]
+    assert len(set(variants)) == len(variants)
 
 
 def test_given_splits_are_used_as_they_are(tmp_path: Path) -> None:

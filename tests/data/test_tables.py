@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from datasets import Audio
@@ -14,7 +15,7 @@ from loraloom.data.tables import read_table, table_of
 from tests.data.files import write_jsonl
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT])
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT])
 def test_what_is_missing_in_a_pair_is_what_is_missing_in_a_frame(missing: Any) -> None:
     cells = {"text": ["a", missing], "label": [missing, "b"]}
     for source in ((cells["text"], cells["label"]), pd.DataFrame(cells)):

@@ -80,6 +80,12 @@ def test_parameters_are_put_over_a_recipe_that_is_a_mapping_or_a_file(tmp_path: 
     assert axis == Choices((2, 4))
 
 
+def test_what_a_run_wrote_of_itself_into_its_recipe_is_no_part_of_a_classifiers(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("lora: {r: 2}\nprovenance: {model_revisions: {roberta-base: abc}, allow_leak: true}\n")
+    assert (made(recipe=file).lora.r, made(recipe=file).provenance) == (2, {})
+
+
 def test_a_parameter_takes_its_other_values_from_the_conditions_of_a_recipe(tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(
