@@ -227,3 +227,21 @@ def test_the_schema_refuses_unknown_fields() -> None:
 def test_the_layers_that_are_adapted(written: Any, count: int, layers: Any) -> None:
     lora = read_recipe({"lora": {"layers_to_transform": written}}).lora
     assert lora.layers(count) == tuple(layers)
+
+
+@pytest.mark.parametrize(
+    ("written", "evaluations"),
+    [
+        ({}, 2),
+        ({"num_train_epochs": 0.5}, 2),
+        ({"num_train_epochs": 2.5}, 3),
+        ({"num_train_epochs": 3}, 3),
+        ({"lr_scheduler_type": "cyclic"}, 8),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau", "num_train_epochs": 3}, 9),
+        ({"eval_strategy": "end", "num_train_epochs": 3}, 1),
+        ({"eval_strategy": "end", "lr_scheduler_type": "cyclic"}, 1),
+        ({"eval_strategy": "end", "lr_scheduler_type": "reduce_lr_on_plateau"}, 8),
+    ],
+)
+def test_a_trial_is_evaluated_as_often_as_its_schedule_needs(written: dict[str, Any], evaluations: int) -> None:
+    assert Train(**written).evaluations == evaluations
