@@ -15,7 +15,7 @@ import pytest
 
 from loraloom.data import Split
 from loraloom.engine import Job, Outcome
-from loraloom.errors import BudgetError
+from loraloom.errors import BudgetError, StoppedError
 from loraloom.execute import planning
 from loraloom.execute.planning import Planner
 from loraloom.execute.reserve import REHEARSAL_SECONDS, REHEARSAL_TEXTS, TEST_CAUTION, Rehearsal
@@ -394,6 +394,16 @@ def test_a_page_that_can_t_be_made_ends_no_search(tmp_path: Path) -> None:
     before = found.planner.pace.clock.report_seconds
     found.planner.reserve.rehearse(Rehearsal(lambda *_: (1.0, 0.001), broken), job, ["a text"], 1)
     assert found.planner.pace.clock.report_seconds == before
+
+
+def test_a_stop_while_the_page_is_tried_is_heard_at_once(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+
+    def stopped(run: Path) -> float:
+        raise StoppedError(run, "stopped by SIGTERM")
+
+    with pytest.raises(StoppedError):
+        found.planner.reserve.rehearse_page(Rehearsal(lambda *_: (1.0, 0.001), stopped), 1)
 
 
 @pytest.mark.parametrize(

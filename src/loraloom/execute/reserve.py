@@ -7,12 +7,12 @@ validation rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 
 from loraloom.engine import Job
+from loraloom.errors import StoppedError
 from loraloom.search.costs import TextKey, text_key
 from loraloom.search.pace import Pace
 from loraloom.search.space import compared_lengths, without_longer
@@ -120,8 +120,12 @@ class Reserve:
         if clock.max_seconds is None or not clock.reports:
             return
         self._page_due = max(1, 2 * finished)
-        with suppress(Exception):  # it is said when the report is written, and the winner is safe by then
+        try:
             clock.rehearsed_page = clock.undisturbed(lambda: rehearsal.page(self._run)) / clock.slowdown
+        except StoppedError:  # a signal ends the run, and not the page
+            raise
+        except Exception:  # it is said when the report is written, and the winner is safe by then
+            return
 
     def _test_seconds(self, task: Task, rows: int) -> float:
         """What a test of so many rows that was not rehearsed takes, of what takes longest."""
