@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.errors import RunError
-from loraloom.search.costs import Key
+from loraloom.search.costs import Costs, Key, Measured
+from loraloom.search.pace import LeftOut
 from loraloom.search.plan import Plan
 from loraloom.study.run import PLAN
 from loraloom.study.sealed import read_sealed, write_sealed
@@ -19,15 +20,23 @@ def read_plan(run: Path) -> dict[str, Any]:
     """What a run's plan.json holds; nothing where there is none yet.
 
     Raises:
-        RunError: it is damaged.
+        RunError: it is damaged, or of a version of loraloom whose plans this one can't read.
     """
     path = run / PLAN
     try:
-        return read_sealed(path)
+        kept = read_sealed(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: can't be read: {error}; remove it, and the search is planned anew") from None
+    try:
+        known_costs(kept)
+        if "rungs" in kept:
+            plan_of(kept)
+    except (TypeError, ValueError, KeyError, AttributeError):  # it is as it was written, by who writes it otherwise
+        then = "go on by that version, or remove it, and the search is planned anew"
+        raise RunError(f"{path}: can't be read: another version of loraloom wrote it; {then}") from None
+    return kept
 
 
 def write_plan(run: Path, values: Mapping[str, Any]) -> None:
@@ -63,3 +72,9 @@ def plan_of(kept: Mapping[str, Any]) -> Plan:
     epochs = None if kept.get("epochs") is None else {Key(*key): passes for key, passes in kept["epochs"]}
     rungs, leading_rung = tuple(kept["rungs"]), kept.get("leading_rung", 0)
     return Plan(rungs, kept["finalists"], kept["seeds"], epochs, leading_rung, kept.get("fitted", False))
+
+
+def known_costs(kept: Mapping[str, Any]) -> tuple[Costs, LeftOut]:
+    """What was measured, and why the models and lengths could not be that were left out."""
+    costs = Costs(Measured(**one) for one in kept.get("measured", ()))
+    return costs, {(model, length): why for model, length, why in kept.get("left_out", ())}

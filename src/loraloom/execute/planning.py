@@ -12,7 +12,7 @@ from typing import Any
 from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError
 from loraloom.execute.executor import Executor
-from loraloom.execute.kept_plan import as_json, plan_of, read_plan, write_plan
+from loraloom.execute.kept_plan import as_json, known_costs, plan_of, read_plan, write_plan
 from loraloom.execute.reserve import TEST_CAUTION, Reserve
 from loraloom.execute.warm_up import WarmUpFailedError, measure_one, warm_up
 from loraloom.execute.warmup_steps import told_by_plan
@@ -56,7 +56,7 @@ class Planner:
         Raises:
             BudgetError: the time does not suffice for one trial.
             WarmUpFailedError: nothing could be measured, and no trial was finished before.
-            RunError: plan.json is damaged.
+            RunError: plan.json is damaged, or another version's.
         """
         pace, listing = self.pace, self._listing
         pace.task = Task(
@@ -145,10 +145,9 @@ class Planner:
         """Measures, where that is needed, and leaves out what could not be."""
         pace, left = self.pace, self._clock.seconds_left
         here = kept.get("machine", self._where) == self._where  # what was measured on another is not so here
-        before = Costs(Measured(**one) for one in kept.get("measured", ()))
+        before, left_out = known_costs(kept)
         if here:
-            pace.costs = before
-            pace.left_out = {(model, length): why for model, length, why in kept.get("left_out", ())}
+            pace.costs, pace.left_out = before, left_out
         if left is not None and not pace.costs.known:
             self._clock.refuse_too_little()
             own = ", in a process of its own, since the last command ended before that was done" if is_apart else ""
