@@ -36,7 +36,7 @@ def test_of_those_that_need_kernels_at_the_same_moment_one_compiles_them(
         (library,) = {future.result() for future in [pool.submit(built) for _ in range(3)]}
     assert len(compiled) == 1
     assert library.read_bytes() == b"a library"
-    assert [path.name for path in library.parent.iterdir()] == ["kernels.so"]
+    assert list(library.parent.iterdir()) == [library]
 
 
 def test_a_compiler_that_fails_in_words_of_another_encoding_is_a_reason_to_do_without(
@@ -53,14 +53,27 @@ def test_a_compiler_that_fails_in_words_of_another_encoding_is_a_reason_to_do_wi
     )
 
 
+def compile_at_once(compiler: str, flags: tuple[str, ...], sources: list[Path], work: Path) -> Path:
+    del compiler, flags, sources
+    (library := work / "kernels.so").write_bytes(b"a library")
+    return library
+
+
+@pytest.mark.parametrize("damaged", [b"", b"a libr", b"a Library"])
+def test_a_library_that_was_damaged_is_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes
+) -> None:
+    monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path))
+    monkeypatch.setattr(kernels, "_compile", compile_at_once)
+    library = kernels._built("c++", (), [], "a processor")
+    library.write_bytes(damaged)
+    assert kernels._built("c++", (), [], "a processor").read_bytes() == b"a library"
+    monkeypatch.delattr(kernels, "_compile")
+    assert kernels._built("c++", (), [], "a processor") == library
+
+
 def test_systems_that_share_a_home_have_a_library_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a machine and its containers, whose compilers have one name, and whose C libraries may be older."""
-
-    def compile_at_once(compiler: str, flags: tuple[str, ...], sources: list[Path], work: Path) -> Path:
-        del compiler, flags, sources
-        (library := work / "kernels.so").write_bytes(b"a library")
-        return library
-
     monkeypatch.setenv("LORALOOM_CACHE", str(tmp_path))
     monkeypatch.setattr(kernels, "_compile", compile_at_once)
     named, found = tmp_path / "c++", []

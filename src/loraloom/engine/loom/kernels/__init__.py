@@ -29,12 +29,12 @@ import torch
 
 from loraloom.data.encoding import default_cache
 from loraloom.errors import LoraloomError
-from loraloom.study.durable import sync_folder
+from loraloom.study.durable import sha256, sync_folder
 
 _FOLDER = Path(__file__).parent
 _FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fPIC", "-w")
 _NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")
-_LIBRARY, _BUILDING = "kernels.so", ".building-"
+_BUILDING = ".building-"
 _NO_COMPILER = "No C++ compiler was found: neither $CXX nor c++ nor g++."
 _UNUSABLE = "The compiled kernels can't be used:"
 _LONGEST_SECONDS = 3_600
@@ -109,12 +109,20 @@ def _built(compiler: str, flags: tuple[str, ...], sources: list[Path], processor
     for part in (*system, *flags, torch.__version__, processor, *texts):
         key.update(os.fsencode(part) + b"\0")
     folder = default_cache() / "kernels" / key.hexdigest()
-    if not (folder / _LIBRARY).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with _held(folder):
-            if not (folder / _LIBRARY).exists():  # another process may have compiled it meanwhile
-                _build(compiler, flags, [path for path in sources if path.suffix == ".cpp"], folder)
-    return folder / _LIBRARY
+    if (kept := _kept(folder)) is not None:
+        return kept
+    folder.mkdir(parents=True, exist_ok=True)
+    with _held(folder):
+        compiled = [path for path in sources if path.suffix == ".cpp"]
+        return _kept(folder) or _build(compiler, flags, compiled, folder)  # another process may have done it meanwhile
+
+
+def _kept(folder: Path) -> Path | None:
+    """The library in a folder of the cache, called by its SHA-256; None where there is none, or a damaged one.
+
+    What is damaged need not fail to load: it may compute something else.
+    """
+    return next((path for path in folder.glob("*.so") if path.stem == sha256(path)), None)
 
 
 @contextlib.contextmanager
@@ -129,8 +137,8 @@ def _held(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _build(compiler: str, flags: tuple[str, ...], sources: list[Path], folder: Path) -> None:
-    """Without locks each process builds under a name of its own, and the last rename stands: all wrote the same."""
+def _build(compiler: str, flags: tuple[str, ...], sources: list[Path], folder: Path) -> Path:
+    """Without locks each process builds in a folder of its own, and the last rename stands: all wrote the same."""
     for left in folder.glob(f"{_BUILDING}*"):  # by a kill
         with contextlib.suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > _LONGEST_SECONDS:
@@ -139,8 +147,9 @@ def _build(compiler: str, flags: tuple[str, ...], sources: list[Path], folder: P
         built = _compile(compiler, flags, sources, Path(work))
         with built.open("rb") as file:
             os.fsync(file.fileno())
-        built.replace(folder / _LIBRARY)
+        library = built.replace(folder / f"{sha256(built)}.so")
     sync_folder(folder)
+    return library
 
 
 def _compile(compiler: str, flags: tuple[str, ...], sources: list[Path], work: Path) -> Path:
@@ -151,7 +160,7 @@ def _compile(compiler: str, flags: tuple[str, ...], sources: list[Path], work: P
     """
     torch_folder = Path(torch.__file__).parent
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
-    whole, binary, library = work / "kernels.cpp", work / "kernels.o", work / _LIBRARY
+    whole, binary, library = work / "kernels.cpp", work / "kernels.o", work / "kernels.so"
     whole.write_bytes(os.fsencode("".join(f'#include "{source}"\n' for source in sources)))
     compiling = [compiler, *flags, abi, f"-I{torch_folder / 'include'}", "-c", str(whole), "-o", str(binary)]
     linking = [compiler, "-shared", str(binary), "-o", str(library), f"-L{torch_folder / 'lib'}"]
