@@ -116,6 +116,14 @@ def test_kernels_of_a_type_are_in_use_where_they_load(
     assert doctor.kernels("loom", dtype, config, head) == Choice(why_not is None, why_not or "compiled, and loaded")
 
 
+def test_doctor_says_of_kernels_that_a_compiler_was_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "load_fp32", lambda: None)
+    monkeypatch.setattr(kernels, "passed_over", lambda: "CXX=clang-99 is no compiler")
+    monkeypatch.setattr(device, "device", lambda: torch.device("cpu"))
+    said = "compiled, and loaded; CXX=clang-99 is no compiler"
+    assert doctor.kernels("loom", "fp32", known_config("roberta-base"), Head()) == Choice(True, said)
+
+
 @pytest.mark.parametrize("widths", [(48, 6, 96), (48, 3, 100)])
 @pytest.mark.parametrize(("dtype", "why_not"), [("fp32", "multiples of 16"), ("bf16", "multiples of 64")])
 def test_kernels_that_load_are_not_in_use_where_the_engine_takes_plain_torch(

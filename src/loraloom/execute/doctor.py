@@ -140,10 +140,14 @@ def kernels(engine: str, dtype: str, config: Any, head: Head) -> Choice[bool]:
     found = anatomy(config, head)
     if engine == "trainer" or isinstance(found, str):  # `auto` may have loom for others of the recipe's models
         return Choice(False, "the trainer engine has no use for them")
+    from loraloom.engine.loom.kernels import passed_over
     from loraloom.engine.loom.setting import why_plain
 
     why_not = why_plain(precision.DTYPES[dtype], device.device(), found, config)
-    return Choice(why_not is None, why_not or "compiled, and loaded")
+    if why_not is not None:
+        return Choice(False, why_not)
+    said = passed_over()
+    return Choice(True, "compiled, and loaded" if said is None else f"compiled, and loaded; {said}")
 
 
 def _engine(recipe: Recipe | None) -> Choice[str]:

@@ -21,6 +21,7 @@ from loraloom.engine.job import take_fewer
 from loraloom.engine.loom import LoomEngine, allocator, kernels
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.engine import _Group
+from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.pack import Pack
 from loraloom.engine.loom.packing import PackAdvice, measure_pack
 from loraloom.engine.loom.setting import lowest_layer, read_anatomy, why_not
@@ -271,6 +272,18 @@ def test_what_a_machine_without_a_compiler_loses_is_said_once_unless_kernels_are
         engine.train_pack([job], hear, note=notes.append)
     assert len(notes) == said
     assert all("plain torch" in note and "No C++ compiler was found" in note for note in notes)
+
+
+def test_a_compiler_that_was_passed_over_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "load_fp32", lambda: None)
+    monkeypatch.setattr("loraloom.engine.loom.setting.FusedOps", PlainOps)
+    monkeypatch.setattr(kernels, "passed_over", lambda: "CXX=clang-99 is no compiler")
+    engine, notes = LoomEngine(), list[str]()
+    recipe = {"train": {"bf16": False, "num_train_epochs": 1}}
+    folder = save_model("bert", tmp_path / "bert")
+    for number in range(2):
+        engine.train_pack([make_job(folder, tmp_path / str(number), recipe, number=number)], hear, note=notes.append)
+    assert notes == ["engine: CXX=clang-99 is no compiler"]
 
 
 @pytest.mark.parametrize("said", ["0", "none", "avx2"])

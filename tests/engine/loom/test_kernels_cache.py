@@ -84,3 +84,20 @@ def test_systems_that_share_a_home_have_a_library_each(tmp_path: Path, monkeypat
         found.append(kernels._built(str(named), (), [], "a processor"))
     assert len(set(found)) == 3
     assert found[2] == found[3]
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [("", None), ("g++", None), ("{}/g++", None), ("clang-99", "CXX=clang-99 is"), ("ccache g++", "CXX=ccache g++ is")],
+)
+def test_a_compiler_that_is_named_and_not_found_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, said: str | None
+) -> None:
+    (compiler := tmp_path / "g++").touch(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", named.format(tmp_path))
+    told = said and f"{said} no compiler by its name or path: {compiler} compiles the kernels in its place"
+    assert kernels.to_mend(None) == told
+    compiler.unlink()
+    assert kernels.to_mend(None) is None  # that there is none is said in the place of it
+    assert kernels.to_mend("This processor has no avx512f.") is None

@@ -173,9 +173,9 @@ class LoomEngine:
         with quietly():  # no other thread draws between the seed and LoRA's weights
             model = add_lora(self._base(job, found, dtype), job)
         assert self._ready is not None
-        if not self._told and kernels.can_be_mended(self._ready.why_plain):
+        if not self._told and (said := kernels.to_mend(self._ready.why_plain)) is not None:
             self._told = True
-            note(f"engine: loom computes in plain torch, which is slower: {self._ready.why_plain}")
+            note(f"engine: {said}")
         window = self._ready.frozen.ops.sorted_batches
         return Trial(job, model, dtype, note, window=window, taken=self._ready.taken)
 

@@ -69,9 +69,23 @@ def load_fp32() -> str | None:
     )
 
 
-def can_be_mended(reason: str | None) -> bool:
-    """Whether a reason why there are no kernels is the machine's set-up, as where no compiler is installed."""
-    return reason is not None and reason.startswith((_NO_COMPILER, _UNUSABLE))
+def to_mend(why_plain: str | None) -> str | None:
+    """What is to be said where the machine's set-up can be mended, as where no compiler is installed; None elsewhere.
+
+    `why_plain` is why the kernels don't compute; None where they do.
+    """
+    if why_plain is None:
+        return passed_over()
+    mendable = why_plain.startswith((_NO_COMPILER, _UNUSABLE))
+    return f"loom computes in plain torch, which is slower: {why_plain}" if mendable else None
+
+
+def passed_over() -> str | None:
+    """That CXX names no compiler, where another one compiles in its place; None where it does, or is not set."""
+    named, taken = os.environ.get("CXX"), _compiler()
+    if not named or taken is None or shutil.which(named):
+        return None
+    return f"CXX={named} is no compiler by its name or path: {taken} compiles the kernels in its place"
 
 
 def _wish() -> str:
