@@ -513,6 +513,23 @@ def test_a_checkpoint_from_before_a_field_was_there_is_used_where_that_has_its_d
     assert said == []
 
 
+def test_a_checkpoint_with_a_field_that_this_version_does_not_know_is_refused_in_a_line(
+    killed: Killed, tmp_path: Path
+) -> None:
+    engine, job, _ = killed
+    mine, said = replace(job, folder=tmp_path / "copy"), list[str]()
+    shutil.copytree(job.folder, mine.folder)
+    for generation in (mine.folder / CHECKPOINT).iterdir():
+        values = json.loads((generation / "state.json").read_text())
+        values["of"]["configuration"]["train"]["later"] = True
+        (generation / "state.json").write_text(json.dumps(values))
+        write_manifest(generation)
+    assert Checkpoints(mine, engine.name, "fp32", said.append).load() is None
+    assert len(said) == 1
+    assert "step 4 can't be read (ValidationError: " in said[0]
+    assert "\n" not in said[0]
+
+
 @pytest.mark.parametrize("bf16", ["auto", False])
 def test_a_checkpoint_is_used_whether_its_type_was_measured_or_told(
     killed: Killed, tmp_path: Path, bf16: object

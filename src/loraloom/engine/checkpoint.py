@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from loraloom.engine.job import Job, silent
-from loraloom.errors import AdapterError
+from loraloom.errors import AdapterError, in_a_line
 from loraloom.recipe import Configuration
 from loraloom.study.durable import mend_folders, replacing_folder, sync_folder, system_errors_of, verify_manifest
 from loraloom.study.provenance import version_of
@@ -177,7 +177,7 @@ class Checkpoints:
         except AdapterError as error:
             raise _UnusableError(f"is damaged ({str(error).split(';', 1)[0]})") from None
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
-            raise _UnusableError(f"can't be read ({type(error).__name__}: {error})") from None
+            raise _UnusableError(f"can't be read ({in_a_line(error)})") from None
         return State(int(folder.name), tensors, values["state"]), length
 
     @cached_property
