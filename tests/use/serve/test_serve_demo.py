@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,87 @@ def test_an_answer_does_not_stand_under_a_text_that_was_refused(browser: Browser
         expect(page.locator("#results")).to_be_visible()
         page.locator("#text").fill("a" * 60_000)
         expect(page.locator("#status")).to_have_class("bad")
+        expect(page.locator("#results")).to_be_hidden()
+
+
+def test_shares_are_rounded_so_that_none_but_certainty_seems_certain(browser: Browser, server: Running) -> None:
+    shown = {
+        1: "100.00 %", 0.99996: ">99.99 %", 0.99994: "99.99 %", 0.9995: "99.95 %", 0.9994: "99.9 %", 0.1: "10.0 %",
+        0.0994: "9.94 %", 0.00005: "0.01 %", 0.00004: "<0.01 %", 0: "0.00 %",
+    }  # fmt: skip
+    with opened(browser, server) as (page, _):
+        assert page.evaluate("shares => shares.map(percent)", list(shown)) == list(shown.values())
+
+
+def test_an_answer_is_drawn_as_it_came(browser: Browser, server: Running) -> None:
+    """Bars by their shares, words by what the label's probability loses without them."""
+    of_text = {"label": "dog", "confidence": 0.7, "probabilities": {"cat": 0.1, "dog": 0.7, "<b>cow</b>": 0.2}}
+    places = [(0, 3, 0.4), (4, 7, -0.1), (8, 11, 0.02)]
+    words = [dict(zip(("start", "stop", "weight"), place, strict=True)) for place in places]
+    with opened(browser, server) as (page, said):
+        page.route("**/v1/classify", lambda route: route.fulfill(json={"adapter": "animals", "results": [of_text]}))
+        page.route("**/v1/explain", lambda route: route.fulfill(json={**of_text, "words": words}))
+        page.locator("#text").fill("one two six")
+        expect(page.locator("#words mark")).to_have_text(["one", "two", "six"])
+        expect(page.locator("#label")).to_have_text("dog")
+        expect(page.locator("#confidence")).to_have_text("70.0 %")
+        expect(page.locator("#bars li > span:first-child")).to_have_text(["dog", "<b>cow</b>", "cat"])
+        expect(page.locator("#bars output")).to_have_text(["70.0 %", "20.0 %", "10.0 %"])
+        assert page.evaluate("[...document.querySelectorAll('#bars i')].map(one => one.style.width)") == [
+            "70%",
+            "20%",
+            "10%",
+        ]
+        marks = page.evaluate(
+            "[...document.querySelectorAll('#words mark')].map(one => [one.className, one.title, "
+            "...['--share', '--line-share'].map(name => one.style.getPropertyValue(name))])"
+        )
+        assert marks == [
+            ["for", "without it: 30.0 %", "46.0%", "100.0%"],
+            ["against", "without it: 80.0 %", "11.5%", "25.0%"],
+            ["for", "without it: 68.0 %", "2.3%", "0.0%"],
+        ]
+        expect(page.locator("#method")).to_contain_text("probability of “dog” changes (40.0 points at most).")
+        words[:] = [{"start": 0, "stop": 7, "weight": 0.01}]
+        page.locator("#text").fill("one two")
+        expect(page.locator("#method")).to_contain_text("several words together are left out in turn")
+        assert page.locator("#words mark").evaluate("one => one.style.getPropertyValue('--share')") == "23.0%"
+        words.clear()
+        page.locator("#text").fill("one")
+        expect(page.locator("#method")).to_have_text(re.compile("^No word was left out: this server computes too few"))
+        assert not said
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "interval", "said"),
+    [
+        (0.9995, [0.998, 0.9999], ", accuracy 99.95 % (95 % interval 99.8 % to 99.99 %) on 2,000 test rows"),
+        (0.9, None, ", accuracy 90.0 % on 2,000 test rows"),
+        (None, None, ""),
+    ],
+)
+def test_what_is_known_of_an_adapter_stands_beside_its_name(
+    browser: Browser, server: Running, accuracy: float | None, interval: list[float] | None, said: str
+) -> None:
+    tested = {"test_accuracy": accuracy, "test_rows": accuracy and 2_000, "test_interval": interval}
+    about = {"labels": ["a", "b"], "backbone": "mini", "trainable_parameters": 12_345, "is_blend": False}
+    adapters = [{"name": "one", "class_shares": None, **about, **tested}]
+    with opened(browser, server) as (page, _):
+        page.route("**/v1/adapters", lambda route: route.fulfill(json={"adapters": adapters}))
+        page.reload()
+        expect(page.locator("#facts")).to_have_text(f"2 labels, encoder mini, 12,345 trained parameters{said}")
+        expect(page.locator("#about")).to_have_text("One adapter is served. It classifies while you type.")
+        adapters.clear()
+        page.reload()
+        expect(page.locator("#about")).to_have_text("No adapter is served.")
+
+
+def test_a_page_that_another_server_answers_by_is_called_that(browser: Browser, server: Running) -> None:
+    """As a proxy does whose server is down."""
+    with opened(browser, server) as (page, _):
+        page.route("**/v1/classify", lambda route: route.fulfill(status=502, body="<html>Bad Gateway</html>"))
+        page.locator("#text").fill("a cat")
+        expect(page.locator("#status")).to_have_text("No answer of the server's came: status 502")
         expect(page.locator("#results")).to_be_hidden()
 
 

@@ -20,14 +20,14 @@ async function ask(path, body, signal) {
   if (at("key").value) headers.authorization = "Bearer " + at("key").value;
   const given = body ? { method: "POST", body: JSON.stringify(body) } : {};
   const answer = await fetch(path, { ...given, headers, signal });
-  const found = await answer.json();
+  const found = await answer.json().catch(() => null);  // a proxy between may answer by a page of its own
   if (answer.status === 401) at("locked").hidden = false;
-  if (!answer.ok) throw new Error(found.error);
+  if (!answer.ok || !found) throw new Error(found?.error || "No answer of the server's came: status " + answer.status);
   return found;
 }
 
 const percent = (share) => share < 1 && share > 0.99995 ? ">99.99 %" : share > 0 && share < 0.00005 ? "<0.01 %"
-  : (100 * share).toFixed(share > 0.9995 || share < 0.0995 ? 2 : 1) + " %";
+  : (100 * share).toFixed(share >= 0.9995 || share < 0.0995 ? 2 : 1) + " %";
 const chosen = () => adapters.find((each) => each.name === at("adapter").value);
 
 async function list() {
@@ -40,8 +40,8 @@ async function list() {
   const before = at("adapter").value;
   at("adapter").replaceChildren(...adapters.map((each) => new Option(each.name, each.name)));
   if (adapters.some((each) => each.name === before)) at("adapter").value = before;
-  at("about").textContent = adapters.length === 1
-    ? "One adapter is served. It classifies while you type."
+  at("about").textContent = adapters.length === 0 ? "No adapter is served."
+    : adapters.length === 1 ? "One adapter is served. It classifies while you type."
     : adapters.length + " adapters are served. The chosen one classifies while you type.";
   describe();
   soon();
