@@ -223,13 +223,14 @@ def test_who_does_not_read_the_answers_is_cut_off(impatient: Running) -> None:
             time.sleep(0)
 
 
-def test_a_slow_reader_is_waited_for_as_long_as_it_reads() -> None:
-    unread, looks, aborted = iter([1_000_000, 900_000, 400_000, 390_000]), [], []
+@pytest.mark.parametrize("unread", [(1_000_000, 900_000, 400_000, 390_000), (100_000, 50_000, 25_000, 12_501)])
+def test_a_slow_reader_is_waited_for_as_long_as_it_reads(unread: tuple[int, ...]) -> None:
+    left, looks, aborted = iter(unread), [], []
     protocol: Any = PatientProtocol.__new__(PatientProtocol)
     protocol.flow = SimpleNamespace(pause_writing=lambda: None)
     protocol.loop = SimpleNamespace(call_later=lambda _, look, left: looks.append(partial(look, left)))
     protocol.transport = SimpleNamespace(
-        get_write_buffer_size=lambda: next(unread), abort=lambda: aborted.append(len(looks))
+        get_write_buffer_size=lambda: next(left), abort=lambda: aborted.append(len(looks))
     )
     protocol.pause_writing()
     for _ in range(3):
@@ -241,6 +242,8 @@ def test_too_many_connections_are_closed_and_let_in_again(server: Running) -> No
     many = [socket.create_connection((server.host, server.port), timeout=60) for _ in range(25)]
     closed = [connection for connection in many[20:] if read_all(connection) == b""]
     assert len(closed) == 5
+    many[19].sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert read_answer(many[19])[0] == 200
     for connection in many:
         connection.close()
     with connected(server) as connection:
@@ -254,6 +257,26 @@ def test_answers_do_not_wait_for_a_clients_acknowledgement(server: Running) -> N
         assert read_answer(connection)[0] == 200
         (kept,) = [each.transport.get_extra_info("socket") for each in server.server.server_state.connections]
         assert kept.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_the_least_rest_of_an_answer_that_is_not_read_is_heard_of(server: Running) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert read_answer(connection)[0] == 200
+        (kept,) = server.server.server_state.connections
+        assert kept.transport.get_write_buffer_limits() == (0, 0)
+
+
+def test_who_has_read_all_is_looked_at_no_more() -> None:
+    protocol: Any = PatientProtocol.__new__(PatientProtocol)
+    protocol.flow = SimpleNamespace(pause_writing=lambda: None, resume_writing=lambda: None)
+    ended: list[int] = []
+    protocol.loop = SimpleNamespace(call_later=lambda *_: SimpleNamespace(cancel=lambda: ended.append(1)))
+    protocol.transport = SimpleNamespace(get_write_buffer_size=lambda: 10)
+    protocol.pause_writing()
+    protocol.resume_writing()
+    protocol.resume_writing()  # as uvicorn does when the connection is lost
+    assert ended == [1]
 
 
 def test_who_goes_away_waits_no_more(server: Running, held: tuple[threading.Event, threading.Event]) -> None:
@@ -383,6 +406,19 @@ def test_what_is_no_http_is_refused_as_all_else_is(server: Running) -> None:
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"x-content-type-options: nosniff" in head.lower()
     assert set(json.loads(body)) == {"error"}
+
+
+def test_a_body_that_breaks_before_its_answer_is_answered_by_that(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connected(server) as connection:
+        connection.sendall(POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n")
+        said = read_all(connection)
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b"its head is not whole" in said
+    while server.server.server_state.tasks:
+        time.sleep(0)
+    assert "Fatal error" not in caplog.text
 
 
 def test_a_body_that_breaks_after_its_answer_ends_the_connection_alone(
