@@ -28,9 +28,10 @@ TOKEN = "hf_of_the_stand_in"  # noqa: S105
 
 @dataclass
 class Repository:
-    """The commits of a repository, newest last: (sha, files by name)."""
+    """The commits of a repository, newest last: (sha, files by name). One that is `gated` is seen and can't be read."""
 
     private: bool = False
+    gated: bool = False
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
 
     def commit(self, files: dict[str, bytes], deleted: Sequence[str] = ()) -> str:
@@ -196,6 +197,9 @@ class _Handler(BaseHTTPRequestHandler):
         repository = hub.repositories.get(name)
         if repository is None or (repository.private and not self.known):
             self._answer({"error": "Repository not found"}, 401, {"X-Error-Code": "RepoNotFound"})
+            return None
+        if repository.gated and not self.known:
+            self._answer({"error": "Access is restricted"}, 403, {"X-Error-Code": "GatedRepo"})
             return None
         found = repository.at(revision)
         if found is None:

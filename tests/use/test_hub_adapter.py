@@ -337,8 +337,26 @@ def test_refusals_are_a_sentence(best: Path, hub: Hub, monkeypatch: pytest.Monke
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(AdapterError, match="no such repository on the hub"):
         loraloom.load("someone/secret")
+    hub.repositories["someone/gated"] = Repository(gated=True)
+    with pytest.raises(AdapterError, match="someone/gated: is gated on the hub; ask for access there, and log in by"):
+        loraloom.load("someone/gated")
     with pytest.warns(UserWarning, match="folder"), pytest.raises(AdapterError, match="hf auth login"):
         loraloom.load(best).push_to_hub(NAME)
+
+
+def test_what_the_hub_forbids_is_said_to_be_forbidden(best: Path, hub: Hub) -> None:
+    hub.out_of_order = 403
+    with pytest.raises(AdapterError, match="the hub does not allow it; log in as its owner by: hf auth login"):
+        loraloom.load(NAME)
+
+
+def test_a_folder_of_this_machine_is_taken_before_a_name_on_the_hub(
+    best: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(best, tmp_path / NAME)
+    monkeypatch.chdir(tmp_path)
+    assert loraloom.load(NAME).predict(TEXTS) == loraloom.load(best).predict(TEXTS)
+    assert not hub.requests
 
 
 @pytest.mark.parametrize("name", ["a/b--c", "a/b..c", "a/b.git", "a/b.", "a-/b", f"a/{'b' * 97}"])
