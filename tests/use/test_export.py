@@ -6,13 +6,16 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -23,18 +26,29 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 import loraloom
+from loraloom import intervals
 from loraloom.backbone.sources import find, load_tokenizer, pin
 from loraloom.engine.adapted import add_lora, build_base
 from loraloom.errors import AdapterError, DataError, LoraloomError, MissingExtraError
 from loraloom.recipe import Head
 from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.evidence import LONGEST_TEXT, KeptRow
-from loraloom.study.record import CARD, RECORD
+from loraloom.study.record import CARD, CONFIG, RECORD, REFITTED, SOUP_OF, WEIGHTS
 from loraloom.use.export import export
+from loraloom.use.export.card import _is_chosen, size
 from loraloom.use.export.exporting import _notes
 from loraloom.use.export.expressible import refuse_head
-from loraloom.use.export.measuring import TOLERANCE, Measured
-from loraloom.use.export.onnx_folder import FP32, INT8, LABELS, TOKENIZER, OnnxFolder, _simplify, write_onnx
+from loraloom.use.export.measuring import TOLERANCE, Measured, measure, refuse_other
+from loraloom.use.export.onnx_folder import (
+    FP32,
+    INT8,
+    LABELS,
+    TOKENIZER,
+    OnnxFolder,
+    _simplify,
+    _write_tokenizer,
+    write_onnx,
+)
 from loraloom.use.export.subject import Rows, Subject, rows_of
 from loraloom.use.export.transformers_folder import TransformersFolder, write_transformers
 from tests.conftest import make_rows, write_csv
@@ -230,6 +244,13 @@ def test_peft_is_the_adapters_two_files_that_peft_loads_without_loraloom(
     names = {path.name for path in (tmp_path / "peft").iterdir()}
     assert names == {"adapter_model.safetensors", "adapter_config.json", CARD, "manifest.json"}
     assert exported.measured[1].exact
+    assert exported.measured[1].bytes == sum((tmp_path / "peft" / name).stat().st_size for name in (WEIGHTS, CONFIG))
+    told = exported.as_json()
+    for one, own in zip(told["measured"], exported.measured, strict=True):
+        values = own.name, own.bytes, own.rows, own.accuracy, list(own.accuracy_interval)
+        assert [*one.values()] == [*values, own.same_labels, own.difference, own.p, own.texts_per_second]
+    assert (told["format"], told["rows"]) == ("peft", "the validation rows of its run")
+    assert told["notes"] == [*exported.notes]
     assert exported.notes == ("The size of PEFT alone is without its base model, which that of the adapter includes.",)
     card = (tmp_path / "peft" / CARD).read_text(encoding="utf-8")
     assert "adapter_config.json is a folder of the machine that wrote this: elsewhere, name the base model's" in card
@@ -433,3 +454,109 @@ def test_what_a_form_costs_is_its_accuracy_less_the_adapter_s() -> None:
     worse = replace(own, name="int8", accuracy=0.88, same_labels=96, difference=0.5, p=0.5)
     (note,) = _notes((own, worse))
     assert note.startswith("int8 gives another label in 4 of 100 rows; its accuracy differs by -2.0 points")
+
+
+@pytest.mark.parametrize(
+    ("p", "same", "difference", "said"),
+    [
+        (0.051, 96, 0.5, r"int8 gives another label in 4 of 100 rows; .*, which is not shown to matter \(p = 0\.05"),
+        (0.049, 96, 0.5, r"int8 gives another label in 4 of 100 rows; .*, which is more than noise \(p = 0\.0"),
+        (1.0, 100, 0.5, r"int8 gives the same label in all 100 rows, its logits differ\.$"),
+        (1.0, 100, TOLERANCE, None),
+    ],
+)
+def test_of_a_form_that_is_another_function_it_is_said_what_that_changes(
+    p: float, same: int, difference: float, said: str | None
+) -> None:
+    own = Measured("the adapter", 1, 100, 0.90, (0.85, 0.95), 100, 0.0, 1.0, 1.0, np.zeros((100, 2), np.float32))
+    notes = _notes((own, replace(own, name="int8", same_labels=same, difference=difference, p=p)))
+    assert len(notes) == (said is not None)
+    assert said is None or re.match(said, notes[0])
+
+
+def test_a_form_is_measured_by_the_rows_labels_and_beside_the_adapter() -> None:
+    rows = Rows("four", ("a", "b", "c", "d"), np.array([0, 1, 1, 0]))
+    own = np.array([[2, 0], [0, 2], [0, -4], [1, 0]], np.float32)
+    other = own.copy()
+    other[1] = 0.5, 0.0
+
+    def measured(logits: NDArray[np.float32]) -> Measured:
+        return measure("it", 7, lambda texts: logits[: len(texts)], rows, own)
+
+    alone = measure("adapter", 8, lambda texts: own[: len(texts)], rows)
+    assert (alone.bytes, alone.rows, alone.accuracy, alone.same_labels, alone.p) == (8, 4, 0.75, 4, 1.0)
+    assert (alone.difference, alone.exact) == (0.0, True)
+    assert alone.accuracy_interval == intervals.wilson_interval(3, 4)
+    found = measured(other)
+    assert (found.name, found.accuracy, found.same_labels, found.difference) == ("it", 0.5, 3, 0.5)
+    assert found.p == intervals.mcnemar(np.array([1, 0, 0, 1], bool), np.array([1, 1, 0, 1], bool))
+    refuse_other(measured(own * np.float32(1 + 0.9 * TOLERANCE)))
+    with pytest.raises(LoraloomError, match=r"another label in 0 of 4 rows, logits by up to 2\.0e-04 of the largest"):
+        refuse_other(measured(own * np.float32(1 + 2 * TOLERANCE)))
+    with pytest.raises(LoraloomError, match="it: gives logits that are not finite; nothing was written"):
+        measured(np.where(own == 2, np.inf, own).astype(np.float32))
+
+
+def test_of_many_kept_rows_a_thousand_are_measured_from_the_first_to_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {row: KeptRow(row=row, text=f"{row}", label=row % 3) for row in range(2_500)}
+    monkeypatch.setattr("loraloom.use.export.subject.run_of", lambda folder: tmp_path)
+    monkeypatch.setattr("loraloom.use.export.subject.read_rows", lambda run, classes: kept)
+    own = record(0)
+    rows = rows_of(tmp_path, own, None, None, None)
+    chosen = [int(text) for text in rows.texts]
+    assert (len(set(chosen)), chosen[0], chosen[-1]) == (1_000, 0, 2_499)
+    assert {after - before for before, after in pairwise(chosen)} == {2, 3}
+    assert rows.labels.tolist() == [row % 3 for row in chosen]
+    assert rows.name == "the validation rows of its run"
+    refitted = own.model_copy(update={"marks": (REFITTED,)})
+    assert rows_of(tmp_path, refitted, None, None, None).name.endswith("of its run, which it was trained on")
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_tokenizers_file_cuts_on_the_side_on_which_the_model_has_its_texts_cut(tmp_path: Path, side: str) -> None:
+    from tokenizers import Tokenizer
+
+    subject = subject_of("bert", tmp_path)
+    subject.tokenizer.truncation_side = side
+    _write_tokenizer(subject, tmp_path / TOKENIZER)
+    texts = [" ".join(f"w{word}" for word in range(5, 45)), "w5 w6"]
+    found = Tokenizer.from_file(str(tmp_path / TOKENIZER)).encode_batch(texts)
+    expected = subject.tokenizer(texts, truncation=True, max_length=30, padding=True)
+    assert [one.ids for one in found] == expected["input_ids"]
+    assert [one.attention_mask for one in found] == expected["attention_mask"]
+
+
+def test_what_can_not_be_exported_is_refused_before_a_model_is_loaded(
+    best: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloom.use.export.exporting.load_subject", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(LoraloomError, match="--format tflite: there is no such format; it must be merged, onnx, peft"):
+        export(best, "tflite", tmp_path / "out")
+    with pytest.raises(AdapterError, match="has no result, so that a model card could not say how good it is"):
+        export(adapter, "peft", tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("place", "number", "mixed", "chosen"),
+    [
+        ("best", 4, False, True),
+        ("trials/0003", 3, False, True),
+        ("trials/0004", 4, False, False),
+        ("trials/0003", 3, True, False),  # one of the seeds whose mean was chosen
+        ("refit", 3, True, True),
+    ],
+)
+def test_a_card_knows_what_the_search_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, number: int, mixed: bool, chosen: bool
+) -> None:
+    own = record(3).model_copy(update={"marks": (f"{SOUP_OF}3, 5",) if mixed else ()})
+    monkeypatch.setattr("loraloom.use.export.card.read_record", lambda folder: own)
+    subject: Any = SimpleNamespace(folder=tmp_path / place, record=record(number))
+    assert _is_chosen(tmp_path, subject) == chosen
+
+
+def test_sizes_are_said_in_megabytes_until_they_would_be_a_thousand() -> None:
+    assert [size(number) for number in (40_000, 999_499_999, 999_500_000)] == ["0.0 MB", "999.5 MB", "1.00 GB"]
