@@ -24,8 +24,10 @@ import torch
 from huggingface_hub import ModelCard
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from transformers import AutoModelForSequenceClassification
 
 import loraloom
+from bench.random_adapters import save_random_adapter
 from loraloom import intervals
 from loraloom.backbone.sources import find, load_tokenizer, pin
 from loraloom.engine.adapted import add_lora, build_base
@@ -35,7 +37,7 @@ from loraloom.study.durable import verify_manifest, write_manifest
 from loraloom.study.evidence import LONGEST_TEXT, KeptRow
 from loraloom.study.record import CARD, CONFIG, RECORD, REFITTED, SOUP_OF, WEIGHTS
 from loraloom.use.export import export
-from loraloom.use.export.card import _is_chosen, size
+from loraloom.use.export.card import FORMS, _is_chosen, size
 from loraloom.use.export.exporting import _notes
 from loraloom.use.export.expressible import refuse_head
 from loraloom.use.export.measuring import TOLERANCE, Measured, measure, refuse_other
@@ -49,11 +51,13 @@ from loraloom.use.export.onnx_folder import (
     _write_tokenizer,
     write_onnx,
 )
+from loraloom.use.export.peft_folder import PeftFolder, write_peft
 from loraloom.use.export.subject import Rows, Subject, rows_of
 from loraloom.use.export.transformers_folder import TransformersFolder, write_transformers
 from tests.conftest import make_rows, write_csv
 from tests.numerics.architectures import CONFIGS, QV, make_job, save_model
 from tests.study.study_records import record
+from tests.use.tested_adapters import add_test_result
 
 ARCHITECTURES = ("bert", "roberta", "distilbert", "mpnet", "electra", "modernbert")
 LABEL_NAMES = ("a", "b", "c")
@@ -276,17 +280,79 @@ def test_rows_may_be_given_and_an_adapter_away_from_its_run_needs_them(best: Pat
     assert "Licence of the data: not stated" in card
 
 
-def test_what_does_not_do_what_the_adapter_does_is_not_written(
-    best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slightly_wrong(self: TransformersFolder, texts: Sequence[str]) -> NDArray[np.float32]:
-        return right(self, texts) * np.float32(1.001)
+@pytest.mark.filterwarnings("ignore")  # PEFT's own, as a process of a user's shows or hides them
+def test_peft_is_the_adapter_over_a_base_model_with_a_head_of_other_classes(tiny_model: Path, tmp_path: Path) -> None:
+    base, load = shutil.copytree(tiny_model, tmp_path / "base"), cast(Any, AutoModelForSequenceClassification)
+    load.from_pretrained(tiny_model, num_labels=5).save_pretrained(base)
+    adapter = save_random_adapter(tmp_path / "adapter", base, labels=("animals", "food", "tools"))
+    add_test_result(adapter)
+    rows = write_csv(tmp_path / "given.csv", make_rows(30, seed=5))
+    assert export(adapter, "peft", tmp_path / "peft", rows=rows).measured[1].exact
 
-    right = TransformersFolder.logits
-    monkeypatch.setattr(TransformersFolder, "logits", slightly_wrong)
+
+def test_peft_names_the_base_model_where_it_is_now_and_its_card_says_so_of_a_folder_alone(
+    adapter: Path, tmp_path: Path
+) -> None:
+    source = SimpleNamespace(location="/now", local=True)
+    subject: Any = SimpleNamespace(folder=adapter, record=record(0), source=source)
+    write_peft(subject, tmp_path)
+    before, after = (json.loads((folder / CONFIG).read_text()) for folder in (adapter, tmp_path))
+    assert after == before | {"base_model_name_or_path": "/now"}
+    assert (tmp_path / WEIGHTS).read_bytes() == (adapter / WEIGHTS).read_bytes()
+    assert len(FORMS["peft"](subject).limits) == 1
+    source.local = False
+    assert FORMS["peft"](subject).limits == ()
+
+
+@pytest.mark.filterwarnings("ignore")  # PEFT's own, as a process of a user's shows or hides them
+def test_an_adapter_of_a_run_that_can_not_be_read_is_exported_with_a_card_that_says_so(
+    best: Path, tmp_path: Path
+) -> None:
+    run, rows = shutil.copytree(best.parent, tmp_path / "run"), write_csv(tmp_path / "given.csv", make_rows(30, seed=5))
+    (run / "recipe.yaml").write_text("lora: [")
+    export(run / "best", "peft", tmp_path / "peft", rows=rows)
+    assert "The run that it comes from was not at hand" in (tmp_path / "peft" / CARD).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("form", "written"), [("merged", TransformersFolder), ("peft", PeftFolder)])
+@pytest.mark.filterwarnings("ignore")  # PEFT's own, as a process of a user's shows or hides them
+def test_what_does_not_do_what_the_adapter_does_is_not_written(
+    best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, written: Any
+) -> None:
+    def slightly_wrong(self: Any, texts: Sequence[str]) -> NDArray[np.float32]:
+        return cast(NDArray[np.float32], right(self, texts) * np.float32(1.001))
+
+    right = written.logits
+    monkeypatch.setattr(written, "logits", slightly_wrong)
     with pytest.raises(LoraloomError, match="differs from the adapter"):
-        export(best, "merged", tmp_path / "merged")
+        export(best, form, tmp_path / "out")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("file", "written"), [(FP32, False), (INT8, True)])
+def test_of_onnx_the_form_in_fp32_must_be_the_adapter_and_the_one_in_int8_need_not(
+    best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, written: bool
+) -> None:
+    """Without torch's tracing, which takes long: the forms answer as the adapter does, one of them by other signs."""
+    subjects: list[Subject] = []
+
+    class Formed:
+        def __init__(self, folder: Path, name: str) -> None:
+            self._sign = np.float32(-1 if name == file else 1)
+
+        def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            return subjects[0].logits(texts) * self._sign
+
+    monkeypatch.setattr("loraloom.use.export.exporting.write_onnx", lambda subject, folder: subjects.append(subject))
+    monkeypatch.setattr("loraloom.use.export.exporting.OnnxFolder", Formed)
+    if not written:
+        with pytest.raises(LoraloomError, match="ONNX fp32: differs from the adapter"):
+            export(best, "onnx", tmp_path / "onnx")
+        return
+    exported = export(best, "onnx", tmp_path / "onnx")
+    assert [one.name for one in exported.measured] == ["adapter", "ONNX fp32", "ONNX int8"]
+    assert [one.exact for one in exported.measured] == [True, True, False]
+    assert [note.partition(" gives")[0] for note in exported.notes] == ["ONNX int8"]
 
 
 @pytest.mark.parametrize(
@@ -529,14 +595,21 @@ def test_the_tokenizers_file_cuts_on_the_side_on_which_the_model_has_its_texts_c
 
 
 def test_what_can_not_be_exported_is_refused_before_a_model_is_loaded(
-    best: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    best: Path, adapter: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    linear = save_random_adapter(tmp_path / "linear", tiny_model, {"head": {"kind": "linear"}})
+    add_test_result(linear)
     monkeypatch.setattr("loraloom.use.export.exporting.load_subject", lambda *_: pytest.fail("loaded"))
     with pytest.raises(LoraloomError, match="--format tflite: there is no such format; it must be merged, onnx, peft"):
         export(best, "tflite", tmp_path / "out")
     with pytest.raises(AdapterError, match="has no result, so that a model card could not say how good it is"):
         export(adapter, "peft", tmp_path / "out")
-    assert not any(tmp_path.iterdir())
+    for form in ("merged", "peft"):
+        with pytest.raises(
+            AdapterError, match=r"linear: its classifier is not one that plain .*: head\.kind is linear"
+        ):
+            export(linear, form, tmp_path / "out", rows=tmp_path / "none.csv")
+    assert list(tmp_path.iterdir()) == [linear]
 
 
 @pytest.mark.parametrize(
