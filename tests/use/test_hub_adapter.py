@@ -144,12 +144,26 @@ def test_a_push_leaves_no_card_and_no_classes_of_what_was_there_before(best: Pat
 @pytest.mark.filterwarnings(OWN_MODEL)
 def test_files_of_others_stay_where_an_adapter_is_pushed_beside_them(best: Path, hub: Hub) -> None:
     hub.repositories[NAME] = Repository()
-    hub.repositories[NAME].commit({"README.md": b"theirs", "config.json": b"{}", "data/rows.jsonl": b"1"})
+    hub.repositories[NAME].commit(
+        {"README.md": b"theirs", "config.json": b"{}", "data/rows.jsonl": b"1", "model.h5": b"2"}
+    )
     loraloom.load(best).push_to_hub(NAME)
     files = files_of(hub)
     assert (files["config.json"], files["data/rows.jsonl"]) == (b"{}", b"1")
     assert files["README.md"] == (best / "README.md").read_bytes()
     assert loraloom.load(NAME).predict(TEXTS) == loraloom.load(best).predict(TEXTS)
+    assert not any(request.endswith("model.h5") for request in hub.requests)
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
+def test_nothing_is_pushed_beside_what_can_hold_code_since_nobody_could_load_it(best: Path, hub: Hub) -> None:
+    hub.repositories[NAME] = Repository()
+    hub.repositories[NAME].commit({"pytorch_model.bin": b"x"})
+    with pytest.raises(
+        AdapterError, match=rf"{NAME}: pytorch_model\.bin: can hold code, .*; nothing was pushed: delete"
+    ):
+        loraloom.load(best).push_to_hub(NAME)
+    assert len(hub.repositories[NAME].commits) == 1
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)
@@ -168,7 +182,8 @@ def test_a_push_that_broke_off_leaves_nothing_to_load_and_is_made_again(best: Pa
 def test_a_name_in_another_case_is_the_repository_that_is_there(best: Path, hub: Hub) -> None:
     own = loraloom.load(best)
     own.push_to_hub(NAME, private=True)
-    url = own.push_to_hub("Someone/WORDS", private=True)
+    url = own.push_to_hub("Someone/WORDS", private=True, commit_message="In another case")
+    assert hub.messages == ["Add the adapter", "In another case"]
     assert list(hub.repositories) == [NAME]
     assert url == f"{hub.address}/{NAME}/commit/{hub.repositories[NAME].commits[-1][0]}"
     assert loraloom.load("Someone/Words").predict(TEXTS) == own.predict(TEXTS)
@@ -239,11 +254,12 @@ def test_a_branch_is_taken_at_the_commit_that_it_stands_for(best: Path, hub: Hub
 @pytest.mark.filterwarnings(OWN_MODEL)
 def test_without_the_hub_what_was_fetched_before_is_used(best: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     loraloom.load(best).push_to_hub(NAME)
+    first = hub.repositories[NAME].commits[-1][0]
     loraloom.load(NAME)
+    loraloom.load(NAME, revision=first)
     monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
     with pytest.raises(AdapterError, match="the hub can't be reached"):
         loraloom.load("someone/else")
-    first = hub.repositories[NAME].commits[-1][0]
     for revision in (None, first):
         assert loraloom.load(NAME, revision=revision).predict(TEXTS) == loraloom.load(best).predict(TEXTS)
 
