@@ -22,6 +22,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from transformers import set_seed
 
 from loraloom import LoraClassifier, metrics
+from loraloom.data import Finding
 from loraloom.engine import device
 from loraloom.engine.loom import LoomEngine
 from loraloom.engine.loom.trial import Trial
@@ -340,6 +341,16 @@ def test_what_a_fit_can_hardly_learn_by_is_warned_of(tiny_model: Path) -> None:
         tiny(tiny_model, num_train_epochs=1).fit(foreign, LABELS)
     with pytest.warns(UserWarning, match=r"train\.warmup_steps: the rate never comes to train\.learning_rate"):
         tiny(tiny_model, num_train_epochs=1, warmup_steps=1_000).fit(TEXTS, LABELS)
+
+
+def test_a_fit_on_as_many_rows_as_were_asked_for_is_not_unfinished(tiny_model: Path) -> None:
+    assert not tiny(tiny_model, recipe={"data": {"max_train_samples": 60}}).fit(TEXTS, LABELS).partial_
+
+
+def test_what_is_merely_noted_is_not_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose, said in ((False, ""), (True, "Rows of validation are in test.\n")):
+        _Follower(verbose=verbose).found(Finding("leak", "note", 1, "Rows of validation are in test."))
+        assert capsys.readouterr().out == said
 
 
 def test_what_is_maximised_is_told_where_it_is_verbose(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

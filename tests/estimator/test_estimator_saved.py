@@ -18,6 +18,7 @@ import pytest
 from sklearn.base import clone
 
 import loraloom
+from bench.random_adapters import save_random_adapter
 from loraloom import LoraClassifier
 from loraloom.errors import AdapterError, BackboneError, BudgetError, OptionError, RecipeError
 from loraloom.estimator import saved
@@ -255,6 +256,17 @@ def test_classes_that_would_take_all_memory_as_an_array_are_refused(monkeypatch:
     monkeypatch.setattr(saved, "MOST_CHARACTERS", 17)
     with pytest.raises(ValueError, match="its classes are too long"):
         saved._array("<U9", ["a", "b" * 9], count=2)
+
+
+def test_an_adapter_whose_labels_are_in_any_order_is_saved_with_that_of_its_logits(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = save_random_adapter(tmp_path / "adapter", tiny_model, labels=("b", "c", "a"))
+    loaded = LoraClassifier.load(folder)
+    assert loaded.classes_.tolist() == ["a", "b", "c"]
+    again = LoraClassifier.load(loaded.save(tmp_path / "saved"))
+    assert again.predict(TEXTS).tolist() == loaded.predict(TEXTS).tolist() == loraloom.load(folder).predict(TEXTS)
+    assert again.predict_proba(TEXTS).tolist() == loaded.predict_proba(TEXTS).tolist()
 
 
 def test_whether_fit_was_cut_short_comes_back(fitted: LoraClassifier, tmp_path: Path) -> None:
