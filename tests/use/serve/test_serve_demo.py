@@ -164,6 +164,15 @@ def test_a_page_that_another_server_answers_by_is_called_that(browser: Browser, 
         expect(page.locator("#results")).to_be_hidden()
 
 
+def test_an_answer_stays_where_its_words_can_not_be_weighed(browser: Browser, server: Running) -> None:
+    with opened(browser, server) as (page, _):
+        page.route("**/v1/explain", lambda route: route.fulfill(status=503, json={"error": "come again later"}))
+        page.locator("#text").fill("bread and cheese")
+        expect(page.locator("#status")).to_have_text("come again later")
+        expect(page.locator("#results")).to_be_visible()
+        expect(page.locator("#method")).to_be_empty()
+
+
 def test_another_adapter_is_chosen_by_the_keyboard(browser: Browser, server: Running) -> None:
     with opened(browser, server) as (page, said):
         page.keyboard.type("bread and cheese")
@@ -199,6 +208,7 @@ def test_an_empty_text_shows_nothing_and_a_new_one_replaces_the_old(browser: Bro
         expect(page.locator("#words mark")).to_have_count(2)
         text.fill("   ")
         expect(page.locator("#results")).to_be_hidden()
+        expect(page.locator("#status")).to_be_empty()  # it was not asked for
         text.fill("\U0001f600 emoji first")
         expect(page.locator("#words mark")).to_have_count(3)
         assert page.locator("#words mark").first.text_content() == "\U0001f600"
