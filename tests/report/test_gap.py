@@ -37,7 +37,11 @@ def found(
     """
     recipe = make_recipe(
         lora={"r": ranks},
-        train={"optim": ["adam", "adamw", "muon"], "learning_rate": [0.001, 0.003, 0.01, 0.03]},
+        train={
+            "optim": ["adam", "adamw", "muon"],
+            "learning_rate": [0.001, 0.003, 0.01, 0.03],
+            "num_train_epochs": epochs,
+        },
         search=search or {},
     )
     run = write_run(path / "r", recipe, [])
@@ -104,6 +108,9 @@ def test_ranks_are_compared_at_their_last_evaluation_alone(tmp_path: Path) -> No
             "The gap at the last evaluation is known of fewer than two ranks, since validation accuracy still moved by "
             "more than 2 points before it."
         ) in rank.sentence
+        assert (
+            "More epochs may settle it: `--set train.num_train_epochs=10`" in rank.sentence
+        )  # twice as many as it had
 
 
 def test_one_rank_and_one_epoch_say_what_to_run(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ _WHY_NOT_AT_END = (
     "The gap at the last evaluation is known of fewer than two ranks, since validation accuracy still moved by more "
     f"than {100 * MOST_MOVED:g} points before it. More epochs may settle it: "
 )
-_MORE_EPOCHS = "train.num_train_epochs=4"
+_LEAST_EPOCHS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +114,12 @@ def gap(run: RunRead, seen: Observations | None, problems: list[str]) -> Gap | N
     if not any(lines.values()):
         return None
     curves = [] if seen.epochs is not None else _curves(run, seen, rows, lines)
+    most = max(record.configuration.train.num_train_epochs for record in run.records)
+    recipe = run.recipe.with_fields(train={"num_train_epochs": most})  # a clock gave as many as that
     return Gap(
         series=tuple(_series(curves)),
         by_rank=_by_rank(curves),
-        claims=(_of_rank(seen, curves, run.recipe), _of_epochs(seen, curves, run.recipe)),
+        claims=(_of_rank(seen, curves, recipe), _of_epochs(seen, curves, recipe)),
         configurations=len(curves),
     )
 
@@ -190,7 +192,7 @@ def _of_rank(seen: Observations, curves: Sequence[_Curve], recipe: Recipe) -> Cl
     known = [(curve, at_end) for curve in curves if (at_end := curve.at_end) is not None]
     curves, ends = [curve for curve, _ in known], [at_end for _, at_end in known]
     if len({curve.rank for curve in curves}) < 2:
-        return _unknown(title, len(curves), _WHY_NOT_AT_END + _sets(recipe, _MORE_EPOCHS))
+        return _unknown(title, len(curves), _WHY_NOT_AT_END + _more_epochs(recipe))
     rows = [curve.row for curve in curves]
     others = {name: [each[row] for row in rows] for name, each in seen.table.axes.items() if name != _RANK}
     axes = [axis for name, each in others.items() if (axis := make_axis(name, each))]
@@ -223,7 +225,7 @@ def _of_epochs(seen: Observations, curves: Sequence[_Curve], recipe: Recipe) -> 
         return _unknown(
             title,
             0,
-            f"The gap of no configuration is known after two different epochs: {_sets(recipe, _MORE_EPOCHS)}",
+            f"The gap of no configuration is known after two different epochs: {_more_epochs(recipe)}",
         )
     interval = mean_interval(slopes, 1 - LEVEL)
     if len(slopes) <= LEAST_FREEDOM or interval is None or float(np.ptp(slopes)) <= ALMOST:
@@ -244,8 +246,14 @@ def _why_none(seen: Observations, recipe: Recipe) -> str:
         )
     return (
         f"No configuration has two evaluations between which validation moved by {100 * MOST_MOVED:g} points at most, "
-        f"which it takes to know the gap: {_sets(recipe, _MORE_EPOCHS)}"
+        f"which it takes to know the gap: {_more_epochs(recipe)}"
     )
+
+
+def _more_epochs(recipe: Recipe) -> str:
+    """Twice as many as the recipe has."""
+    most = max(recipe.values("train.num_train_epochs"))
+    return _sets(recipe, f"train.num_train_epochs={max(_LEAST_EPOCHS, 2 * most):g}")
 
 
 def _sets(recipe: Recipe, *sets: str) -> str:
