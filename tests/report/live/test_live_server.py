@@ -302,7 +302,12 @@ def test_a_run_that_has_ended_is_shown_without_that_pause(growing: Path, monkeyp
     ("last", "name", "said"),
     [
         (SEARCH, "ended", "The search has ended."),
-        (Command(started="x", ended="stopped", why="stopped by SIGTERM; go on"), "broken off", "stopped by SIGTERM."),
+        (
+            Command(started="x", ended="stopped", why="stopped by SIGTERM; go on"),
+            "broken off",
+            "The search was stopped by SIG",
+        ),
+        (Command(started="x", ended="stopped", why="Ctrl-C"), "broken off", "The search was stopped: Ctrl-C."),
         (Command(started="x", ended="failed", why="the disk is full"), "broken off", "failed: the disk is full."),
         (Command(started="x", ended="failed", why="runs/\udcff: no trial was finished"), "broken off", "runs/\ufffd:"),
         (Command(started="x"), "broken off", "it was broken off, or runs elsewhere"),

@@ -64,8 +64,9 @@ def state_of(run: Path, *, seen: bool = True) -> State:
     if last is not None and last.ended == "done":
         return State("ended", "The search has ended.")
     if last is not None and last.ended is not None:
-        how = f": {clean(last.why.partition(';')[0])}" if last.why else ""
-        return State("broken off", f"The search {'was stopped' if last.ended == 'stopped' else 'failed'}{how}.")
+        why, how = clean((last.why or "").partition(";")[0]), "was stopped" if last.ended == "stopped" else "failed"
+        said = f"was {why}" if why.startswith("stopped by") else f"{how}: {why}" if why else how
+        return State("broken off", f"The search {said}.")
     if held is None:
         return State("unknown", "Whether the search is under way can't be told on this system.")
     if last is None and (run / BEST / MANIFEST).is_file():
