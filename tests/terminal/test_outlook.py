@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +50,14 @@ def test_where_no_trial_is_to_come_it_is_said_whether_the_time_is_why(
     outlook = replace(_outlook((), Step(0, 9000)), seconds_left=seconds)
     plan = make_plan(outlook, configurations=configurations, finished=1)
     assert f"plan    {said}" in plan_lines(plan)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "form"), [(3600.0, r"\d\d:\d\d:\d\d"), (200_000.0, r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")]
+)
+def test_an_end_that_is_a_day_away_has_its_date(seconds: float, form: str) -> None:
+    plan = make_plan(replace(_outlook((), Step(6, 9000)), seconds_left=seconds))
+    assert re.fullmatch(rf"clock   .* left, ends by {form}", [*plan_lines(plan)][-1])
 
 
 def test_where_no_rung_fits_there_are_finals_alone() -> None:

@@ -15,6 +15,8 @@ _NOTHING_VARIES = (
     "each list has one value, so nothing is searched: give several, or no list and --set search.sampler=auto",
 )
 
+_DAY = 24 * 3600
+
 
 def plan_lines(plan: SearchPlan) -> Iterator[str]:
     """What will be trained, what the time leaves out, and when it ends."""
@@ -30,7 +32,8 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
         yield f"plan    {_what_is_to_come(plan)}"
     yield from (f"        {sentence}" for sentence in left_out(plan))
     if outlook.seconds_left is not None:
-        ends = time.strftime("%H:%M:%S", time.localtime(time.time() + outlook.seconds_left))
+        form = "%H:%M:%S" if outlook.seconds_left < _DAY else "%Y-%m-%d %H:%M:%S"
+        ends = time.strftime(form, time.localtime(time.time() + outlook.seconds_left))
         speed = outlook.examples_per_second
         measured = "" if speed is None else f"; measured here: {speed:,.0f} training rows/s"
         yield f"clock   {roughly(outlook.seconds_left)} left, ends by {ends}{measured}"
