@@ -250,3 +250,27 @@ def test_the_page_may_do_nothing_but_ask_its_own_server(server: Running) -> None
     assert "unsafe" not in policy
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert " style=" not in page
+
+
+def test_a_server_that_is_gone_is_said_in_words(browser: Browser, server: Running) -> None:
+    with opened(browser, server) as (page, _):
+        page.route("**/v1/classify", lambda route: route.abort())
+        page.keyboard.type("a cat")
+        expect(page.locator("#status")).to_have_text("The server does not answer.")
+        expect(page.locator("#results")).to_be_hidden()
+
+
+def test_that_no_adapter_is_served_is_said(browser: Browser, server: Running) -> None:
+    with opened(browser, server) as (page, said):
+        page.route("**/v1/adapters", lambda route: route.fulfill(json={"adapters": []}))
+        page.reload()
+        expect(page.locator("#about")).to_have_text("No adapter is served.")
+        assert not said
+
+
+def test_the_answer_is_what_is_read_out(browser: Browser, server: Running) -> None:
+    with opened(browser, server) as (page, _):
+        page.locator("#text").fill("a")
+        expect(page.locator("#length")).to_have_text("1 character")
+        expect(page.locator("[aria-live] #label")).not_to_be_empty()
+        assert page.get_by_role("status").all_text_contents() == [page.locator("#status").text_content()]

@@ -18,9 +18,15 @@ function say(sentence, bad) {
 async function ask(path, body, signal) {
   const headers = { "content-type": "application/json" };
   if (at("key").value) headers.authorization = "Bearer " + at("key").value;
-  const given = body ? { method: "POST", body: JSON.stringify(body) } : {};
-  const answer = await fetch(path, { ...given, headers, signal });
-  const found = await answer.json().catch(() => null);  // a proxy between may answer by a page of its own
+  const given = { headers: new Headers(headers), signal, ...(body && { method: "POST", body: JSON.stringify(body) }) };
+  const instead = (failed) => (error) => {
+    if (error.name === "AbortError") throw error;
+    return failed();
+  };
+  const answer = await fetch(path, given).catch(instead(() => {
+    throw new Error("The server does not answer.");
+  }));
+  const found = await answer.json().catch(instead(() => null));  // a proxy between may answer by a page of its own
   if (answer.status === 401) at("locked").hidden = false;
   if (!answer.ok || !found) throw new Error(found?.error || "No answer of the server's came: status " + answer.status);
   return found;
@@ -66,7 +72,7 @@ function bars(found) {
   const ordered = Object.entries(found.probabilities).sort((one, other) => other[1] - one[1]);
   at("bars").replaceChildren(...ordered.map(([label, share]) => {
     const line = document.createElement("li"), name = document.createElement("span");
-    const track = document.createElement("span"), fill = document.createElement("i"), value = document.createElement("output");
+    const track = document.createElement("span"), fill = document.createElement("i"), value = document.createElement("b");
     name.textContent = label;
     track.className = "track";
     fill.style.width = 100 * share + "%";
@@ -110,7 +116,8 @@ function parts(text, words) {
 async function classify() {
   const text = at("text").value, own = ++turn;
   if (stopper) stopper.abort();
-  at("length").textContent = text ? Array.from(text).length.toLocaleString("en") + " characters" : "";
+  const length = Array.from(text).length;
+  at("length").textContent = text ? length.toLocaleString("en") + (length === 1 ? " character" : " characters") : "";
   if (!text.trim() || !chosen()) {
     at("results").hidden = true;
     say("");
