@@ -89,6 +89,7 @@ def test_time_used_stands_against_time_allowed(
     time = findings(read_run(run)).answer.time
     assert time is not None
     assert time.sentence == sentence
+    assert time.beside_used == sentence.removeprefix("1 min 58 s used; ").removeprefix("3 min 56 s used, ")
     assert time.percent == (None if percent is None else pytest.approx(percent))
 
 

@@ -41,6 +41,11 @@ class TimeUse:
         least = "at least " if self.unknown else ""
         return f"{least}{duration(self.used)}{of} used{by}{limit}{end}"
 
+    @property
+    def beside_used(self) -> str:
+        """The sentence where `used` stands above it."""
+        return self.sentence.removeprefix(f"{duration(self.used)} used").removeprefix(", ").removeprefix("; ")
+
 
 def time_use(commands: tuple[Command, ...]) -> TimeUse | None:
     """None where the run has kept no commands."""
