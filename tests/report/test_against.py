@@ -348,7 +348,7 @@ def test_the_page_shows_what_changed_sides_as_text_and_its_tables_are_disarmed(t
     text = page.read_text()
     assert "<img" not in text
     assert "one is better than two by 6.7 points" in text
-    assert "The 20 of 30 rows" in text
+    assert "20 of 30 rows, the surest errors of the other first." in text
     with page.with_name("changed_sides.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 30
