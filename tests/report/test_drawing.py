@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -11,9 +14,13 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loraloom.report.pictures.drawing import _OF_OTHER_SCRIPTS, STYLE, families, saved
+from loraloom.report.failures.groups import Dependence, Group
+from loraloom.report.pictures.confusion import _fill
+from loraloom.report.pictures.drawing import _OF_OTHER_SCRIPTS, SIZE, STYLE, families, saved
+from loraloom.report.pictures.failures import _by_length
 
 
 def drawn() -> Figure:
@@ -66,3 +73,31 @@ def test_letters_that_matplotlibs_font_lacks_are_drawn_by_one_that_is_installed(
         figure = Figure()
         figure.add_subplot().set_title("体")
         assert saved(figure, "png")
+
+
+def laid_out(draw: Callable[[Axes], object], size: tuple[float, float]) -> Axes:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size)
+        axes = figure.add_subplot()
+        draw(axes)
+        saved(figure, "png")
+    return axes
+
+
+@pytest.mark.parametrize("names", [("1,620–2,419",) * 5, ("12,620–32,419",) * 5, ("2–419",) * 2])
+def test_groups_of_many_rows_do_not_run_into_each_other(names: tuple[str, ...]) -> None:
+    groups = tuple(Group(name, 11_200, 11_000, 0.98, (0.97, 0.99)) for name in names)
+    axes = laid_out(lambda axes: _by_length(axes, Dependence(groups)), SIZE)
+    labels = axes.get_xticklabels()
+    assert all(one.get_window_extent().x1 < other.get_window_extent().x0 for one, other in pairwise(labels))
+    assert labels[0].get_fontsize() == (
+        10 if len(names) == 2 else pytest.approx(90 / max(map(len, (*names, "11,200 rows"))))
+    )
+
+
+def test_counts_of_many_rows_stay_in_their_cells() -> None:
+    labels = [f"class {number}" for number in range(20)]
+    test: Any = SimpleNamespace(labels=labels, matrix=[[12_650] * 20] * 20)
+    axes = laid_out(lambda axes: _fill(axes, test), (10.6, 9.5))
+    wide = axes.get_window_extent().width / 20
+    assert 0 < max(text.get_window_extent().width for text in axes.texts) < wide

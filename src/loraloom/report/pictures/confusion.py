@@ -28,10 +28,13 @@ def draw_confusion(test: Tested) -> Iterator[Picture]:
 def _fill(axes: Axes, test: Tested) -> None:
     shares = [[count / max(1, sum(line)) for count in line] for line in test.matrix]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
+    longest = max(len(f"{number:,}") for line in test.matrix for number in line)
+    size = min(10, 42 / longest)  # as a cell has room for
     for true, line in enumerate(test.matrix):
         for predicted, number in enumerate(line):
             dark = shares[true][predicted] > 0.75
-            axes.text(predicted, true, f"{number:,}", ha="center", va="center", color="white" if dark else INK)
+            colour = "white" if dark else INK
+            axes.text(predicted, true, f"{number:,}", ha="center", va="center", fontsize=size, color=colour)
     (names,) = wording.told_apart(test.labels, 18)
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_POINTS = 400
+LETTERS = 45
+"""As many stand below the axis side by side; of more, each is smaller."""
 
 
 def draw_failures(found: Failures) -> Iterator[Picture]:
@@ -103,7 +105,9 @@ def _by_length(axes: Axes, found: Dependence) -> None:
     low, high = zip(*(each.interval for each in found.groups), strict=True)
     axes.vlines(places, low, high, color=SERIES[0], linewidth=1.6, alpha=0.6)
     axes.plot(places, [each.accuracy for each in found.groups], linestyle="", marker="o", color=SERIES[0], markersize=6)
-    axes.set_xticks(places, [f"{each.name}\n{each.rows:,} rows" for each in found.groups])
+    names = [f"{each.name}\n{each.rows:,} rows" for each in found.groups]
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    axes.set_xticks(places, names, fontsize=min(10, LETTERS * 10 / (longest * len(names))))
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.5, len(found.groups) - 0.5)
     axes.set_xlabel("tokens, before the text is cut")
