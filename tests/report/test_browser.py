@@ -214,6 +214,19 @@ def test_the_navigation_leads_to_every_section(browser: Browser, demo: Path) -> 
             assert abs(target) < 60 or end < 2
 
 
+def test_on_a_phone_the_link_of_the_section_that_is_read_is_in_sight(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo, width=360) as found:
+        page = found.page
+        current = page.locator("nav a[aria-current]")
+        for name in ("making", "answer"):
+            page.evaluate(f"document.getElementById('{name}').scrollIntoView()")
+            page.wait_for_selector(f"nav a[href='#{name}'][aria-current]")
+            box = current.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 360
+
+
 def test_the_leaderboard_is_sorted_by_any_column_with_the_keyboard(browser: Browser, demo: Path) -> None:
     with opened(browser, demo) as found:
         page = found.page

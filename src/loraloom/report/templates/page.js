@@ -483,7 +483,11 @@
       for (const { target, isIntersecting } of entries) {
         if (!isIntersecting) continue;
         for (const link of links.values()) link.removeAttribute('aria-current');
-        links.get(target.id)?.setAttribute('aria-current', 'true');
+        const link = links.get(target.id);
+        if (!link) continue;
+        link.setAttribute('aria-current', 'true');
+        const bar = link.closest('ol');  // of a narrow screen, which it may lie beyond
+        bar.scrollLeft = link.offsetLeft - (bar.clientWidth - link.offsetWidth) / 2;
       }
     }, { rootMargin: '-15% 0px -75% 0px' });
     for (const section of all('main > section')) watch.observe(section);
