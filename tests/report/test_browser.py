@@ -280,6 +280,9 @@ def test_the_filter_keeps_rows_by_words_and_by_exact_values_and_says_how_many(br
         box.fill("r=8")
         page.wait_for_function("document.querySelector('#leaderboard [role=status]').textContent.startsWith('2 of 6')")
         assert column(page, 3) == ["8", "8"]
+        box.fill("lora.r=4")  # as the page names it elsewhere
+        page.wait_for_function("document.querySelector('#leaderboard [role=status]').textContent.startsWith('2 of 6')")
+        assert column(page, 3) == ["4", "4"]
         box.fill("FAILED finite")
         page.wait_for_function("document.querySelector('#leaderboard [role=status]').textContent.startsWith('1 of 6')")
         assert "its loss is not finite at step 12" in column(page, 10)[0]
@@ -295,7 +298,11 @@ def test_what_is_the_same_in_all_rows_is_named_once_and_can_be_filtered_by(brows
         assert "lora_alpha" in heads
         assert "pooling" not in heads
         assert "head.pooling native, train.optim adam" in page.locator("#leaderboard").inner_text()
-        for typed, rows in (("pooling=native muon", "0 of"), ("pooling=native r=65", "2 of"), ("pooling=mean", "0 of")):
+        for typed, rows in (
+            ("pooling=native muon", "0 of"),
+            ("head.pooling=native lora.r=65", "2 of"),
+            ("pooling=mean", "0 of"),
+        ):
             page.get_by_role("searchbox").fill(typed)
             begins = f"document.querySelector('#leaderboard [role=status]').textContent.startsWith('{rows} 130')"
             page.wait_for_function(begins)

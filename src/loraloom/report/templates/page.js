@@ -245,7 +245,8 @@
     const filter = () => {
       const words = input.value.toLowerCase().match(/[^\s="]+="[^"]*"|\S+/g) ?? [];
       matching = rows.filter((row) => words.every((word) => {
-        const [name, value] = word.split('=');
+        const [typed, value] = word.split('=');
+        const name = typed.split('.').at(-1);  // an axis may be named whole: lora.r
         const column = value ? titles.indexOf(name) : -1;
         if (column >= 0) return row.line.cells[column].firstChild.textContent.trim().toLowerCase() === value.replaceAll('"', '');
         if (value && same.has(name)) return same.get(name) === value.replaceAll('"', '');
