@@ -527,6 +527,25 @@ def test_a_phone_needs_no_scrolling_sideways(browser: Browser, which: str, reque
         assert overflow(found.page) <= 0
 
 
+def test_a_confusion_of_twenty_classes_fits_the_page_and_names_its_rows_on_a_phone(
+    browser: Browser, tmp_path: Path
+) -> None:
+    labels = tuple(f"alt.discussion.{number}" for number in range(20))
+    recipe = make_recipe(lora={}, train={})
+    best = make_record(recipe, 0, {}, 0.97, labels=labels, test=make_score(432 / 445, TEST_ROWS))
+    run = write_run(tmp_path / "twenty", recipe, [best], best=best, predictions=make_predictions(labels))
+    path = write_report(run, may_draw=lambda: False)
+    beyond = "region => region.scrollWidth - region.clientWidth"
+    for width in (1280, 360):
+        with opened(browser, path, width=width) as found:
+            region = found.page.locator("#failures .scroll", has=found.page.locator(".matrix")).first
+            assert (region.evaluate(beyond) <= 0) is (width == 1280)
+            region.evaluate("region => { region.scrollLeft = 9999; }")
+            box = region.locator("tbody th").last.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+
+
 def test_without_javascript_text_tables_and_pictures_are_there(browser: Browser, demo: Path) -> None:
     with opened(browser, demo, script=False) as found:
         page = found.page

@@ -410,6 +410,22 @@ def test_many_classes_give_the_confused_pairs_instead_of_a_matrix(tmp_path: Path
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_labels_that_begin_alike_are_told_apart_wherever_they_stand(tmp_path: Path) -> None:
+    shelf = "Clothing, Shoes and Jewelry > Women > Shoes > Sandals and Slippers > For the House and the Garden > "
+    labels = tuple(f"{shelf}{'a long way down, ' * 3}{number}" for number in range(30))
+    data = {**PROVENANCE["data"], "class_rows": {"train": dict.fromkeys(labels, 50)}}
+    recipe = make_recipe({**PROVENANCE, "data": data}, lora={}, train={})
+    record = make_record(recipe, 0, {}, 0.97, labels=labels)
+    best = make_record(recipe, 0, {}, 0.97, labels=labels, test=make_score(432 / 445, TEST_ROWS))
+    run = write_run(tmp_path / "alike", recipe, [record], best=best, predictions=make_predictions(labels))
+    page, made = read(run).text, markdown(findings(read_run(run)))
+    for said, least in ((page, 3), (made, 1)):  # each in the table of classes, in that of shares, and in PEFT's code
+        for length in (60, 120):
+            assert f"{labels[0][: length - 1].rstrip()}…" not in said
+        assert all(len(re.findall(rf"down, {number}\b", said)) >= least for number in range(30))
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_a_long_leaderboard_is_folded(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": list(range(1, 41))}, train={})
     records = [make_record(recipe, n, point, 0.5 + n / 100) for n, point in enumerate(recipe.grid())]

@@ -75,6 +75,13 @@ class Findings:
     problems: tuple[str, ...]
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The winner's classes, where it left predictions of single rows."""
+        if self.test is not None:
+            return self.test.labels
+        return tuple(each.label for each in self.failures.classes) if self.failures else ()
+
+    @property
     def on_judged(self) -> str:
         """Of which rows it is said where the winner fails; nothing of test rows, which are expected."""
         if self.failures is None or self.failures.split == "test":

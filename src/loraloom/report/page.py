@@ -122,6 +122,7 @@ def _environment() -> Environment:
         "p_value": wording.p_value,
         "share": wording.share,
         "shortened": wording.shortened,
+        "named": wording.named,
         "told_apart": _told_apart,
         "spread": points.spread,
         "told": _told,

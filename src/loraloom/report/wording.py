@@ -114,6 +114,12 @@ def told_apart(labels: Sequence[str], *lengths: int) -> list[tuple[str, ...]]:
     return [tuple(shortened(line, length) for line in numbered) for length in lengths]
 
 
+def named(labels: Sequence[str], length: int) -> dict[str, str]:
+    """What each label is called in so many signs, by which it is told from the others."""
+    (short,) = told_apart(labels, length)
+    return dict(zip(labels, short, strict=True))
+
+
 def _end(text: str, length: int) -> str:
     return text if len(text) <= length else "…" + text[1 - length :].lstrip()
 

@@ -13,7 +13,7 @@ from loraloom.report.leaderboard import Leaderboard
 from loraloom.report.markdown import verdicts
 from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
 from loraloom.report.rounding import rounded, rounded_span
-from loraloom.report.wording import count, duration, share, shortened
+from loraloom.report.wording import count, duration, named, share, shortened
 from loraloom.wording import percent, plural
 
 MOST_ROWS = 10
@@ -136,9 +136,10 @@ def tested(found: Findings) -> Iterator[str]:
     if test is None:
         return
     yield test.sentence
+    names = named(test.labels, CELL)
     rows = [
         [
-            code(shortened(label, CELL)),
+            code(names[label]),
             rounded(one.recall, one.recall_interval),
             "–" if one.recall_interval is None else rounded_span(one.recall_interval),
             share(one.precision),
@@ -151,8 +152,8 @@ def tested(found: Findings) -> Iterator[str]:
     if test.pairs:
         first = test.pairs[0]
         yield (
-            f"Most often {code(shortened(first.label, CELL))} was taken for "
-            f"{code(shortened(first.prediction, CELL))}: {plural(first.rows, 'row')}."
+            f"Most often {code(names[first.label])} was taken for {code(names[first.prediction])}: "
+            f"{plural(first.rows, 'row')}."
         )
 
 

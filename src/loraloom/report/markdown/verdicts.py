@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from loraloom.report.effects.interactions import Interaction
 from loraloom.report.effects.verdicts import BADGES
@@ -12,7 +12,7 @@ from loraloom.report.markdown.text import bullets, code, fenced, figures, text, 
 from loraloom.report.pictures.effects import MOST_INTERACTIONS
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.report.testset import Error
-from loraloom.report.wording import count, duration, listed, share, shortened, told_apart
+from loraloom.report.wording import count, duration, listed, named, share, shortened, told_apart
 from loraloom.wording import percent, plural
 
 MOST_TEXTS = 5
@@ -70,11 +70,12 @@ def training(found: Findings) -> Iterator[str]:
 
 def failures(found: Findings) -> Iterator[str]:
     """The errors that the winner is surest of, what errors depend on, whether confidence holds, and what to read."""
+    names = named(found.labels, NAME)
     if found.test and found.test.errors:
         counted = "a row's number is its place in its split, from 0, and not that in your file"
         yield f"The wrong test rows that it is surest of ({counted}):"
         yield bullets(
-            _mistaken(each, "taken for", f"{share(each.confidence)}; test row {each.row}")
+            _mistaken(each, names, "taken for", f"{share(each.confidence)}; test row {each.row}")
             for each in found.test.errors[:MOST_TEXTS]
         )
     failed = found.failures
@@ -98,15 +99,15 @@ def failures(found: Findings) -> Iterator[str]:
     if failed.missed and failed.missed.worst:
         yield "Of the rows that all trials miss, those whose label they find least likely:"
         yield bullets(
-            _mistaken(each, "mostly taken for", f"validation row {each.row}")
+            _mistaken(each, names, "mostly taken for", f"validation row {each.row}")
             for each in failed.missed.worst[:MOST_TEXTS]
         )
 
 
-def _mistaken(row: Error | MissedRow, how: str, where: str) -> str:
+def _mistaken(row: Error | MissedRow, names: Mapping[str, str], how: str, where: str) -> str:
     """A row's text, where it was kept, its label, and what it is taken for."""
     quoted = "A text that was not kept," if row.text is None else f"“{text(shortened(row.text, TEXT))}”"
-    label, prediction = (code(shortened(name, NAME)) for name in (row.label, row.prediction))
+    label, prediction = (code(names[name]) for name in (row.label, row.prediction))
     return f"{quoted} labelled {label}, {how} {prediction} ({where})"
 
 
