@@ -21,8 +21,9 @@ import pytest
 
 from loraloom.errors import RunError
 from loraloom.report.findings import Findings, findings
+from loraloom.report.leaderboard import leaderboard
 from loraloom.report.markdown import markdown
-from loraloom.report.page import SECTIONS
+from loraloom.report.page import SECTIONS, Scale
 from loraloom.report.pictures import UNDRAWN
 from loraloom.report.pictures.dataset import draw_dataset
 from loraloom.report.pictures.drawing import STYLE
@@ -407,6 +408,22 @@ def test_many_classes_give_the_confused_pairs_instead_of_a_matrix(tmp_path: Path
     assert len(entries) <= TEST_ROWS  # and not 1,077 by 1,077 cells
     assert sum(int(entry["rows"]) for entry in entries) == TEST_ROWS
     assert sum(int(entry["rows"]) for entry in entries if entry["true"] == entry["predicted"]) == 432
+
+
+@pytest.mark.parametrize(("winner", "low"), [(3, 0.9), (15, 0.3)])
+def test_small_intervals_are_drawn_on_the_scale_of_the_better_half_and_of_the_winner(
+    tmp_path: Path, winner: int, low: float
+) -> None:
+    recipe = make_recipe(lora={"r": list(range(1, 19))}, train={})
+    accuracies = [0.97] * 9 + [0.35] * 9
+    records = [make_record(recipe, n, p, a) for n, (p, a) in enumerate(zip(recipe.grid(), accuracies, strict=True))]
+    run = write_run(tmp_path / "run", recipe, records, best=records[winner])
+    board = leaderboard(read_run(run))
+    scale = Scale.of(board)
+    assert low - 0.1 < scale.low < low + 0.05
+    assert board.winner is not None
+    assert board.winner.interval is not None
+    assert scale.percent(board.winner.interval[1]) > scale.percent(board.winner.interval[0])
 
 
 @pytest.mark.usefixtures("no_pictures")

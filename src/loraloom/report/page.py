@@ -151,7 +151,7 @@ def _told(sentence: str) -> Markup:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What the leaderboard's small intervals share: its ends are those of the better half of the rows."""
+    """What the leaderboard's small intervals share: its ends are those of the better half of rows and the winner."""
 
     low: float
     high: float
@@ -159,7 +159,7 @@ class Scale:
     @classmethod
     def of(cls, board: Leaderboard) -> Scale:
         better = sorted((row for row in board.ranked if row.accuracy is not None), key=lambda row: -(row.accuracy or 0))
-        better = better[: max(12, len(better) // 2)]
+        better = better[: max(4, len(better) // 2)] + [row for row in better if row.is_winner]
         ends = [end for row in better for end in (row.accuracy or 0.0, *(row.interval or ()))]
         low, high = min(ends, default=0.0), max(ends, default=1.0)
         return cls(low, high) if high > low else cls(max(0.0, low - 0.05), high + 0.05)
