@@ -49,7 +49,8 @@ def test_validation_rows_that_are_in_test_too_are_told_apart(tmp_path: Path, equ
     ]
     recipe = make_recipe({**PROVENANCE, "data": {**PROVENANCE["data"], "overlaps": shared}}, lora={}, train={})
     run = write_run(tmp_path / "r", recipe, [make_record(recipe, 0, {})])
-    so = said and f"{said} in test too, or nearly: the choice of the winner has seen them."
+    them = "them" if equal else "it"
+    so = said and f"{said} in test too, or nearly: the choice of the winner has seen {them}."
     none = "No training row is equal to, or a near copy of, a held-out row."
     assert findings(read_run(run)).dataset.on_overlaps == f"{none}{so}"
 

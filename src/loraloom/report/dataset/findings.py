@@ -123,5 +123,5 @@ def _on_overlaps(found: Counts) -> str:
         said += (
             f" {plural(shared, 'validation row')} {'is' if shared == 1 else 'are'} in test too, or nearly: the choice "
         )
-        said += "of the winner has seen them."
+        said += f"of the winner has seen {'it' if shared == 1 else 'them'}."
     return said
