@@ -527,6 +527,13 @@ def test_a_phone_needs_no_scrolling_sideways(browser: Browser, which: str, reque
         assert overflow(found.page) <= 0
 
 
+def test_the_picture_of_all_comparisons_can_be_read_on_a_phone(browser: Browser, full: Path) -> None:
+    with opened(browser, full, width=360) as found:
+        text = found.page.locator("#effects .plot text").first
+        assert text.evaluate("text => text.getBoundingClientRect().height") > 9
+        assert overflow(found.page) <= 0
+
+
 def test_a_confusion_of_twenty_classes_fits_the_page_and_names_its_rows_on_a_phone(
     browser: Browser, tmp_path: Path
 ) -> None:

@@ -378,7 +378,7 @@
 
   const edged = new WeakSet();
   const addEdges = (root) => {  // a fade where something can be scrolled on, and a place for the keyboard
-    for (const region of all('.scroll, pre', root)) {
+    for (const region of all('.scroll, .slides, pre', root)) {
       if (edged.has(region)) continue;
       edged.add(region);
       const look = () => {
