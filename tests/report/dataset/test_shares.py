@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,6 +53,12 @@ def test_unequal_shares_are_told_with_their_effect() -> None:
     expected = stats.chisquare([700, 200, 100])
     assert found.p == pytest.approx(expected.pvalue)
     assert found.evenness == pytest.approx(stats.entropy([0.7, 0.2, 0.1]) / math.log(3))
+
+
+def test_classes_that_begin_alike_are_told_apart() -> None:
+    found = balance({f"{'a long way ' * 8}{number}": count for number, count in enumerate((700, 200, 100))})
+    assert found is not None
+    assert re.search("from 10 % \\(“….* 2”\\) to 70 % \\(“….* 0”\\)", found.verdict)
 
 
 def test_few_rows_that_differ_by_chance_are_not_called_unequal() -> None:

@@ -21,7 +21,7 @@ from loraloom.report.effects.model import Estimate, fit
 from loraloom.report.failures.classes import ClassLine
 from loraloom.report.failures.groups import Dependence
 from loraloom.report.points import points, points_span
-from loraloom.report.wording import LEVEL, p_value
+from loraloom.report.wording import LEVEL, p_value, told_apart
 from loraloom.wording import percent
 
 AS_GOOD_AS_EQUAL = 1.25
@@ -104,7 +104,8 @@ def balance(rows: Mapping[str, int]) -> Balance | None:
     shares = counts / total
     evenness = float(stats.entropy(shares) / math.log(len(counts)))
     p = float(found.pvalue)
-    spread = f"from {percent(shares[least])} (“{names[least][:60]}”) to {percent(shares[most])} (“{names[most][:60]}”)"
+    (called,) = told_apart((names[least], names[most]), 60)
+    spread = f"from {percent(shares[least])} (“{called[0]}”) to {percent(shares[most])} (“{called[1]}”)"
     if ratio == 1:
         verdict = f"The classes are equally common: {percent(shares[0])} each."
     elif ratio < AS_GOOD_AS_EQUAL:

@@ -20,7 +20,7 @@ from loraloom.intervals import Interval, difference_interval, holm, wilson_inter
 from loraloom.report.effects.analysis import MARGIN
 from loraloom.report.failures.kept import Judged
 from loraloom.report.points import points, points_span
-from loraloom.report.wording import LEVEL, p_value, shortened
+from loraloom.report.wording import LEVEL, p_value, told_apart
 from loraloom.wording import percent, plural
 
 FEWEST_ERRORS = 5
@@ -251,9 +251,10 @@ def _verdict(name: str, found: Dependence, tests: int) -> str:
     if not found.found:
         return f"{sentence} ({test})."
     low, high = (pick(found.groups, key=lambda each: each.accuracy) for pick in (min, max))
+    (called,) = told_apart((low.name, high.name), 60)
     return (
-        f"{sentence} ({test}): “{shortened(low.name, 60)}” is right in {percent(low.accuracy)} of its "
-        f"{plural(low.rows, 'row')}, “{shortened(high.name, 60)}” in {percent(high.accuracy)} of its {high.rows:,}."
+        f"{sentence} ({test}): “{called[0]}” is right in {percent(low.accuracy)} of its "
+        f"{plural(low.rows, 'row')}, “{called[1]}” in {percent(high.accuracy)} of its {high.rows:,}."
     )
 
 
