@@ -12,6 +12,8 @@ import pytest
 
 from loraloom.tracking.channel import Channel, Limits
 from loraloom.tracking.child import CLASSES
+from loraloom.tracking.mlflow import MLflow
+from loraloom.tracking.tracker import Told
 from tests.tracking.telling import NOT_NICE, Stored, begin, begin_trial, crown, end_trial, log, read, tell, trackers
 
 NO_NETWORK = """import socket
@@ -158,6 +160,13 @@ def test_of_a_winner_that_is_tested_again_the_last_test_is_kept_too(
     kept = stored["winner" if name == "wandb" else "trial-0000"].of("result/test_accuracy")
     assert kept == {0: pytest.approx([0.7] if name == "wandb" else [0.1, 0.7])}
     assert stored["trial-0000"].of("result/validation_accuracy") == {0: pytest.approx([0.3])}
+
+
+def test_mlflows_store_is_not_made_beside_a_folder_whose_name_ends_its_address(tmp_path: Path) -> None:
+    """`sqlite:///runs/is it?/mlflow.db` is the file `runs/is it`."""
+    with pytest.raises(ValueError, match="rename that folder, or set MLFLOW_TRACKING_URI"):
+        MLflow().begin(Told("run", "key", tmp_path / "is it?" / "mlflow", {}))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", trackers("mlflow"))

@@ -25,11 +25,17 @@ class MLflow:
     """Talks to a tracking store by MLflow's client."""
 
     def begin(self, run: Told) -> None:
-        """Finds the search's run by its key, or makes it."""
+        """Finds the search's run by its key, or makes it.
+
+        Raises:
+            ValueError: the store is to be where no address leads to.
+        """
+        local = None if os.environ.get("MLFLOW_TRACKING_URI") else run.folder
+        if local is not None and "?" in str(local):
+            raise ValueError(f"{local}: SQLite's address ends at the ?; rename that folder, or set MLFLOW_TRACKING_URI")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would send usage from a run that is local
         from mlflow.tracking import MlflowClient
 
-        local = None if os.environ.get("MLFLOW_TRACKING_URI") else run.folder
         if local is not None:
             local.mkdir(parents=True, exist_ok=True)
         self._client: Any = MlflowClient(None if local is None else f"sqlite:///{local / 'mlflow.db'}")
