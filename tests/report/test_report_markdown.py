@@ -209,6 +209,21 @@ def test_a_small_part_of_the_cap_is_not_rounded_to_nothing(tmp_path: Path) -> No
     assert "184,864 trainable parameters, <0.1 % of the cap of 1,000,000,000" in made.replace("&lt;", "<")
 
 
+def test_of_many_classes_those_of_the_lowest_f1_are_listed(tmp_path: Path) -> None:
+    labels = tuple(f"intent {number}" for number in range(60))
+    recipe = make_recipe(lora={}, train={})
+    best = make_record(recipe, 0, {}, 0.97, labels=labels, test=make_score((TEST_ROWS - 13) / TEST_ROWS, TEST_ROWS))
+    run = write_run(tmp_path / "many", recipe, [best], best=best, predictions=make_predictions(labels))
+    found = findings(read_run(run))
+    made = markdown(found)
+    assert "Of 60 classes the 40 of the lowest F1:" in made
+    listed = re.findall(r"^\| `intent (\d+)` \|", made, re.MULTILINE)
+    assert len(listed) == 40
+    assert found.test is not None
+    lowest = sorted((one.f1 or 0, at) for at, one in enumerate(found.test.classes))[:40]
+    assert list(map(int, listed)) == sorted(at for _, at in lowest)
+
+
 def test_curves_errors_and_rows_that_all_miss_are_told(tmp_path: Path) -> None:
     made = markdown(findings(read_run(keep(whole_run(tmp_path / "demo")))))
     assert "- The validation loss of trial 0003 is lowest at epoch 4" in made

@@ -6,6 +6,7 @@ out, with its heading.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 
 from loraloom.report.findings import Findings
@@ -17,6 +18,8 @@ from loraloom.report.wording import count, duration, named, share, shortened
 from loraloom.wording import percent, plural
 
 MOST_ROWS = 10
+MOST_CLASSES = 40
+"""Of more, those of the lowest F1: an issue takes no table of thousands."""
 CELL = 60
 
 Section = Callable[[Findings], Iterator[str]]
@@ -136,17 +139,22 @@ def tested(found: Findings) -> Iterator[str]:
     if test is None:
         return
     yield test.sentence
+    f1s = [math.inf if one.f1 is None else one.f1 for one in test.classes]  # none of a class without a row
+    shown = sorted(sorted(range(len(f1s)), key=f1s.__getitem__)[:MOST_CLASSES])
+    if len(shown) < len(f1s):
+        yield f"Of {count(len(f1s))} classes the {MOST_CLASSES} of the lowest F1:"
     names = named(test.labels, CELL)
     rows = [
         [
-            code(names[label]),
+            code(names[test.labels[at]]),
             rounded(one.recall, one.recall_interval),
             "–" if one.recall_interval is None else rounded_span(one.recall_interval),
             share(one.precision),
             share(one.f1),
             count(one.support),
         ]
-        for label, one in zip(test.labels, test.classes, strict=True)
+        for at in shown
+        for one in [test.classes[at]]
     ]
     yield table(("Class", "Recall", "95 % interval", "Precision", "F1", "Rows"), rows, numbers=range(1, 6))
     if test.pairs:
