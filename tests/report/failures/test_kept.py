@@ -72,6 +72,16 @@ def test_of_classes_with_one_f1_none_is_the_lowest(run: Path) -> None:
     assert (alike.lowest, alike.f1_of_all) == (None, 1.0)
 
 
+def test_the_hardest_classes_come_first_and_those_without_rows_last(run: Path) -> None:
+    failed = found(run).failures
+    assert failed is not None
+    assert failed.hardest_first[0] == failed.lowest
+    first, second, *others = failed.classes
+    lacking = replace(failed, classes=(replace(first, f1=None), replace(second, rows=0, f1=0.0), *others))
+    f1s = [each.f1 for each in lacking.hardest_first]
+    assert f1s == [*sorted(each.f1 or 0 for each in others), None, 0.0]
+
+
 def test_names_by_a_judge_that_is_unsure_are_told_as_its_doubts(run: Path) -> None:
     failed = found(run).failures
     assert failed is not None

@@ -45,6 +45,11 @@ class Failures:
     training: TrainingRows
 
     @property
+    def hardest_first(self) -> tuple[ClassLine, ...]:
+        """The classes by their F1, the least first; last those without one, or without rows."""
+        return tuple(sorted(self.classes, key=lambda each: each.f1 if each.f1 is not None and each.rows else 2.0))
+
+    @property
     def lowest(self) -> ClassLine | None:
         """The class with the least F1, of those that have one and rows; None where all have the same."""
         scored = [each for each in self.classes if each.f1 is not None and each.rows]
