@@ -527,6 +527,14 @@ def test_a_phone_needs_no_scrolling_sideways(browser: Browser, which: str, reque
         assert overflow(found.page) <= 0
 
 
+def test_on_a_phone_the_command_of_an_opened_row_is_whole(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo, width=360) as found:
+        found.page.locator("button.open").first.click()
+        box = found.page.locator("#board .detail p code").first.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] < 344  # where the table ends
+
+
 def test_the_picture_of_all_comparisons_can_be_read_on_a_phone(browser: Browser, full: Path) -> None:
     with opened(browser, full, width=360) as found:
         text = found.page.locator("#effects .plot text").first
