@@ -18,8 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from loraloom.report.failures.groups import Dependence, Group
+from loraloom.report.pictures import drawing
 from loraloom.report.pictures.confusion import _fill
-from loraloom.report.pictures.drawing import _OF_OTHER_SCRIPTS, SIZE, STYLE, families, saved
+from loraloom.report.pictures.drawing import _OF_OTHER_SCRIPTS, SIZE, STYLE, families, picture, saved
 from loraloom.report.pictures.failures import _by_length
 
 
@@ -101,3 +102,22 @@ def test_counts_of_many_rows_stay_in_their_cells() -> None:
     axes = laid_out(lambda axes: _fill(axes, test), (10.6, 9.5))
     wide = axes.get_window_extent().width / 20
     assert 0 < max(text.get_window_extent().width for text in axes.texts) < wide
+
+
+@pytest.mark.parametrize("names", ["r", "a class of a long name"])
+def test_a_title_is_whole_whatever_stands_before_the_axes(names: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    title, figures = "Class shares: ● train, ◆ validation, ▲ test", list[Figure]()
+
+    def kept(figure: Figure, kind: Literal["png", "svg"], **options: Any) -> bytes:
+        figures.append(figure)
+        return saved(figure, kind, **options)
+
+    monkeypatch.setattr(drawing, "saved", kept)
+    with mpl.rc_context(STYLE):
+        picture("shares", title, "", lambda axes: axes.set_yticks([0, 1], [names] * 2))
+    figure = figures[-1]
+    (axes,) = figure.axes
+    box = axes._left_title.get_window_extent()  # type: ignore[attr-defined]
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert bool(abs(box.x0 - axes.get_window_extent().x0) < 2) is (names == "r")
