@@ -353,6 +353,27 @@ def test_a_recipe_is_copied(browser: Browser, demo: Path) -> None:
         assert copied.startswith("data:\n")
 
 
+def test_a_row_of_one_evaluation_draws_both_points_and_one_epoch(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe()
+    records = [make_record(recipe, number, point, 0.9) for number, point in enumerate(recipe.grid())]
+    run = write_run(tmp_path / "once", recipe, records, evaluations=list(make_evaluations(1)))
+    for drawn_first in (100, 1):
+        monkeypatch.setattr("loraloom.report.details.MOST_ROWS", drawn_first)
+        monkeypatch.setattr("loraloom.report.packed_rows.MOST_ROWS", drawn_first)
+        with opened(browser, write_report(run, may_draw=lambda: False)) as found:
+            found.page.locator("#board > tbody > tr.row button.open").nth(1).click()
+            found.page.wait_for_selector("tr.detail .sketch")
+            sketch = found.page.locator("tr.detail .sketch").first
+            assert (
+                sketch.locator("circle").evaluate_all("all => all.map(one => one.getAttribute('cx'))") == ["71.0"] * 2
+            )
+            assert [text for text in sketch.locator("text").all_text_contents() if "poch" in text or text == "1"] == [
+                "epoch 1"
+            ]
+
+
 def test_a_row_beyond_the_first_draws_what_they_draw(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

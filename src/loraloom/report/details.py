@@ -42,11 +42,11 @@ class Sketch:
         return min(epochs), max(epochs), min(values), max(values)
 
     def path(self, points: Points, width: float, height: float) -> str:
-        """An SVG path of `points` within (0, 0, width, height)."""
+        """An SVG path of `points` within (0, 0, width, height); of one epoch they stand in its middle."""
         left, right, low, high = self.ends
-        across = width / (right - left) if right > left else 0.0
+        start, across = (0.0, width / (right - left)) if right > left else (width / 2, 0.0)
         up = height / (high - low) if high > low else 0.0
-        places = (f"{(x - left) * across:.1f} {height - (y - low) * up:.1f}" for x, y in points)
+        places = (f"{start + (x - left) * across:.1f} {height - (y - low) * up:.1f}" for x, y in points)
         return "M" + "L".join(places)
 
     def at(self, point: tuple[float, float], width: float, height: float) -> tuple[str, str]:

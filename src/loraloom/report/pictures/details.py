@@ -97,19 +97,24 @@ def _curves(found: Sequence[tuple[Detail, Sketch]]) -> Figure:
     validation: list[NDArray[np.float64]] = []
     frames: list[list[tuple[float, float]]] = []
     ends: list[NDArray[np.float64]] = []
+    alone: list[NDArray[np.float64]] = []
     for place, (detail, sketch) in enumerate(found):
         x, y = sheet.corner(place)
         left, right, low, top = sketch.ends
+        start = x if right > left else x + wide / 2  # as on the page
         scale = np.array([wide / (right - left) if right > left else 0.0, high / (top - low) if top > low else 0.0])
         for points, lines in ((sketch.train, train), (sketch.validation, validation)):
             if points:
-                lines.append((np.array(points) - (left, low)) * scale + (x, y))
+                lines.append((np.array(points) - (left, low)) * scale + (start, y))
         ends.append(validation[-1][-1])
+        if len(sketch.train) == 1:
+            alone.append(train[-1][0])
         frames += [[(x, y), (x + wide, y)], [(x, y + high), (x + wide, y + high)]]
         sheet.title(place, detail, sketch.title.lower())
         for text, at, to in ((sketch.written(top), y + high, "top"), (sketch.written(low), y, "bottom")):
             sheet.axes.text(x - 0.06, at, text, ha="right", va=to, fontsize=6.5, color=MUTED)
-        for text, at, side in ((f"epoch {left:.3g}", x, "left"), (f"{right:.3g}", x + wide, "right")):
+        epochs = [(f"epoch {left:.3g}", x, "left"), (f"{right:.3g}", x + wide, "right")]
+        for text, at, side in epochs if right > left else [(f"epoch {left:.3g}", start, "center")]:
             sheet.axes.text(at, y - 0.05, text, ha=side, va="top", fontsize=6.5, color=MUTED)
     for drawn in (
         LineCollection(frames, colors=GRID, linewidths=0.8),
@@ -117,7 +122,9 @@ def _curves(found: Sequence[tuple[Detail, Sketch]]) -> Figure:
         LineCollection(validation, colors=SERIES[0], linewidths=1.6),
     ):
         sheet.axes.add_collection(drawn, autolim=False)
-    sheet.axes.plot(*np.array(ends).T, linestyle="none", marker="o", markersize=3, color=SERIES[0])
+    for dots, colour in ((ends, SERIES[0]), (alone, MUTED)):
+        if dots:
+            sheet.axes.plot(*np.array(dots).T, linestyle="none", marker="o", markersize=3, color=colour)
     return sheet.figure
 
 

@@ -113,7 +113,7 @@
     const [left, right, low, high] = [Math.min(...epochs), Math.max(...epochs), Math.min(...values), Math.max(...values)];
     const [width, height] = [142, 74];
     const spot = ([x, y]) => [
-      (right > left ? (x - left) * width / (right - left) : 0).toFixed(1),
+      (right > left ? (x - left) * width / (right - left) : width / 2).toFixed(1),
       (high > low ? height - (y - low) * height / (high - low) : height).toFixed(1)];
     const path = (points) => `M${points.map((point) => spot(point).join(' ')).join('L')}`;
     const most = validation.reduce((one, other) => best(one[1], other[1]) === one[1] ? one : other);
@@ -129,12 +129,14 @@
         draw('path', { class: 'frame', d: `M0 ${height}H${width}M0 0H${width}` }),
         ...(train.length ? [draw('path', { class: 'train', d: path(train) })] : []),
         draw('path', { class: 'validation', d: path(validation) }),
+        ...(train.length === 1 ? [draw('circle', { class: 'alone', cx: spot(train[0])[0], cy: spot(train[0])[1], r: 2 })] : []),
         ...validation.filter((point) => point === last || validation.length < 12).map((point) => {
           const [cx, cy] = spot(point);
           return draw('circle', { cx, cy, r: point === last ? 3.2 : 2 });
         }),
         say(title, 0, -7, 'title'), say(told(high), -6, 4, 'end'), say(told(low), -6, height + 3, 'end'),
-        say(`epoch ${short(left)}`, 0, height + 15), say(short(right), width, height + 15, 'end')))];
+        ...(left < right ? [say(`epoch ${short(left)}`, 0, height + 15), say(short(right), width, height + 15, 'end')]
+          : [say(`epoch ${short(left)}`, width / 2, height + 15, 'middle')])))];
   };
 
   const smallMatrix = (trial, across, down, counts) => {
