@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MODEL, MAX_TRAINABLE_PARAMETERS, MAX_SECONDS = "roberta-base", 1_000_000, 3600.0
 """What is proposed, and taken where there is nobody to ask."""
+SHORT_SECONDS = 120
+"""A search of less may have no time for a trial, beside its beginning, the test and the report."""
 
 
 def new(
@@ -213,6 +215,12 @@ def _say(out: Path, recipe: Recipe, table: Table | None, doubt: str | None) -> N
             print_data(console, load_data(of_file, seed=recipe.train.seed, note=say_doing, train=table))
     except DataError as error:
         print_warning(console, f"{error}; mend these rows first: a search would refuse them")
+    if (seconds := recipe.budget.max_seconds) is not None and seconds < SHORT_SECONDS:
+        print_warning(
+            console,
+            f"{seconds:g} s may not suffice for one trial, since a search begins, tests and reports in them too: it "
+            "then says how many would do",
+        )
     if doubt is not None:
         print_warning(console, doubt)
     print_next(console, out)
