@@ -146,11 +146,27 @@ def test_an_answer_that_can_not_be_is_asked_again(
     assert (recipe.budget.max_trainable_parameters, recipe.budget.max_seconds) == (None, None)
 
 
+@pytest.mark.usefixtures("here")
+def test_what_separates_cells_is_said_where_it_is_no_comma(tiny_model: Path) -> None:
+    Path("train.csv").write_text(Path("train.csv").read_text().replace(",", ";"))
+    done = new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model))
+    assert done.exit_code == 0, done.output
+    assert "train.csv: its cells are separated by ';'" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(("seconds", "said"), [("60", True), ("119.5", True), ("120", False), ("0", False)])
+@pytest.mark.usefixtures("here")
+def test_a_time_that_may_be_too_short_for_a_search_is_warned_of(tiny_model: Path, seconds: str, said: bool) -> None:
+    done = new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model), "--max_seconds", seconds)
+    assert done.exit_code == 0, done.output
+    assert (f"! {seconds} s may not suffice for one trial" in done.output) == said
+
+
 def test_nobody_is_asked_for_two_columns_of_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (here / "train.csv").write_text("text;label\nhot tea;drink\nrye bread;food\n")
+    (here / "train.csv").write_text("text\tlabel\nhot tea\tdrink\nrye bread\tfood\n")
     done = new(answers="\n", monkeypatch=monkeypatch)
     assert "2. " not in done.output
-    assert "cells seem to be separated by ';': convert it: python -X utf8 -c " in str(done.exception)
+    assert "cells seem to be separated by tabs: call it .tsv" in str(done.exception)
 
 
 def test_demo_is_the_data_set_also_where_there_is_a_folder_of_that_name(here: Path) -> None:

@@ -195,14 +195,24 @@ def test_a_column_without_a_name_is_not_guessed(tmp_path: Path, header: tuple[st
     assert f"rows.csv: the column of its {what} has no name: give it one; its columns are" in message
 
 
-@pytest.mark.parametrize(
-    ("sign", "hint"),
-    [(";", "';': convert it: python"), ("|", "'|': convert it: python"), ("\t", "tabs: call it .tsv")],
-)
-def test_cells_that_are_separated_otherwise_are_recognised_and_refused(tmp_path: Path, sign: str, hint: str) -> None:
-    path = write_csv(tmp_path / "rows.csv", [(f"a b{sign}x",), (f"c d{sign}y",)], header=(f"text{sign}label",))
+def test_cells_that_are_separated_by_tabs_are_recognised_and_refused(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.csv", [("a b\tx",), ("c d\ty",)], header=("text\tlabel",))
     message = refusal(train_file=path)
-    assert f"where text and label are two; its cells seem to be separated by {hint}" in message
+    assert "where text and label are two; its cells seem to be separated by tabs: call it .tsv" in message
+
+
+@pytest.mark.parametrize("sign", [";", "|"])
+def test_by_what_cells_are_separated_is_said_where_it_is_no_comma(tmp_path: Path, sign: str) -> None:
+    expected = _load(write_csv(tmp_path / "commas.csv", rows(30)))
+    data = _load(write_csv(tmp_path / "rows.csv", rows(30), delimiter=sign))
+    assert (data.train.texts, data.labels, data.fingerprint) == (
+        expected.train.texts,
+        expected.labels,
+        expected.fingerprint,
+    )
+    said = [finding.sentence for finding in data.findings if finding.kind == "separated"]
+    assert said == [f"{tmp_path}/rows.csv: its cells are separated by {sign!r}."]
+    assert not [finding for finding in expected.findings if finding.kind == "separated"]
 
 
 def test_of_one_column_no_name_is_asked_for(tmp_path: Path) -> None:

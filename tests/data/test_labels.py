@@ -247,6 +247,12 @@ def test_files_of_a_labelled_folder_that_are_not_utf_8_are_counted(tmp_path: Pat
     assert (split.texts, said) == (("a caf\xe9", "a goal"), "1 file of rows is not UTF-8: read as Latin-1")
 
 
+def test_what_separates_the_cells_of_a_labelled_file_is_said(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "rows.csv", [("a cat", "b"), ("a dog", "c")], delimiter=";")
+    split, said = read_labelled(file, text_column=None, label_column=None, labels=("b", "c"), label_codes=("b", "c"))
+    assert (split.texts, said) == (("a cat", "a dog"), f"{file}: its cells are separated by ';'")
+
+
 def test_columns_of_a_labelled_file_that_are_in_doubt_are_asked_for_by_the_commands_options(tmp_path: Path) -> None:
     file = write_csv(tmp_path / "rows.csv", [("a", "b"), ("c", "d")], header=("first", "second"))
     with pytest.raises(DataError, match="give --text_column and --label_column; its columns are 'first', 'second'"):

@@ -106,6 +106,22 @@ def test_one_column_of_the_text_is_named_as_several_are(one: Ensemble, tmp_path:
     assert json.loads(printed)["prediction"]
 
 
+@pytest.mark.usefixtures("small_windows")
+def test_a_file_that_is_separated_by_semicolons_is_answered_in_commas_and_that_is_said_once(
+    one: Ensemble, tmp_path: Path
+) -> None:
+    texts = "".join(f'"{n};{n}";{text}, yes\n' for n, text in enumerate(sentences(10)))
+    (tmp_path / "in.csv").write_text(f"id;text\n{texts}")
+    heard = Heard()
+    run(one, tmp_path / "in.csv", tmp_path / "out.csv", heard)
+    assert heard.notes == [f"{tmp_path}/in.csv: its cells are separated by ';'"]
+    rows = read_csv(tmp_path / "out.csv")
+    assert [(row["id"], row["text"]) for row in rows] == [
+        (f"{n};{n}", f"{text}, yes") for n, text in enumerate(sentences(10))
+    ]
+    assert all(row["prediction"] for row in rows)
+
+
 def test_a_file_in_the_home_folder_may_be_named_from_there(
     one: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,7 +227,7 @@ def test_a_second_file_may_have_any_name_and_cells_that_look_like_a_header(run: 
 
 
 @pytest.mark.parametrize(
-    ("first", "said"), [("a text of a hundred letters " * 4, "looks like data"), ("text;label", "separated by ';'")]
+    ("first", "said"), [("a text of a hundred letters " * 4, "looks like data"), ("text\tlabel", "separated by tabs")]
 )
 def test_a_second_file_without_a_header_is_refused(run: Path, tmp_path: Path, first: str, said: str) -> None:
     (tmp_path / "texts.csv").write_text(f"{first}\n" + "the cat near a dog;animals\n" * 9)

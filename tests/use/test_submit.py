@@ -297,6 +297,24 @@ def test_rows_without_a_text_are_told(best: Path, tmp_path: Path, blank: list[st
     assert result.rows == len(TEXTS) + len(blank)
 
 
+def test_a_submission_is_separated_as_its_template_is(best: Path, tmp_path: Path) -> None:
+    def separated(path: Path, head: str, rows: Sequence[str]) -> Path:
+        path.write_text("\n".join((head, *rows)) + "\n")
+        return path
+
+    test = separated(tmp_path / "test.csv", "id|text", [f"{n}|{text}" for n, text in enumerate(TEXTS)])
+    result = submitting.submit(best, test, tmp_path / "commas.csv")
+    assert result.notes[0] == f"{test}: its cells are separated by '|'"
+    template = separated(tmp_path / "t.csv", "ID;Label", [f"{n};food" for n in range(len(TEXTS))])
+    out = tmp_path / "s.csv"
+    told = submitting.submit(best, test, out, template=template).notes
+    assert f"cells of {out} are separated by ';', as the template's are" in told
+    assert out.read_text() == (tmp_path / "commas.csv").read_text().replace(",", ";")
+    submitting.check(out, template)
+    with pytest.raises(DataError, match=r"commas\.csv: its cells are separated by ',', the template's by ';'$"):
+        submitting.check(tmp_path / "commas.csv", template, adapter=best)
+
+
 def test_that_a_file_was_replaced_is_told(best: Path, tmp_path: Path) -> None:
     test, out = write(tmp_path / "test.csv", ["id", "text"], [*enumerate(TEXTS)]), tmp_path / "s.csv"
     told = [f"{out} is in place of a file that was there" in submitting.submit(best, test, out).notes for _ in "12"]
@@ -567,8 +585,8 @@ def test_whole_numbers_with_a_point_are_others_where_the_template_has_none(asked
 def test_a_template_with_more_columns_or_doubled_ids_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has 3 columns"):
         read_submission(write(tmp_path / "three.csv", ["ID", "a", "b"], [[1, 2, 3]]))
-    with pytest.raises(DataError, match=r"has 1 column \('ID;Label'\); .* seem to be separated by ';'"):
-        read_submission(write(tmp_path / "one.csv", ["ID;Label"], [["1;0"]]))
+    with pytest.raises(DataError, match=r"has 1 column \('ID\\tLabel'\); .* seem to be separated by tabs"):
+        read_submission(write(tmp_path / "one.csv", ["ID\tLabel"], [["1\t0"]]))
     doubled = write(tmp_path / "doubled.csv", ["ID", "Label"], [[1, 0], [1, 0]])
     with pytest.raises(DataError, match="more than once"):
         submitting.check(doubled, doubled)

@@ -31,8 +31,8 @@ def test_a_column_is_asked_for_by_its_option_where_it_is_not_known() -> None:
 
 @pytest.mark.parametrize("wanted", [None, ("text",)])
 def test_columns_that_are_separated_otherwise_are_not_to_be_named(wanted: tuple[str, ...] | None) -> None:
-    with pytest.raises(DataError, match=r"it has 'id;text'; its cells seem to be separated by ';': convert it: python"):
-        text_columns(Record(1, {"id;text": "1;a"}), wanted, "rows.csv")
+    with pytest.raises(DataError, match=r"it has 'id\\ttext'; its cells seem to be separated by tabs: call it \.tsv"):
+        text_columns(Record(1, {"id\ttext": "1\ta"}), wanted, "rows.csv")
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])

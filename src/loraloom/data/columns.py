@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loraloom.data.cells import text_problem, without_nan
-from loraloom.data.csv_records import other_separator
+from loraloom.data.csv_records import separated_by_tabs
 from loraloom.data.overlap import words_of
 from loraloom.data.record import Row
 from loraloom.data.tables import Table
@@ -189,7 +189,7 @@ def headerless(table: Table) -> str:
     for name, cells in table.columns.items():
         if name.isdecimal() or len(name) > _LONGEST_NAME or (name.strip() and name in cells):
             return f"; its first row looks like data ({name[:40]!r}): add a line with the names of the columns"
-    return other_separator(list(table.columns))
+    return separated_by_tabs(list(table.columns))
 
 
 def _several(table: Table) -> str:

@@ -1,4 +1,8 @@
-"""Records of CSV and TSV, strictly: what is no record is told by its lines, and reading goes on after it."""
+"""Records of CSV and TSV, strictly: what is no record is told by its lines, and reading goes on after it.
+
+Some spreadsheets save CSV with semicolons. Its header alone tells (`_separator`), and each row has to have as many
+cells. Rejected: csv.Sniffer, which guesses from texts too.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 from loraloom.data.cells import MAX_CELL_CHARACTERS
@@ -16,23 +20,24 @@ from loraloom.errors import DataError
 from loraloom.wording import plural
 
 _PARSER_CHARACTERS = 16 * MAX_CELL_CHARACTERS  # beyond this csv can't say which column a cell is in
+_SEPARATORS = ",;|"
+"""Of a CSV's cells: the first by which its header has several."""
 _FOR_SPREADSHEETS = re.compile(r"sep=(.)", re.IGNORECASE)
 """A line that says by what cells are separated."""
-_QUOTED_THEN = re.compile(r'"[;|\t]')  # a quoted name and what separates it from the next, which is no comma
-_BY_COMMAS = (
-    'convert it: python -X utf8 -c \'import csv, sys; sys.stdin.reconfigure(encoding="utf-8-sig", newline=""); '
-    'csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter="{}"))\' < OLD > NEW'
-)
-"""A command of the user's own: commas within texts are quoted by it, as they are not where a sign is replaced."""
+_QUOTED_THEN_TAB = re.compile(r'"\t')  # a quoted name and what separates it from the next
 
 
-def csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[Record]:
+def csv_records(lines: Iterable[str], source: str, *, tabs: bool = False) -> Iterator[Record]:
     """Rows below a header; lines keep their ends, since a quoted cell may hold several.
+
+    Cells are separated by commas; by `;` or `|` where that alone gives the header several; or by `tabs`.
 
     Raises:
         DataError: there is no header, or none that names columns.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _PARSER_CHARACTERS))
+    delimiter, lines = ("\t", lines) if tabs else _separator(iter(lines))
+    other = delimiter if delimiter in _SEPARATORS[1:] else ""
     line = ""
 
     def noted() -> Iterator[str]:
@@ -46,40 +51,55 @@ def csv_records(lines: Iterable[str], delimiter: str, source: str) -> Iterator[R
     if header is None:
         raise DataError(f"{source}: is empty")
     if isinstance(header, _NotCsv):
-        raise DataError(f"{source}: {header.told([line] if _QUOTED_THEN.search(line) else [])}")
+        raise DataError(f"{source}: {header.told([line] if _QUOTED_THEN_TAB.search(line) else [])}")
     if found := NOT_UTF8_BYTE.search("".join(header)):
         raise DataError(f"{source}: its header has {byte_of(found)}, which {NOT_UTF8}")
     if found := _FOR_SPREADSHEETS.fullmatch(delimiter.join(header)):
-        other = "" if found[1] == delimiter else f", and separate cells by {delimiter!r}"
-        raise DataError(f"{source}: its first line, {found[0]!r}, is for spreadsheets: take it out{other}")
+        by = "" if found[1] == delimiter else f", and separate cells by {delimiter!r}"
+        raise DataError(f"{source}: its first line, {found[0]!r}, is for spreadsheets: take it out{by}")
     check_columns(header, source)
     for number, record in enumerate(records, start=1):
+        at = reader.line_num
         if isinstance(record, _NotCsv):
             problem = f"row {number}, {record.told(header)}"
-            yield Record(number, dict.fromkeys(header, ""), problem, at=reader.line_num)
+            yield Record(number, dict.fromkeys(header, ""), problem, at=at, separator=other)
             continue
         if len(record) == len(header) and (record != header or len(header) == 1):
-            yield Record(number, dict(zip(header, record, strict=True)), at=reader.line_num)
+            yield Record(number, dict(zip(header, record, strict=True)), at=at, separator=other)
             continue
-        row = Record(number, dict(zip_longest(header, record[: len(header)], fillvalue="")), at=reader.line_num)
+        row = Record(number, dict(zip_longest(header, record[: len(header)], fillvalue="")), at=at, separator=other)
         if record == header:
             problem = "repeats the first line, which is to name the columns"
         else:
             problem = f"has {plural(len(record), 'cell')} where the header has {len(header)}"
-        problem += other_separator(header)
-        if delimiter == "\t" and any(cell.startswith('"') for cell in record):
+            problem += f", separated by {other!r}" if other else ""
+        problem += separated_by_tabs(header)
+        if tabs and any(cell.startswith('"') for cell in record):
             problem += "; quotes are read as part of its cells, since not all quotes in the file are closed"
         yield replace(row, problem=f"{row.called} {problem}")
 
 
-def other_separator(header: Sequence[str]) -> str:
-    """A hint where the names of columns seem to be separated by tabs, ';' or '|', or ''."""
-    if len(header) != 1:
-        return ""
-    if "\t" in header[0]:
-        return "; its cells seem to be separated by tabs: call it .tsv"
-    found = next((sign for sign in ";|" if sign in header[0]), None)
-    return f"; its cells seem to be separated by '{found}': {_BY_COMMAS.format(found)}" if found else ""
+def _separator(lines: Iterator[str]) -> tuple[str, Iterator[str]]:
+    """By what the header's cells are separated, a comma unless only another sign gives several; and all lines."""
+    read: list[str] = []
+
+    def again() -> Iterator[str]:
+        yield from read
+        for line in lines:
+            read.append(line)
+            yield line
+
+    for sign in _SEPARATORS:
+        header = next((record for record in _parsed(csv.reader(again(), delimiter=sign, strict=True)) if record), None)
+        if isinstance(header, list) and len(header) > 1:
+            return sign, chain(read, lines)
+    return _SEPARATORS[0], chain(read, lines)
+
+
+def separated_by_tabs(header: Sequence[str]) -> str:
+    """A hint where the names of columns seem to be separated by tabs, or ''."""
+    separated = len(header) == 1 and "\t" in header[0]
+    return "; its cells seem to be separated by tabs: call it .tsv" if separated else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +116,7 @@ class _NotCsv:
         if str(self.error).startswith("new-line"):
             why = "end its lines by line feeds, not by carriage returns alone"
         elif "expected after" in str(self.error):
-            why = other_separator(header).removeprefix("; ") or why
+            why = separated_by_tabs(header).removeprefix("; ") or why
         lines = f"line {self.last} is" if self.first == self.last else f"lines {self.first} to {self.last} are"
         return f"{lines} not valid CSV ({self.error}): {why}"
 

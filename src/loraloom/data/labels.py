@@ -304,5 +304,5 @@ def read_labelled(
     columns, _ = choose_columns(table, text_column, label_column, before="--")
     known = Labels(labels, label_codes)
     ids, read_so = ids_read(names_of(table, columns.label, known), known, path)
-    said = [*(finding.sentence.removesuffix(".") for finding in table.findings), *([read_so] if read_so else [])]
+    said = [*table.said, *([read_so] if read_so else [])]
     return Split(texts_of(table, columns.text), ids), "; ".join(said) or None

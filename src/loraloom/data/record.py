@@ -34,12 +34,19 @@ class Record:
     place: int = 0
     at: int | str = 0
     """Where it stands: its line, from 1 (its last, of several), or a folder's file; 0 where there is no such place."""
+    separator: str = ""
+    """CSV: by what its cells are separated, where that is no comma."""
 
     @property
     def called(self) -> str:
         """`row 4 (line 5)`, `row 4 ('food/4.txt')`; `row 4` of Parquet."""
         where = f"line {self.at}" if isinstance(self.at, int) else repr(self.at)
         return f"row {self.number} ({where})" if self.at else f"row {self.number}"
+
+    @property
+    def separated(self) -> str:
+        """By what its cells are, where that is no comma."""
+        return f"its cells are separated by {self.separator!r}"
 
 
 def check_columns(names: Iterable[str], source: str) -> None:

@@ -74,7 +74,7 @@ def _file_records(path: Path, form: Format, lenient: bool, file: IO[bytes] | Non
             lines = lines_of(plain, str(path), lenient=lenient)
             if form.kind == "tsv":
                 lines = _quoted_lines(path, form, lenient, lines)
-            yield from csv_records(lines, "\t" if form.kind == "tsv" else ",", str(path))
+            yield from csv_records(lines, str(path), tabs=form.kind == "tsv")
 
 
 def _quoted_lines(path: Path, form: Format, lenient: bool, lines: Iterator[str]) -> Iterator[str]:
@@ -105,9 +105,9 @@ def _standard_input(lenient: bool) -> Iterator[Record]:
         if first.lstrip().startswith("{"):
             yield from _jsonl_records(rows, source)
         elif "\t" in first:
-            yield from csv_records(quoted_as_it_comes(rows, source), "\t", source)
+            yield from csv_records(quoted_as_it_comes(rows, source), source, tabs=True)
         else:
-            yield from csv_records(rows, ",", source)
+            yield from csv_records(rows, source)
 
 
 def _begun(file: IO[bytes], count: int) -> tuple[bytes, IO[bytes]]:

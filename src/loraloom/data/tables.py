@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from loraloom.data.cells import without_nan
 from loraloom.data.opening import format_of
-from loraloom.data.record import check_columns
+from loraloom.data.record import Record, check_columns
 from loraloom.data.rows import good_records
 from loraloom.data.saved_dataset import is_saved, load_saved
 from loraloom.data.telling import SILENT, Telling
@@ -44,6 +44,7 @@ class Table:
     has_header: bool = False  # names of columns come from the first line of a file
     known: bool = False  # the columns are text and label by the kind of source
     coded: bool = True  # ids of class_names are the source's own numbers, and not made for its names
+    separator: str = ""  # of a CSV, where it is no comma
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -51,6 +52,11 @@ class Table:
     def cells(self, column: str) -> list[Any]:
         """What stands in a column, None where nothing does."""
         return [without_nan(cell) for cell in self.columns[column][:]]
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What was found when it was read, in sentences without an end."""
+        return tuple(finding.sentence.removesuffix(".") for finding in self.findings)
 
     def lacks_labels(self, column: str) -> bool:
         """Whether no row has a label in this column: all are missing, blank or -1."""
@@ -99,10 +105,16 @@ def read_table(path: str, telling: Telling = SILENT) -> Table:
         path,
         columns,
         class_names=class_names,
-        findings=_folder_findings(Path(path)),
+        findings=(*_folder_findings(Path(path)), *_separated(path, record, rows)),
         has_header=kind in ("csv", "tsv"),
         known=kind == "folder",
+        separator=record.separator,
     )
+
+
+def _separated(source: str, record: Record, rows: int) -> Iterator[Finding]:
+    if record.separator:
+        yield Finding("separated", "note", rows, f"{source}: {record.separated}.")
 
 
 def _saved_table(path: str) -> Table:

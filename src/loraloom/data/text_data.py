@@ -43,7 +43,7 @@ class Finding:
 
     `kind` is a stable slug: guessed_column, rewritten_labels, label_codes, class_shares, alike_classes, joined_classes,
     missing_class, empty_text, duplicate, conflict, leak, near_copy, split_made, split_guessed, split_unused, not_utf8,
-    not_read, truncated, unknown_tokens, warm_up.
+    not_read, separated, truncated, unknown_tokens, warm_up.
     `splits` are those that it is about, where `count` is of rows of the first.
     """
 

@@ -16,11 +16,11 @@ from loraloom.wording import plural
 
 
 def print_data(console: Console, data: TextData) -> None:
-    """How many rows of which classes there are, what a check warns of, and how many rows are repeated."""
+    """How many rows of which classes there are, what a check warns of, how many are repeated, what separates cells."""
     rows = len(data.train) + len(data.validation) + len(data.test)
     say(console, f"{rows:,} rows of {plural(len(data.labels), 'class')}: {labels_in_words(data.labels)}")
     for finding in data.findings:
-        if finding.severity == "warning" or finding.kind == "duplicate":
+        if finding.severity == "warning" or finding.kind in ("duplicate", "separated"):
             _print_finding(console, finding)
 
 

@@ -59,7 +59,7 @@ class Answers:
     source: str
     choices: Choices
     note: Callable[[str], None]
-    """Hears of each bad row."""
+    """Hears of each bad row, and by what cells are separated, where that is no comma."""
     added: Added = field(init=False)
     name: str = field(init=False)
     answered: bool = field(default=False, init=False)
@@ -138,7 +138,9 @@ class Answers:
             made = Ahead(self._made(before, file), AHEAD)
             stack.callback(made.close)
             try:
-                for window in made:
+                for number, window in enumerate(made):
+                    if number == 0 and (first := window.records[0]).separator:
+                        self.note(f"{self.name}: {first.separated}")
                     yield *self.predicted(window), window.read
             except DataError as error:
                 yield error

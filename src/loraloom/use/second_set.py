@@ -27,8 +27,8 @@ from loraloom.study.record import TrialRecord
 class SecondRows:
     """Rows of `file` that have a text, by their `numbers` (N,) in it; `empty` is how many have none.
 
-    `labels` (N,) are the run's ids, or None for the reason `unlabelled`. `note` says where labels were read as others
-    than they are.
+    `labels` (N,) are the run's ids, or None for the reason `unlabelled`. `note` says what was found when the file was
+    read, and where labels were read as others than they are.
     """
 
     file: Path
@@ -53,7 +53,8 @@ def read_second(path: Path, record: TrialRecord) -> SecondRows:
     kept = [row for row, text in enumerate(texts) if text.strip()]
     if not kept:
         raise DataError(f"{path}: no row has a text in {', '.join(map(repr, columns))}")
-    labels, why, note = _labels(table, columns, record)
+    labels, why, read_so = _labels(table, columns, record)
+    note = "; ".join((*table.said, *([read_so] if read_so else []))) or None
     chosen = tuple(texts[row] for row in kept)
     own = None if labels is None else labels[kept]
     return SecondRows(path, np.array(kept), chosen, own, len(texts) - len(kept), why, _digest(chosen, own), note)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from loraloom.data.columns import LABEL_NAMES
-from loraloom.data.csv_records import other_separator
+from loraloom.data.csv_records import separated_by_tabs
 from loraloom.data.labels import is_whole, ordered
 from loraloom.data.tables import read_table
 from loraloom.data.wording import labels_listed, listed
@@ -42,6 +42,7 @@ class Submission:
     """As it stands, by its row: a label with blanks around it, by which a contest would take it for another."""
     padded_ids: Mapping[int, str] = field(default_factory=dict)
     """Ids with blanks around them, likewise."""
+    separator: str = ","
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -65,7 +66,7 @@ def read_submission(path: Path) -> Submission:
     columns = tuple(table.columns)
     if len(columns) != 2:
         has = f"has {plural(len(columns), 'column')} ({listed(columns)}); an id and a label are two"
-        raise DataError(f"{path}: {has}{other_separator(columns)}")
+        raise DataError(f"{path}: {has}{separated_by_tabs(columns)}")
     named = [name for name in columns if name.strip().lower() in ID_NAMES]
     named = named or [name for name in columns if name.strip().lower() not in LABEL_NAMES]
     id_column = named[0] if len(named) == 1 else columns[0]
@@ -79,6 +80,7 @@ def read_submission(path: Path) -> Submission:
         tuple(map(cell_text, labels)),
         _padded(labels),
         _padded(ids),
+        table.separator or ",",
     )
 
 
@@ -128,6 +130,8 @@ def problems_of(
     """
     if given.columns != template.columns:
         yield f"{given.path}: has the columns {listed(given.columns)}, the template {listed(template.columns)}"
+    if given.separator != template.separator:
+        yield f"{given.path}: its cells are separated by {given.separator!r}, the template's by {template.separator!r}"
     yield from unsound_ids(given.ids, f"{given.path}: column {given.id_column!r}")
     if len(given.ids) != len(template.ids):
         yield f"{given.path}: has {len(given.ids):,} rows, the template {len(template.ids):,}"
@@ -182,10 +186,10 @@ def constant_labels(labels: Sequence[str], place: str) -> Iterator[str]:
         )
 
 
-def write_submission(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def write_submission(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], separator: str = ",") -> None:
     """Writes CSV, cells as they are; whole or not at all."""
     with replacing(path) as file:
-        written = CsvRows(file)
+        written = CsvRows(file, separator)
         for row in chain([columns], rows):
             written.write(row)
 

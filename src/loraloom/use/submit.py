@@ -131,9 +131,13 @@ def submit(
     )
     rows = answered if id_first else ((label, one) for one, label in answered)
     replaced = target.exists()
-    write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows)
+    separator = asked.separator if asked else ","
+    write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows, separator)
     empty = sum(not text.strip() for text in texts)
-    notes = [id_note, f"texts from {listed(columns)}", f"labels are {written.why}: {listed(written.labels)}"]
+    notes = [*table.said, id_note, f"texts from {listed(columns)}"]
+    notes.append(f"labels are {written.why}: {listed(written.labels)}")
+    if separator != ",":
+        notes.append(f"cells of {out} are separated by {separator!r}, as the template's are")
     if said := earlier_winner(folder, record):
         notes.append(said)
     if record.is_blend:

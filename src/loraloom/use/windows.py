@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from loraloom.data import Encoded, text_of
 from loraloom.data.columns import guessed_text
-from loraloom.data.csv_records import other_separator
+from loraloom.data.csv_records import separated_by_tabs
 from loraloom.data.record import Record
 from loraloom.data.wording import listed
 from loraloom.errors import DataError
@@ -195,7 +195,7 @@ def text_columns(first: Record, wanted: Sequence[str] | None, source: str) -> tu
     """
     cells, has = first.cells, f"it has {listed(list(first.cells), len(first.cells))}"
     is_separated = not first.line and first.batch is None  # not JSONL, nor Parquet
-    separated = other_separator(list(cells)) if is_separated else ""
+    separated = separated_by_tabs(list(cells)) if is_separated else ""
     if wanted is not None:
         missing = [name for name in wanted if name not in cells]
         if missing:

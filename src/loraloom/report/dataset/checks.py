@@ -25,6 +25,7 @@ _TITLES = {
     "split_guessed": "A split was guessed",
     "split_made": "Rows held out",
     "split_unused": "A split that is not used",
+    "separated": "What separates cells",
     "not_read": "Files that are not read",
     "not_utf8": "Texts that are not UTF-8",
     "truncated": "Texts that are cut off",
