@@ -36,7 +36,7 @@ ENDING = Ending(
     tried=4,
     finished=9,
     clocked=False,
-    leads_alone=False,
+    holds_more=False,
     has_time=False,
     spent=False,
     gave_up=False,
@@ -46,16 +46,16 @@ ENDING = Ending(
 @pytest.mark.parametrize(
     ("recipe", "changes", "rest"),
     [
-        ({}, {}, "the rest is for the test and the report"),
+        ({}, {}, "the rest is for the test and the report, or too short for another trial"),
         ({}, {"has_time": True, "spent": True}, "the rest was not used"),
         ({}, {"has_time": True, "gave_up": True}, "the rest was not used"),
         ({}, {"has_time": True}, "more values or search.seeds, or search.epochs=clock would use the rest"),
         ({}, {"has_time": True, "clocked": True}, "more values or search.seeds would use the rest"),
-        ({}, {"has_time": True, "clocked": True, "leads_alone": True}, "more search.n_trials or search.seeds would"),
+        ({}, {"has_time": True, "clocked": True, "holds_more": True}, "more search.n_trials or search.seeds would"),
         (
             {"search": {"n_trials": 4, "pruner": "none"}},
             {"has_time": True},
-            "more search.n_trials or search.seeds would",
+            "more values or search.seeds would",
         ),
     ],
 )
@@ -70,7 +70,7 @@ def test_what_would_use_the_rest_of_the_time_is_what_the_search_was_limited_by(
 
 def test_of_configurations_without_end_those_that_were_tried_are_said_and_of_one_as_of_one() -> None:
     clock, of_one = Clock(60, lambda: 0.0), replace(ENDING, tried=1, finished=1)
-    tried = "of 60 s are used, the rest is for the test and the report"
+    tried = "of 60 s are used, the rest is for the test and the report, or too short for another trial"
     for configurations, said in (
         (None, "1 configuration was tried, in 1 trial"),
         (1, "1 of 1 configuration was tried, in 1 trial"),

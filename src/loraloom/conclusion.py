@@ -79,12 +79,12 @@ def _in_the_time(recipe: Recipe, clock: Clock, ending: Ending) -> str:
     """What the time allowed for, as a sentence; and what would use it, where all was trained before its end."""
     wanted, tried = ending.configurations, ending.tried
     of = "" if wanted is None else f" of {wanted:,}"
-    rest = "the rest is for the test and the report"
+    rest = "the rest is for the test and the report, or too short for another trial"
     if ending.has_time and (ending.gave_up or ending.spent):
         rest = "the rest was not used"
     elif ending.has_time:
         clocked = ", or search.epochs=clock" if not ending.clocked and may_be_clocked(recipe) else ""
-        more = "search.n_trials" if recipe.search.n_trials is not None or ending.leads_alone else "values"
+        more = "search.n_trials" if ending.holds_more else "values"
         rest = f"all was trained: more {more} or search.seeds{clocked} would use the rest"
     were = "configuration was" if (wanted or tried) == 1 else "configurations were"
     return (

@@ -74,6 +74,31 @@ def test_by_few_held_out_rows_nothing_but_what_leads_is_tried(
     assert _listing(recipe, Pace(), (440, held_out)).leads_alone is False
 
 
+@pytest.mark.parametrize(
+    ("ranks", "n_trials", "most", "leads_alone", "holds_more"),
+    [
+        ([2, 8], None, 2, False, False),
+        ([2, 4, 8], None, 2, True, True),
+        ([2, 4, 8], 2, 2, False, True),
+        ([2, 4, 8], 3, 3, False, False),
+        ([2, 4, 8], 9, 3, False, False),
+    ],
+)
+def test_of_a_list_that_is_tried_whole_nothing_is_left_to_try(
+    ranks: list[int], n_trials: int | None, most: int, leads_alone: bool, holds_more: bool
+) -> None:
+    recipe = read_recipe({"lora": {"r": ranks}, "search": {"sampler": "auto", "n_trials": n_trials}})
+    listing = _listing(recipe, Pace(clock=Clock(600, lambda: 0.0)), (144, 19))
+    assert (listing.configurations, listing.leads_alone, listing.holds_more) == (most, leads_alone, holds_more)
+    assert {one.lora.r for one in listing.leading} == {8, 2 if ranks == [2, 8] else 4}
+
+
+def test_where_the_time_ends_a_search_no_number_does() -> None:
+    recipe = read_recipe({"lora": {"r": {"min": 1, "max": 9}}, "search": {"sampler": "random"}})
+    assert not _listing(recipe, Pace(clock=Clock(600, lambda: 0.0))).holds_more
+    assert _listing(recipe, Pace()).holds_more
+
+
 def test_by_few_held_out_rows_others_are_tried_where_no_preset_fits() -> None:
     recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
     tried = Tried(cast(Any, InMemoryLedger()), recipe.search.seeds)

@@ -50,14 +50,14 @@ MOST_FAILURES = 20
 class Ending:
     """How the trials of a command ended; `configurations` is how many the search tries, None where time alone ends it.
 
-    `clocked` and `leads_alone` are of its plan: a clock gives the passes, and nothing but presets is tried.
+    `clocked` is of its plan: a clock gives the passes. `holds_more`: there are others, and a number ends the search.
     """
 
     configurations: int | None
     tried: int
     finished: int
     clocked: bool
-    leads_alone: bool
+    holds_more: bool
     has_time: bool
     """The time is limited, and another trial on the most rows would still end in it."""
     spent: bool
@@ -176,7 +176,7 @@ class Driver:
             tried=self._proposals.tried,
             finished=self._leaderboard.finished,
             clocked=self._pace.plan.epochs is not None,
-            leads_alone=self._proposals.listing.leads_alone,
+            holds_more=self._proposals.listing.holds_more,
             has_time=self._pace.limited and self._pace.has_time,
             spent=self._proposals.spent,
             gave_up=self._gave_up,

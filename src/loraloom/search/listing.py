@@ -72,9 +72,19 @@ class Listing:
 
     @property
     def leads_alone(self) -> bool:
-        """Whether the clock has nothing but the presets that lead tried: held-out rows are too few to choose by."""
+        """Whether the clock has no others tried than what leads: held-out rows are too few to choose by.
+
+        Where they are all that lists span, all is tried.
+        """
         few = self._held_out is not None and self._held_out < TELLING_ROWS
-        return few and bool(self.leading) and self._pace.limited and self._recipe.search.n_trials is None
+        others = self._spanned is None or len(self.leading) < self._spanned
+        return few and bool(self.leading) and others and self._pace.limited and self._recipe.search.n_trials is None
+
+    @property
+    def holds_more(self) -> bool:
+        """Whether there are others beyond as many configurations as the search will try."""
+        most = self.configurations
+        return most is not None and (self._spanned is None or most < self._spanned)
 
     def why_not(self, configuration: Configuration) -> str | None:
         """Why a new configuration is not tried, in a sentence; else None."""
