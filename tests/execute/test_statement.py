@@ -166,3 +166,17 @@ def test_which_points_of_a_grid_fit_is_told_by_those_that_count_differently(
     dropped = Demands(capped, ["a", "b", "c"]).check()
     assert (looked, len(dropped)) == ([1, 2], 6)
     assert all(sentence.startswith("lora.r=2, ") for sentence in dropped)
+
+
+@pytest.mark.parametrize(
+    ("changes", "point"),
+    [
+        (["lora.r=[4, 2]", "train.learning_rate=[0.1, 0.2]"], "lora.r=4"),
+        (["train.learning_rate=[0.1, 0.2]"], ""),
+        ([], ""),
+    ],
+)
+def test_of_the_point_that_is_counted_by_part_what_counts_is_named(
+    tiny_recipe: dict[str, Any], changes: list[str], point: str
+) -> None:
+    assert state_budget(read_recipe(tiny_recipe, changes)).point == point

@@ -11,7 +11,7 @@ from loraloom.backbone import sources
 from loraloom.data.counting import count_classes
 from loraloom.errors import LoraloomError
 from loraloom.execute.demands import MOST_POINTS, Demands, point_name, refusal
-from loraloom.recipe import Choices, Range, Recipe
+from loraloom.recipe import Choices, Configuration, Range, Recipe
 from loraloom.search.space import default_space
 from loraloom.study.provenance import data_revision
 
@@ -55,6 +55,8 @@ class Statement:
     """Of each text, by which times are estimated: the most that are kept."""
     dtype: str
     axes: tuple[str, ...]
+    point: str
+    """What the first point has in fields that vary and are counted, in words; '' where there are none."""
     points: tuple[CountedPoint, ...]
     """Ranks of a range stand singly."""
 
@@ -154,6 +156,7 @@ def state_budget(
         tokens=max(searched.values("data.max_length")),
         dtype=dtype,
         axes=tuple(searched.axes),
+        point=point_name({name: _value(configuration, name) for point in points for name in point}),
         points=tuple(
             CountedPoint(
                 point_name(point),
@@ -163,6 +166,11 @@ def state_budget(
             for point in points
         ),
     )
+
+
+def _value(configuration: Configuration, name: str) -> Any:
+    section, leaf = name.split(".")
+    return getattr(getattr(configuration, section), leaf)
 
 
 def _longest_seconds(demands: Demands, rows: int | None, rate: float, *, epochs: float | None = None) -> float | None:

@@ -71,13 +71,14 @@ def _print_remedies(console: Console, statement: Statement) -> None:
 
 def _print_points(console: Console, statement: Statement) -> None:
     fitting, points = statement.fitting, statement.points
-    say(console, f"this is one point of the search, which varies {', '.join(statement.axes)}")
+    this = f" ({statement.point})" if statement.point else ""
+    say(console, f"this is one point of the search{this}, which varies {', '.join(statement.axes)}")
     if len(points) == 1:
         return
     limited = statement.cap is not None or statement.max_memory_gb is not None
     fit = f"; {_how_many(len(fitting), len(points))} fit the budget" if limited else ""
     say(console, f"{len(points):,} combinations differ in what is counted{fit}")
-    shown = []
+    shown = [statement.point]
     for what, chosen in (("fewest", min), ("most", max)):
         if fitting:
             one = chosen(fitting, key=lambda point: point.parameters)
