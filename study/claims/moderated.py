@@ -15,9 +15,9 @@ own mean than about what is expected, and the mean is known less well. Two whose
 that correlate by ρ² at most; with the mean r of ρ² over all pairs, the variance of log s² is that of the sample over
 1 − r, and what its mean is off by counts as variance of 1/σ² too, so that d0 is never more than s0² is worth.
 
-Simulated in tests/claims/test_claims_moderated.py: false verdicts keep their level, while intervals of 95 % hold 93 %
-where variances are far from alike (d0 = 4) and all contrasts share a trial. Rejected: each contrast's own variance
-alone (said above), and one variance for all, which takes the steadiest for the wildest.
+Simulated in tests/studies/claims/test_claims_moderated.py: false verdicts keep their level, while intervals of 95 %
+hold 93 % where variances are far from alike (d0 = 4) and all contrasts share a trial. Rejected: each contrast's own
+variance alone (said above), and one variance for all, which takes the steadiest for the wildest.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ import pytest
 from study import blends
 from study.blends import CASES, METHODS, RESULT, Draw, lines, measure
 from study.draws import Case, key_of, read_kept
-from tests.made_draws import make_set
 from tests.pages import text_of
+from tests.studies.made_draws import make_set
 
 
 def test_a_draw_is_asked_for_rows_that_it_was_not_trained_on_in_all_ways(

@@ -43,7 +43,7 @@ from study.sets import Rows as SetRows
 from study.soups import factors, soup
 from tests.conftest import make_rows
 
-LOG = Path(__file__).parent.parent / "docs" / "log.md"
+LOG = Path(__file__).parent.parent.parent / "docs" / "log.md"
 TEXTS = tuple(text for text, _ in make_rows(40, seed=1))
 
 

@@ -13,8 +13,8 @@ from loraloom.calibration import at_odds
 from study import skew
 from study.draws import key_of, read_kept
 from study.skew import CASES, METHODS, RESULT, TARGETS, Draw, Skew, estimated, lines, measure
-from tests.made_draws import make_set
 from tests.pages import text_of
+from tests.studies.made_draws import make_set
 
 
 def test_a_draw_is_asked_for_rows_that_it_was_not_trained_on_by_all_methods(

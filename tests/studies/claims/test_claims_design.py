@@ -39,7 +39,7 @@ def test_no_configuration_is_trained_twice_with_a_seed(table: str) -> None:
 
 
 def test_make_study_trains_every_design() -> None:
-    makefile = (Path(__file__).parent.parent.parent / "Makefile").read_text(encoding="utf-8")
+    makefile = (Path(__file__).parents[3] / "Makefile").read_text(encoding="utf-8")
     study = makefile.partition("\nstudy:")[2].partition("\n\n")[0]
     assert "-m study.claims\n" in study  # six_layers, by default
     assert {"six_layers", *re.findall(r"--table (\w+)", study)} == set(TABLES)

@@ -11,8 +11,8 @@ import pytest
 from study import seeds
 from study.draws import Case, key_of, read_kept
 from study.seeds import CASES, RESULT, Draw, lines, measure
-from tests.made_draws import make_draws
 from tests.pages import text_of
+from tests.studies.made_draws import make_draws
 
 
 def test_a_draw_counts_right_rows_of_each_seed_of_the_soup_and_of_all_together(

@@ -11,9 +11,9 @@ import pytest
 from study import refit
 from study.draws import Case, key_of, read_kept
 from study.refit import CASES, RESULT, Draw, lines, measure
-from tests.made_draws import make_draws
+from tests.studies.made_draws import make_draws
 
-LOG = Path(__file__).parent.parent / "docs" / "log.md"
+LOG = Path(__file__).parent.parent.parent / "docs" / "log.md"
 
 
 def test_a_draw_counts_right_rows_before_and_after(

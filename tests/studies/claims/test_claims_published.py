@@ -12,7 +12,7 @@ from study.claims.page import claims_section
 from study.claims.results import judge_all, write
 from study.curve import curve_section, read_curves, write_curves
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 RESULTS, DOCS = ROOT / "study" / "results", ROOT / "docs"
 FIGURE = re.compile(r"[+−]?\d+\.\d+ \([^()]* … [^()]*\)")
 OF_THE_PRESET = {

@@ -10,7 +10,7 @@ import pytest
 from study import many_seeds
 from study.draws import Case, key_of
 from study.many_seeds import CASES, COUNTS, Draw, lines, measure
-from tests.made_draws import make_draws
+from tests.studies.made_draws import make_draws
 
 
 def test_a_draw_counts_right_rows_of_each_seed_and_of_each_soup(
