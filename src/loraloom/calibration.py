@@ -2,9 +2,9 @@
 
 numpy and scipy only. The temperature is one number: some thirty evaluations of the loss, milliseconds for 10,000 rows;
 what is drawn at random is drawn from a generator that is passed. Rejected: scikit-learn's
-CalibratedClassifierCV, which refits a classifier and calibrates classes one against the rest; Platt and isotonic
-scaling, which need more rows than a validation split has, and move predictions; a calibration error without what pure
-chance makes of it (on few rows that is not small).
+CalibratedClassifierCV(method="temperature"), which has no prior, without which few rows do harm, and no interval; Platt
+and isotonic scaling, which need more rows than a validation split has, and move predictions; a calibration error
+without what pure chance makes of it (on few rows that is not small).
 """
 
 from __future__ import annotations
