@@ -241,7 +241,7 @@ def test_where_the_clock_cut_the_only_repeated_seeds_short_noise_is_not_said_to_
     records = timed(recipe, [(8, 0.95, 0, 4.0), (2, 0.92, 0, 2.5), (2, 0.80, 1, 2.5)])
     board = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[0]))).board
     assert [row.seeds for row in board.ranked] == [1, 2]
-    assert "is not known, since none of the best on these was trained to its end with two." in board.rule
+    assert "is not known, since none of the best on these has two seeds that came to their end" in board.rule
 
 
 def test_a_pass_that_the_clock_cut_short_is_one(tmp_path: Path) -> None:

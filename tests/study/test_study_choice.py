@@ -89,6 +89,16 @@ def test_seeds_of_configurations_far_below_the_leader_are_not_in_the_noise() -> 
     assert choice.standard_error == pytest.approx(among_good_ones)
 
 
+def test_a_seed_that_collapsed_is_not_in_the_noise_and_makes_no_tie_of_a_worse_configuration() -> None:
+    reached = [(8, [0.868, 0.870, 0.872]), (16, [0.874, 0.522, 0.871]), (2, [0.778, 0.780, 0.782])]
+    trials = [_trials(r, accuracies, 100 * r, 3 * at) for at, (r, accuracies) in enumerate(reached)]
+    records = [_validated(one, 300) for of_one in trials for one in of_one]
+    choice = choose(standings(records, "accuracy"), "accuracy")
+    assert choice.winner.leader.point["lora.r"] == 8
+    pooled = (2 * 0.002**2 + 0.003**2 / 2 + 2 * 0.002**2) / 5
+    assert choice.standard_error == pytest.approx((pooled * (1 / 3 + 1 / 3)) ** 0.5)
+
+
 def test_a_difference_beyond_noise_is_no_tie() -> None:
     records = _trials(8, [0.950, 0.951], 900, 0) + _trials(2, [0.900, 0.901], 100, 2)
     assert choose(standings(records, "accuracy"), "accuracy").winner.leader.counts.trainable == 900

@@ -128,10 +128,11 @@ class Leaderboard:
         cut = " What the clock cut short has a row of its own, and wins no tie." if any_cut else ""
         if not self.noise_known:
             repeated = any(row.seeds > 1 for row in self.ranked)
-            none = "none of the best on these was trained to its end" if repeated else "no configuration was trained"
+            of_best = "none of the best on these has two seeds that came to their end and have not collapsed"
+            why = of_best if repeated else "no configuration was trained with two"
             return (
                 "The highest mean on the most rows wins, of equals the one with fewer parameters: how far seeds alone "
-                f"move a result is not known, since {none} with two.{cut}"
+                f"move a result is not known, since {why}.{cut}"
             )
         return (
             "Of the configurations on the most rows, those within one standard error (between seeds) of the highest "

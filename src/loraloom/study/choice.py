@@ -4,14 +4,15 @@ to fewer parameters.
 Noise is what seeds do: the standard deviation between seeds of one configuration, pooled over the configurations that
 have several, and from it the standard error of a difference of two means. Those that are below the leader by more than
 four standard errors of the validated rows are left out: seeds of a poor configuration differ more, and would make ties
-of good ones. A configuration within one standard error of the leader is taken to be as good (the one-standard-error
-rule of Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3). Of those, one with a single seed is
-the less known: it leads by luck as often as by merit. Where no configuration has two seeds, noise is not known, and
-only equal means are a tie. What the clock cut short differs by more than its seed: it tells nothing of noise, wins no
-tie, and wins where it leads alone. One on fewer rows that was done wins where it is better than such a one by more than
-two standard errors of the validated rows, and where it is better than any by more than four: a training on more rows
-can collapse and answer by chance. Both are told by accuracy, whatever the metric, since the noise of macro-F1 hangs on
-the rarest class's few rows; by the metric it must be better too.
+of good ones. So would a seed that has collapsed, which is left out of the noise too. A configuration within one
+standard error of the leader is taken to be as good (the one-standard-error rule of Breiman et al. 1984, "Classification
+and Regression Trees", section 3.4.3). Of those, one with a single seed is the less known: it leads by luck as often as
+by merit. Where no configuration has two seeds, noise is not known, and only equal means are a tie. What the clock cut
+short differs by more than its seed: it tells nothing of noise, wins no tie, and wins where it leads alone. One on fewer
+rows that was done wins where it is better than such a one by more than two standard errors of the validated rows, and
+where it is better than any by more than four: a training on more rows can collapse and answer by chance. Both are told
+by accuracy, whatever the metric, since the noise of macro-F1 hangs on the rarest class's few rows; by the metric it
+must be better too.
 """
 
 from __future__ import annotations
@@ -161,8 +162,9 @@ def _once(standing: Standing) -> bool:
 
 
 def _seed_deviation(standings: Sequence[Standing], metric: Metric) -> float | None:
-    """The standard deviation between seeds, pooled by degrees of freedom."""
-    repeated = [[validation(trial, metric) for trial in one.trials] for one in standings if len(one.trials) > 1]
+    """The standard deviation between seeds that have not collapsed, pooled by degrees of freedom."""
+    kept = [to_mix(one) for one in standings if len(one.trials) > 1]
+    repeated = [[validation(trial, metric) for trial in trials] for trials in kept if len(trials) > 1]
     if not repeated:
         return None
     weights = [len(values) - 1 for values in repeated]
