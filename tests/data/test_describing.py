@@ -62,6 +62,19 @@ def test_lengths_are_counted_before_texts_are_cut(data: TextData, tiny_model: Pa
     assert told["splits"]["train"]["measured"] == 28
 
 
+def test_rare_classes_have_no_more_than_their_share_of_the_texts_that_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def encode(tokenizer: Any, texts: tuple[str, ...], **_: Any) -> Any:
+        return SimpleNamespace(lengths=np.array([len(text) for text in texts]))
+
+    monkeypatch.setattr(describing, "encode", encode)
+    monkeypatch.setattr(describing, "MOST_MEASURED", 200)
+    labels = np.concatenate([np.zeros(19_000, np.int64), np.repeat(np.arange(1, 101), 10)])
+    split = Split(tuple("aa" if label else "a" for label in labels), labels)  # rare classes have longer texts
+    assert np.mean(measured_lengths(split, cast(Any, None), 16, seed=0) > 1) < 0.12
+
+
 @pytest.mark.parametrize(("words", "measured"), [(1, 300), (100, 110), (1_000, 100)])
 def test_of_long_texts_fewer_are_measured(words: int, measured: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(describing, "MEASURED_CHARACTERS", 110 * 200)

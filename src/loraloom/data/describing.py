@@ -46,7 +46,7 @@ def measured_lengths(split: Split, tokenizer: PreTrainedTokenizerBase, max_lengt
     """(rows,) tokens of the texts of a stratified part, before they are cut at `max_length`."""
     characters = sum(map(len, split.texts)) / max(1, len(split))
     most = min(MOST_MEASURED, max(FEWEST_MEASURED, int(MEASURED_CHARACTERS / max(1.0, characters))))
-    part = part_of(split, most, seed)
+    part = part_of(split, most, seed, unbiased=True)
     return encode(tokenizer, part.texts, max_length=max_length, cache=default_cache()).lengths
 
 

@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from loraloom.data.text_data import Split
 
 
-def part_of(split: Split, rows: int, seed: int) -> Split:
-    """`rows` rows of `split`, in the order of their source; all where it has no more."""
+def part_of(split: Split, rows: int, seed: int, *, unbiased: bool = False) -> Split:
+    """`rows` rows of `split`, in the order of their source; all where it has no more. `unbiased`: see below."""
     if rows >= len(split):
         return split
-    return split.take(part_rows(split.labels, rows, seed))
+    return split.take(part_rows(split.labels, rows, seed, unbiased=unbiased))
 
 
-def part_rows(labels: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.int64]:
-    """(rows,) numbers, ascending, of the rows that `part_of` takes."""
-    return np.arange(len(labels)) if rows >= len(labels) else np.sort(stratified_order(labels, seed)[:rows])
+def part_rows(labels: NDArray[np.int64], rows: int, seed: int, *, unbiased: bool = False) -> NDArray[np.int64]:
+    """(rows,) numbers, ascending, of the rows that `part_of` takes; `unbiased` as in `stratified_order`."""
+    if rows >= len(labels):
+        return np.arange(len(labels))
+    return np.sort(stratified_order(labels, seed, unbiased=unbiased)[:rows])
 
 
 def stratified_order(labels: NDArray[np.int64], seed: int, *, unbiased: bool = False) -> NDArray[np.int64]:
