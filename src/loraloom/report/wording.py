@@ -125,4 +125,10 @@ def _end(text: str, length: int) -> str:
 
 
 def p_value(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    """With three decimals, or two of a larger one; with more where one below LEVEL would be written as that."""
+    if p < 0.001:
+        return "p < 0.001"
+    places = 3 if p < 0.1 else 2
+    while p < LEVEL <= float(f"{p:.{places}f}"):
+        places += 1
+    return f"p = {p:.{places}f}"
