@@ -44,6 +44,19 @@ def test_equal_vectors_stay_equal(tmp_path: Path) -> None:
     assert np.array_equal(read.train.vectors, read.test.vectors)
 
 
+def test_which_texts_stand_again_comes_back_and_those_of_an_earlier_version_are_all_different(tmp_path: Path) -> None:
+    again = np.arange(40) % 2 == 1
+    written = kept()
+    write_embeddings(tmp_path, replace(written, train=replace(written.train, again=again)))
+    read = read_embeddings(tmp_path)
+    assert read is not None
+    assert read.train.again is not None
+    assert read.train.again.tolist() == again.tolist()
+    assert np.array_equal(read.train.different, read.train.vectors[::2])
+    assert read.test.again is None
+    assert read.test.different is read.test.vectors
+
+
 def test_a_run_without_them_has_none(tmp_path: Path) -> None:
     assert read_embeddings(tmp_path) is None
 
@@ -76,6 +89,7 @@ def test_a_description_that_is_none_is_refused(tmp_path: Path, values: object) -
         (lambda part: replace(part, vectors=np.zeros_like(part.vectors)), "not of unit length"),
         (lambda part: replace(part, vectors=part.vectors[:, :0]), "not rows of numbers"),
         (lambda part: replace(part, vectors=np.full((len(part), 1), 1.0, np.float32)), "widths differ"),
+        (lambda part: replace(part, again=np.zeros(3, np.bool_)), "is not of its rows"),
     ],
 )
 def test_arrays_that_can_not_be_are_refused(tmp_path: Path, spoil: Callable[[Embedded], Embedded], said: str) -> None:

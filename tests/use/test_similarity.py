@@ -8,23 +8,25 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import loraloom
-from loraloom.data import load_data
+from loraloom.data import Split, load_data
+from loraloom.data.sampling import part_rows
 from loraloom.errors import DataError, StoppedError
 from loraloom.recipe import read_recipe
 from loraloom.report.writing import write_report
 from loraloom.search.clock import Clock
 from loraloom.study.cross_fitted import read_cross_fitted
-from loraloom.study.embeddings import read_embeddings
+from loraloom.study.embeddings import Key, read_embeddings
 from loraloom.study.integrity import RECIPE, write_recipe
 from loraloom.study.run import Run
 from loraloom.use import evaluate, similarity
-from loraloom.use.second_set import read_second
+from loraloom.use.second_set import SecondRows, read_second
 from loraloom.use.similarity import collect, collect_in_time
 from study.agnews_files import agnews_folder
 from tests.conftest import make_rows, write_csv
@@ -217,6 +219,41 @@ def _rows(path: Path) -> list[tuple[str, str]]:
 def test_a_second_file_without_labels_is_compared_by_its_texts(run: Path, tmp_path: Path) -> None:
     assert collect(run, compare_file=perturbed(tmp_path / "texts.csv", labels=False)) is None
     assert found_in(run).on_second == "Accuracy on texts.csv is not measured: it has no column of labels."
+
+
+def test_texts_that_stand_again_in_a_file_are_compared_once(run: Path, tmp_path: Path) -> None:
+    rows = make_rows(40, seed=6)
+    shouted = [(f"{text.upper()}!", label) for text, label in rows[:10]]
+    assert collect(run, compare_file=write_csv(tmp_path / "other.csv", [*rows, *shouted])) is None
+    kept, found = read_embeddings(run), found_in(run)
+    assert kept is not None
+    assert kept.second is not None
+    assert kept.second.embedded.again is not None
+    assert np.flatnonzero(kept.second.embedded.again).tolist() == list(range(40, 50))
+    assert kept.train.again is not None
+    assert not kept.train.again.any()
+    assert found.comparisons[1].result is not None
+    assert found.comparisons[1].result.second == 40
+    assert "50 rows" in str(found.on_second)  # of accuracy they are rows as others
+
+
+def test_rare_classes_have_no_more_than_their_share_of_the_rows_that_are_embedded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 200 of these rows 100 would be of classes that have one row in twenty."""
+    labels = np.concatenate([np.zeros(19_000, np.int64), np.repeat(np.arange(1, 101), 10)])
+    texts = tuple(map(str, range(len(labels))))
+    for name in similarity.MOST:
+        monkeypatch.setitem(similarity.MOST, name, 200)
+    data: Any = SimpleNamespace(**dict.fromkeys(("train", "validation", "test"), Split(texts, labels)))
+    second = SecondRows(Path("f.csv"), np.arange(len(labels)), texts, labels, 0, None, "", None)
+    recipe = read_recipe({"data": {"dataset": "demo"}})
+    chosen = similarity._own_texts(data, Key("data", "model", "revision", 64, len(labels)), recipe)
+    parts = {name: rows for name, (_, rows) in chosen.items()} | {"second": similarity._second_numbers(second, recipe)}
+    assert {name: len(rows) for name, rows in parts.items()} == dict.fromkeys(similarity.MOST, 200)
+    assert all(np.mean(labels[rows] > 0) < 0.12 for rows in parts.values())
+    few = similarity._own_texts(data, Key("data", "model", "revision", 64, 300), recipe)["train"][1]
+    assert set(few.tolist()) < set(part_rows(labels, 300, recipe.train.seed).tolist())  # that it was trained on
 
 
 def test_a_second_file_may_have_any_name_and_cells_that_look_like_a_header(run: Path, tmp_path: Path) -> None:

@@ -46,14 +46,24 @@ LENGTH_TOLERANCE = 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """Rows of a split or a file of `rows` in all: their `numbers` (N,) in it, and `vectors` (N, D) of unit length."""
+    """Rows of a split or a file of `rows` in all: their `numbers` (N,) in it, and `vectors` (N, D) of unit length.
+
+    `again` (N,) marks those whose text, but for case and signs, an earlier one of them has; None where an earlier
+    version kept none.
+    """
 
     rows: int
     numbers: NDArray[np.int64]
     vectors: NDArray[np.float32]
+    again: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def different(self) -> NDArray[np.float32]:
+        """The vectors of different texts: for tests, to which copies are no further evidence."""
+        return self.vectors if self.again is None else self.vectors[~self.again]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,8 @@ def write_embeddings(run: Path, kept: Embeddings) -> None:
                 tensors[f"second.{name}"] = values
     for name, part in parts.items():
         tensors[f"{name}.numbers"], tensors[f"{name}.vectors"] = part.numbers, part.vectors.astype(np.float16)
+        if part.again is not None:
+            tensors[f"{name}.again"] = part.again
     about = {
         "format": FORMAT,
         "key": asdict(kept.key),
@@ -185,7 +197,10 @@ def _embedded(tensors: dict[str, NDArray[Any]], name: str, rows: int) -> Embedde
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)  # rounding to fp16 has moved them off 1
     if not (np.abs(lengths - 1) < LENGTH_TOLERANCE).all():  # what is not finite is not either
         raise ValueError(f"the embeddings of {name} are not of unit length")
-    return Embedded(rows, numbers, vectors / lengths)
+    again = tensors.get(f"{name}.again")
+    if again is not None and again.shape != numbers.shape:
+        raise ValueError(f"what texts {name} has again is not of its rows")
+    return Embedded(rows, numbers, vectors / lengths, None if again is None else again.astype(np.bool_))
 
 
 def _second(tensors: dict[str, NDArray[Any]], about: _About) -> Second:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from loraloom.backbone import sources
 from loraloom.data import Split, TextData, load_again
-from loraloom.data.sampling import part_rows, stratified_order
+from loraloom.data.overlap import text_key
+from loraloom.data.sampling import part_rows
 from loraloom.errors import LoraloomError, StoppedError, first_line
 from loraloom.recipe import Recipe
 from loraloom.search.clock import BEGIN_SHARE, Clock
@@ -213,10 +214,15 @@ def _own_texts(data: TextData, key: Key, recipe: Recipe) -> dict[str, tuple[Spli
     """The run's splits, with the numbers of the rows to embed: of training, rows that the winner was trained on.
 
     Of test, those that a part of them is tested on first, so that it is known whether the winner is right about them.
+    Classes have their shares in each: more of rare ones would be a difference that the sets do not have.
     """
-    seed, most = recipe.train.seed, {**MOST, "train": min(MOST["train"], key.trained_rows)}
-    chosen = {name: part_rows(getattr(data, name).labels, most[name], seed) for name in ("train", "validation")}
-    chosen["test"] = tested_part(data.test, MOST["test"])
+    seed, train = recipe.train.seed, data.train.labels
+    trained = part_rows(train, key.trained_rows, seed)
+    chosen = {
+        "train": trained[part_rows(train[trained], MOST["train"], seed, unbiased=True)],
+        "validation": part_rows(data.validation.labels, MOST["validation"], seed, unbiased=True),
+        "test": tested_part(data.test, MOST["test"]),
+    }
     return {name: (getattr(data, name), chosen[name]) for name in SPLITS}
 
 
@@ -239,7 +245,8 @@ class _Embedding:
         return time.monotonic() - self._begun
 
     def split(self, split: Split, rows: NDArray[np.int64]) -> Embedded:
-        return Embedded(len(split), rows, self.texts([split.texts[row] for row in rows]))
+        texts = [split.texts[row] for row in rows]
+        return Embedded(len(split), rows, self.texts(texts), _again(texts))
 
     def readable(self, texts: list[str]) -> NDArray[np.bool_]:
         return self._embedder.readable(texts)
@@ -258,7 +265,13 @@ class _Embedding:
 
 def _second_numbers(second: SecondRows, recipe: Recipe) -> NDArray[np.int64]:
     labels = second.labels if second.labels is not None else np.zeros(len(second.texts), np.int64)
-    return np.sort(stratified_order(labels, recipe.train.seed)[: MOST["second"]])
+    return part_rows(labels, MOST["second"], recipe.train.seed, unbiased=True)
+
+
+def _again(texts: Sequence[str]) -> NDArray[np.bool_]:
+    """(N,) the texts that an earlier one is equal to."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(text_key(text), place) != place for place, text in enumerate(texts)], dtype=bool)
 
 
 def _second(run: Run, winner: TrialRecord, second: SecondRows, rows: NDArray[np.int64], embed: _Embedding) -> Second:
@@ -285,5 +298,5 @@ def _second(run: Run, winner: TrialRecord, second: SecondRows, rows: NDArray[np.
         note=second.note,
         soup_of=winner.soup_of,
     )
-    in_file = Embedded(len(second.texts) + second.empty, second.numbers[rows], embed.texts(texts))
+    in_file = Embedded(len(second.texts) + second.empty, second.numbers[rows], embed.texts(texts), _again(texts))
     return Second(about, in_file, labels, correct)

@@ -20,6 +20,7 @@ from loraloom.report.similarity import similarity
 from loraloom.report.similarity.second import Answered, on_second
 from loraloom.report.tables import similarity_tables
 from loraloom.report.writing import write_report
+from loraloom.study.embeddings import read_embeddings, write_embeddings
 from tests.report.report_runs import PROVENANCE, make_recipe, whole_run
 from tests.report.similarity.embedded_runs import WRONG, embed, found_in, second_set, similar_run
 
@@ -33,6 +34,19 @@ def test_test_rows_of_one_distribution_are_not_found_to_differ(tmp_path: Path) -
     (trend,) = found.trends
     assert (trend.trend.rows, trend.trend.wrong) == (445, WRONG)
     assert trend.verdict.head == "No dependence on distance found"
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_copies_of_training_texts_are_no_difference_from_test(tmp_path: Path, *, marked: bool) -> None:
+    """Of one distribution, each training text ten times: taken for 500 texts, they would be found to differ."""
+    run = similar_run(tmp_path / "run")
+    kept = read_embeddings(run)
+    assert kept is not None
+    train = replace(kept.train, vectors=np.repeat(kept.train.vectors[:50], 10, axis=0))
+    write_embeddings(run, replace(kept, train=replace(train, again=np.arange(500) % 10 > 0) if marked else train))
+    (comparison,) = found_in(run).comparisons
+    assert (comparison.verdict.head == "No difference found") is marked
+    assert f"{50 if marked else 500} and 445 rows" in comparison.verdict.figures
 
 
 def test_the_rank_is_set_against_distance_over_the_trials_that_kept_their_rows(tmp_path: Path) -> None:
@@ -192,7 +206,7 @@ def test_stale_embeddings_are_not_used(tmp_path: Path) -> None:
 def test_a_second_set_of_one_row_is_not_judged(tmp_path: Path) -> None:
     found = found_in(similar_run(tmp_path / "run", second=second_set(1)))
     assert all(each.verdict.head == "Not measured" for each in found.comparisons[1:])
-    assert "Too few rows" in found.comparisons[1].verdict.figures
+    assert "Too few texts" in found.comparisons[1].verdict.figures
     assert found.on_second == "Accuracy on machine.csv is not measured: it has 1 row, and it takes 20."
 
 

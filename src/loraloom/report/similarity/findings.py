@@ -121,7 +121,7 @@ def _computed(run: RunRead, best: Best, kept: Embeddings, why_not: str | None) -
         usable = second.correct if predicted_by == (best.record.number, best.record.soup_of) else None
         sets.append(Distances(name, second.embedded.numbers, distances, usable))
         pairs += [((each, name), own, second.embedded) for each, own in (("training", kept.train), ("test", kept.test))]
-    results = [two_sample(one.vectors, other.vectors, seed) for _, one, other in pairs]
+    results = [two_sample(one.different, other.different, seed) for _, one, other in pairs]
     trends = [trend(each.name, each.distances, each.correct) for each in sets if each.correct is not None]
     validation = nearest(kept.validation.vectors, training) if len(kept.validation) else np.zeros(0)
     rank = rank_slope(run, kept.validation, validation)
@@ -137,7 +137,7 @@ def _computed(run: RunRead, best: Best, kept: Embeddings, why_not: str | None) -
         lacking=why_not,
         tests=sum(p is not None for p in raw),
         comparisons=tuple(
-            Comparison(names, found, p, on_difference(found, p, (one.rows, other.rows)))
+            Comparison(names, found, p, on_difference(found, p, (len(one.different), len(other.different))))
             for (names, one, other), found, p in zip(pairs, results, corrected, strict=False)
         ),
         distances=tuple(sets),

@@ -40,10 +40,10 @@ def ratio_span(interval: Interval) -> str:
 
 
 def on_difference(found: TwoSample | None, p: float, rows: tuple[int, int]) -> Verdict:
-    """`p` is corrected; `rows` are those of the two sets."""
+    """`p` is corrected; `rows` are those of the two sets, without copies."""
     if found is None:
-        there = f"there are {rows[0]:,} and {rows[1]:,}"
-        return Verdict("Not measured", f"Too few rows: {there}, and it takes {FEWEST_ROWS} of each.")
+        there = f"there are {rows[0]:,} and {rows[1]:,} different ones"
+        return Verdict("Not measured", f"Too few texts: {there}, and it takes {FEWEST_ROWS} of each.")
     low, high = found.auc_interval
     figures = (
         f"A classifier that was fitted to half of the rows ranks, of the other half, a row of the one set above a row "
