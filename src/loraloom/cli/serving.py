@@ -124,19 +124,20 @@ def _serve(adapters: Sequence[str], class_shares: Sequence[str], host: str, port
         def announce(place: str) -> None:
             typer.echo(f"{count} at {place}; Ctrl-C ends it")
             first = named[0][0] if len(named) > 1 else None
-            typer.echo(f"try: {_request(place, first, settings.access)}", err=True)
+            typer.echo(f"try: {_request(place, first, settings)}", err=True)
 
         server.serve(registry, settings, listening, announce)
 
 
-def _request(place: str, adapter: str | None, access: Access) -> str:
+def _request(place: str, adapter: str | None, settings: Settings) -> str:
     """A request to the server at `place`, for a shell; `adapter` is named where it must be.
 
     So is a name that the server answers to, where its address is none, as 0.0.0.0 is beside --allowed_host.
     """
     from loraloom.hosts import without_port
 
-    body = {**({"adapter": adapter} if adapter else {}), "texts": ["a text of yours"]}
+    access, text = settings.access, "a text of yours"[: settings.limits.characters]
+    body = {**({"adapter": adapter} if adapter else {}), "texts": [text]}
     answers = not access.hosts or without_port(place.split("/")[2]) in access.hosts
     named = [] if answers else ["-H", f"host: {access.hosts[-1]}"]
     key = ["-H", "authorization: Bearer KEY"] if access.keys else []

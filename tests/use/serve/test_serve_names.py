@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,12 @@ def test_the_request_to_copy_calls_the_server_by_a_name_that_it_answers_to(
     words = shlex.split(line)
     assert words[1:4] == ["curl", "-s", f"{place}v1/classify"]
     assert [word for word in words if word.startswith("host: ")] == called
+
+
+def test_the_request_to_copy_has_a_text_that_is_not_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, output = served(["--max_characters", "4"], monkeypatch)
+    (line,) = [line for line in output.splitlines() if line.startswith("try: ")]
+    assert json.loads(shlex.split(line)[-1])["texts"] == ["a te"]
 
 
 def test_keys_and_a_folder_of_adapters_may_be_named_from_the_home_folder(
