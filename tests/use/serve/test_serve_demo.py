@@ -186,6 +186,19 @@ def test_another_adapter_is_chosen_by_the_keyboard(browser: Browser, server: Run
         assert not said
 
 
+def test_adapters_are_listed_anew_where_the_chosen_one_is_gone(
+    browser: Browser, adapter_folders: dict[str, Path]
+) -> None:
+    registry = load_registry({name: adapter_folders[name] for name in ("animals", "food")})
+    with running(registry) as server, opened(browser, server) as (page, _):
+        expect(page.locator("#facts")).to_contain_text("3 labels, encoder ")
+        registry.remove("animals")
+        page.keyboard.type("bread and cheese")
+        expect(page.locator("#adapter option")).to_have_text(["food"])
+        expect(page.locator("#facts")).to_contain_text("2 labels, encoder ")
+        expect(page.locator("#bars li")).to_have_count(2)
+
+
 def test_class_shares_that_the_server_was_told_are_spoken_of(browser: Browser, validated: Path) -> None:
     with running(load_registry({"animals": validated}, "balanced")) as server, opened(browser, server) as (page, said):
         expect(page.locator("#facts")).to_contain_text("its answers are for the class shares that the server was told")

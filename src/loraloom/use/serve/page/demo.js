@@ -53,6 +53,14 @@ async function list() {
   soon();
 }
 
+async function isServed() {
+  try {
+    return (await ask("v1/adapters")).adapters.some((each) => each.name === at("adapter").value);
+  } catch {
+    return true;
+  }
+}
+
 function describe() {
   const one = chosen();
   if (!one) return;
@@ -147,6 +155,7 @@ async function classify() {
     at("results").hidden = !answered;
     at("method").textContent = "";
     say(error.message, true);
+    if (!answered && !(await isServed())) list();
   }
 }
 
