@@ -571,7 +571,7 @@ def test_a_class_of_few_rows_among_many_has_a_share() -> None:
 @pytest.mark.parametrize(
     ("given_value", "words"),
     [
-        (None, "default"), (True, "true"), (1e-5, "1e-5"), (0.001, "0.001"), (16, "16"),
+        (None, "null"), (True, "true"), (1e-5, "1e-5"), (0.001, "0.001"), (16, "16"),
         (("query", "value"), "query, value"), (1e20, "1e20"), ("a", "a"), ({"min": 1}, "min: 1"),
     ],
 )  # fmt: skip

@@ -67,9 +67,9 @@ def roughly(seconds: float) -> str:
 
 
 def value(given: Any) -> str:
-    """A recipe's value as a user would write it: 0.001, 1e-5, true, query, value."""
+    """A recipe's value as a user would write it: 0.001, 1e-5, true, null, query, value."""
     if given is None:
-        return "default"
+        return "null"
     if isinstance(given, bool):
         return str(given).lower()
     if isinstance(given, float):

@@ -53,7 +53,7 @@ def test_two_names_and_flags_are_one_comparison() -> None:
 
 def test_lists_and_absent_values_are_names() -> None:
     axis = axis_of([["query"], None, ["query", "value"]], "lora.target_modules")
-    assert axis.labels == ("query", "default", "query, value")
+    assert axis.labels == ("query", "null", "query, value")
     assert axis.numbers is None
 
 
