@@ -493,6 +493,22 @@ def test_no_output_takes_the_place_of_a_file_of_a_run(
     assert out.read_bytes() == out_was
 
 
+def test_that_a_file_was_replaced_is_said_apart_from_what_is_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path, rows_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    for arguments in (
+        ["evaluate", str(trained / "best"), "--test_file", str(rows_file), "--json"],
+        ["report", str(trained), "--format", "md", "--no_similarity"],
+        ["schema"],
+    ):
+        out.unlink(missing_ok=True)
+        said = [call(capsys, monkeypatch, *arguments, "--out", str(out)) for _ in "12"]
+        assert [f"{out} is in place of a file that was there" in err for _, _, err in said] == [False, True]
+        assert [code for code, _, _ in said] == [0, 0]
+        assert said[0][1] == said[1][1]
+
+
 def test_a_report_in_markdown_may_be_written_into_its_run_again_and_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:

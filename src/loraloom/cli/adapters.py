@@ -15,7 +15,7 @@ import typer
 
 from loraloom.cli.completion import complete_adapter
 from loraloom.cli.options import AdapterPath, AdapterPaths, AsJson, ClassShares, LabelColumn, TextColumns, from_home
-from loraloom.cli.running import TerminatedError, print_json, say_doing, say_line, say_loading
+from loraloom.cli.running import TerminatedError, print_json, say_doing, say_line, say_loading, write_out
 from loraloom.collecting import settle
 from loraloom.errors import OptionError, PredictionStoppedError
 
@@ -81,7 +81,7 @@ def evaluate(
     )
     values = result.as_json()
     if out is not None:
-        write_json(out, values)
+        write_out(out, lambda: write_json(out, values))
     if as_json:
         print_json(values)
         return

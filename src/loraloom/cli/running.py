@@ -226,4 +226,12 @@ def print_or_write(text: str, out: Path | None) -> None:
     if out is None:
         typer.echo(text, nl=False)
     else:
-        write_text(out, text)
+        write_out(out, lambda: write_text(out, text))
+
+
+def write_out(out: Path, write: Callable[[], None]) -> None:
+    """Has the file `out` written; that it took the place of another is said on standard error."""
+    replaced = out.is_file()
+    write()
+    if replaced:
+        say_line(f"{out} is in place of a file that was there", err=True)
