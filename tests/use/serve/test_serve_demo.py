@@ -105,7 +105,7 @@ def test_an_answer_is_drawn_as_it_came(browser: Browser, server: Running) -> Non
         expect(page.locator("#label")).to_have_text("dog")
         expect(page.locator("#confidence")).to_have_text("70.0 %")
         expect(page.locator("#bars li > span:first-child")).to_have_text(["dog", "<b>cow</b>", "cat"])
-        expect(page.locator("#bars output")).to_have_text(["70.0 %", "20.0 %", "10.0 %"])
+        expect(page.locator("#bars li > b")).to_have_text(["70.0 %", "20.0 %", "10.0 %"])
         assert page.evaluate("[...document.querySelectorAll('#bars i')].map(one => one.style.width)") == [
             "70%",
             "20%",
