@@ -225,6 +225,7 @@ def test_budget_exits_2_where_nothing_fits_and_says_so_only_then(
     refused = bool(refusal)
     assert (code, "does not fit" in out, "would fit:" in out) == (2 if refused else 0, refused, refused)
     assert "OVER the cap" in out
+    assert ("a search leaves out the one above, and trains those that fit" in out) is not refused
     assert (refusal in err, bool(err)) == (True, refused)
     assert call(capsys, monkeypatch, *command, "--json")[::2] == (code, err)
 

@@ -78,6 +78,8 @@ def _print_points(console: Console, statement: Statement) -> None:
     limited = statement.cap is not None or statement.max_memory_gb is not None
     fit = f"; {_how_many(len(fitting), len(points))} fit the budget" if limited else ""
     say(console, f"{len(points):,} combinations differ in what is counted{fit}")
+    if fitting and not (statement.fits and statement.fits_memory):
+        say(console, "a search leaves out the one above, and trains those that fit")
     shown = [statement.point]
     for what, chosen in (("fewest", min), ("most", max)):
         if fitting:
