@@ -60,6 +60,12 @@ def test_an_end_that_is_a_day_away_has_its_date(seconds: float, form: str) -> No
     assert re.fullmatch(rf"clock   .* left, ends by {form}", [*plan_lines(plan)][-1])
 
 
+def test_of_finals_on_the_rows_of_the_last_rung_the_further_seeds_are_said() -> None:
+    begun = "about 4 trials on 9,000 rows, then "
+    assert in_words(_outlook((Step(4, 9000),), Step(6, 9000))) == begun + "3 finalists × 2 further seeds"
+    assert in_words(_outlook((Step(4, 9000),), Step(1, 9000))) == begun + "1 further trial of 3 finalists"
+
+
 def test_where_no_rung_fits_there_are_finals_alone() -> None:
     assert in_words(_outlook((), Step(6, 500), part=500)) == "3 finalists × 2 seeds on 500 rows"
 

@@ -70,8 +70,8 @@ class Planner:
         )
         if listing.leads_alone:
             note(
-                f"{pace.task.eval_rows} held-out rows are too few to choose by: what is nearest to the presets that "
-                "lead is tried, and no more, unless search.n_trials asks for it"
+                f"{pace.task.eval_rows} held-out rows are too few to choose by: the presets that lead are tried, "
+                "or what is nearest to them in the recipe, and no more, unless search.n_trials asks for it"
             )
         kept = read_plan(self._run)
         self._where = f"{_machine()}, {executor.where}"

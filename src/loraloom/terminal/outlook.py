@@ -56,7 +56,9 @@ def _what_is_to_come(plan: SearchPlan) -> str:
 def in_words(outlook: Outlook) -> str:
     """The rungs and the finals: `about 12 trials on 475 rows, then 3 finalists × 3 seeds on all 1,424 rows`.
 
-    Of finals that were begun in part those that are to come are said: `5 trials of 3 finalists on all 1,424 rows`.
+    Of finals that were begun in part those that are to come are said: `5 trials of 3 finalists on all 1,424 rows`; of
+    those on the rows of the last rung the further seeds: `about 2 trials on 150 rows, then 2 finalists × 2 further
+    seeds`.
     """
     steps = ", ".join(f"{plural(step.trials, 'trial')} on {step.rows:,} rows" for step in outlook.rungs)
     if outlook.leading is not None:
@@ -66,8 +68,10 @@ def in_words(outlook: Outlook) -> str:
         return f"about {steps}{_passes(outlook)}"
     seeds, rest = divmod(outlook.finals.trials, outlook.finalists or 1)
     who = plural(outlook.finalists or 1, "finalist")
-    what = f"{plural(outlook.finals.trials, 'trial')} of {who}" if rest else f"{who} × {plural(seeds, 'seed')}"
-    finals = f"{what} on {_rows(outlook.finals, outlook)}{_passes(outlook)}"
+    begun = bool(outlook.rungs) and outlook.rungs[-1].rows == outlook.finals.rows  # their first seed is of the rung
+    trial, seed = ("further trial", "further seed") if begun else ("trial", "seed")
+    what = f"{plural(outlook.finals.trials, trial)} of {who}" if rest else f"{who} × {plural(seeds, seed)}"
+    finals = f"{what}{'' if begun else f' on {_rows(outlook.finals, outlook)}'}{_passes(outlook)}"
     return f"about {steps}, then {finals}" if steps else finals
 
 
