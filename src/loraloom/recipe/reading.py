@@ -9,7 +9,6 @@ name union branches that no user has heard of; each value of an axis is validate
 from __future__ import annotations
 
 import math
-import os
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from loraloom.errors import RecipeError, first_line, without_path
+from loraloom.machine import with_home
 from loraloom.recipe.axes import Axis, Range, Recipe
 from loraloom.recipe.axis_reading import base_of, candidates_of, read_axis
 from loraloom.recipe.conditions import check_conditions
@@ -118,7 +118,7 @@ def read_recipe(
     """
     if isinstance(overrides, str):  # a sequence of letters to Python
         raise RecipeError(f"overrides: {overrides!r} is one text; give a list of them, such as [{overrides!r}]")
-    written = _from_mapping(source) if isinstance(source, Mapping) else _from_file(find_recipe(_place(source)))
+    written = _from_mapping(source) if isinstance(source, Mapping) else _from_file(find_recipe(with_home(source)))
     written.over.update(over)
     for override in overrides:
         _override(written, override)
@@ -127,11 +127,6 @@ def read_recipe(
         raise RecipeError(*_told(written.problems))
     assert recipe is not None
     return recipe
-
-
-def _place(path: Path | str) -> Path:
-    """A recipe's, with the home folder for a first `~`: a program's paths have no shell that puts it there."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own raises RuntimeError where there is no such user
 
 
 def _told(problems: Iterable[str]) -> list[str]:
