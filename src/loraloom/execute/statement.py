@@ -11,7 +11,7 @@ from loraloom.backbone import sources
 from loraloom.data.counting import count_classes
 from loraloom.errors import LoraloomError
 from loraloom.execute.demands import MOST_POINTS, Demands, point_name, refusal
-from loraloom.recipe import Choices, Configuration, Range, Recipe
+from loraloom.recipe import Choices, Range, Recipe
 from loraloom.search.space import default_space
 from loraloom.study.provenance import data_revision
 
@@ -156,7 +156,7 @@ def state_budget(
         tokens=max(searched.values("data.max_length")),
         dtype=dtype,
         axes=tuple(searched.axes),
-        point=point_name({name: _value(configuration, name) for point in points for name in point}),
+        point=point_name({name: configuration.base(name) for point in points for name in point}),
         points=tuple(
             CountedPoint(
                 point_name(point),
@@ -166,11 +166,6 @@ def state_budget(
             for point in points
         ),
     )
-
-
-def _value(configuration: Configuration, name: str) -> Any:
-    section, leaf = name.split(".")
-    return getattr(getattr(configuration, section), leaf)
 
 
 def _longest_seconds(demands: Demands, rows: int | None, rate: float, *, epochs: float | None = None) -> float | None:

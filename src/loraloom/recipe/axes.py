@@ -231,11 +231,6 @@ class Recipe(Configuration):
             return tuple(dict.fromkeys((*ends, *(v for v in named if v in axis.values))))
         return tuple(dict.fromkeys((axis.low, axis.high, *(v for v in named if axis.low <= v <= axis.high))))
 
-    def base(self, field: str) -> Any:
-        """The value of `field` (dotted) where it does not vary."""
-        section, name = field.split(".")
-        return getattr(getattr(self, section), name)
-
     def values(self, field: str) -> tuple[Any, ...]:
         """All values that `field` (dotted) can take: an axis's choices, a range's ends, its base where it has one."""
         axis = self.axes.get(field)

@@ -272,6 +272,11 @@ class Configuration(Section):
         changed = {name: getattr(self, name).model_copy(update=values) for name, values in sections.items()}
         return self.model_copy(update=changed)
 
+    def base(self, field: str) -> Any:
+        """The value of `field` (dotted); of a recipe, where it does not vary."""
+        section, name = field.split(".")
+        return getattr(getattr(self, section), name)
+
 
 SECTIONS = cast(dict[str, type[Section]], {name: info.annotation for name, info in Configuration.model_fields.items()})
 """The sections of a configuration: those whose fields may be axes."""
