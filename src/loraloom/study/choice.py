@@ -163,8 +163,7 @@ def _once(standing: Standing) -> bool:
 
 def _seed_deviation(standings: Sequence[Standing], metric: Metric) -> float | None:
     """The standard deviation between seeds that have not collapsed, pooled by degrees of freedom."""
-    kept = [to_mix(one) for one in standings if len(one.trials) > 1]
-    repeated = [[validation(trial, metric) for trial in trials] for trials in kept if len(trials) > 1]
+    repeated = [[validation(trial, metric) for trial in kept] for kept in map(to_mix, standings) if len(kept) > 1]
     if not repeated:
         return None
     weights = [len(values) - 1 for values in repeated]

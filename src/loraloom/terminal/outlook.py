@@ -71,7 +71,8 @@ def in_words(outlook: Outlook) -> str:
     begun = bool(outlook.rungs) and outlook.rungs[-1].rows == outlook.finals.rows  # their first seed is of the rung
     trial, seed = ("further trial", "further seed") if begun else ("trial", "seed")
     what = f"{plural(outlook.finals.trials, trial)} of {who}" if rest else f"{who} × {plural(seeds, seed)}"
-    finals = f"{what}{'' if begun else f' on {_rows(outlook.finals, outlook)}'}{_passes(outlook)}"
+    where = "" if begun else f" on {_rows(outlook.finals, outlook)}"
+    finals = f"{what}{where}{_passes(outlook)}"
     return f"about {steps}, then {finals}" if steps else finals
 
 
