@@ -309,14 +309,18 @@ def test_a_class_of_empty_texts_alone_is_refused(tmp_path: Path) -> None:
     assert "the class 'Weather' has no row left to train on" in refusal(train_file=path)
 
 
+def _trained_on(folder: Path, content: list[tuple[str, str]]) -> TextData:
+    return load(
+        train_file=write_csv(folder / "train.csv", content),
+        validation_file=write_csv(folder / "validation.csv", rows(9, start=100)),
+        test_file=write_csv(folder / "test.csv", rows(9, start=200)),
+    )
+
+
 def test_duplicates_and_conflicts_are_counted_with_examples(tmp_path: Path) -> None:
     first = rows(30)
     content = [*first, (first[0][0].upper(), "Business"), (first[1][0], "World"), (first[1][0], "Business")]
-    data = load(
-        train_file=write_csv(tmp_path / "train.csv", content),
-        validation_file=write_csv(tmp_path / "validation.csv", rows(9, start=100)),
-        test_file=write_csv(tmp_path / "test.csv", rows(9, start=200)),
-    )
+    data = _trained_on(tmp_path, content)
     assert _finding(data, "duplicate").count == 1
     assert _finding(data, "conflict").count == 1
     assert _finding(data, "conflict").examples == (f"row 2 Sports, row 32 World: {first[1][0]}",)
@@ -326,11 +330,7 @@ def test_a_row_repeats_any_earlier_one_of_its_text_and_label(tmp_path: Path) -> 
     (text, own), other = rows(30)[0], "World"
     assert own != other
     content = [*rows(30), (text, other), (text, other), (text.upper(), other), (text, own), (text, "Sports")]
-    data = load(
-        train_file=write_csv(tmp_path / "train.csv", content),
-        validation_file=write_csv(tmp_path / "validation.csv", rows(9, start=100)),
-        test_file=write_csv(tmp_path / "test.csv", rows(9, start=200)),
-    )
+    data = _trained_on(tmp_path, content)
     assert _finding(data, "duplicate").count == 3
     assert _finding(data, "conflict").count == 1
     assert _finding(data, "conflict").examples == (f"row 1 {own}, row 31 {other}: {text}",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -353,25 +354,30 @@ def test_a_recipe_is_copied(browser: Browser, demo: Path) -> None:
         assert copied.startswith("data:\n")
 
 
+def by_template_and_script(
+    browser: Browser, run: Path, monkeypatch: pytest.MonkeyPatch, awaited: str
+) -> Iterator[Page]:
+    """The page with its second row opened: as the template draws it, then as the script does of what is packed."""
+    for drawn_first in (100, 1):
+        monkeypatch.setattr("loraloom.report.details.MOST_ROWS", drawn_first)
+        monkeypatch.setattr("loraloom.report.packed_rows.MOST_ROWS", drawn_first)
+        with opened(browser, write_report(run, may_draw=lambda: False)) as found:
+            found.page.locator("#board > tbody > tr.row button.open").nth(1).click()
+            found.page.wait_for_selector(f"tr.detail {awaited}")
+            yield found.page
+
+
 def test_a_row_of_one_evaluation_draws_both_points_and_one_epoch(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe()
     records = [make_record(recipe, number, point, 0.9) for number, point in enumerate(recipe.grid())]
     run = write_run(tmp_path / "once", recipe, records, evaluations=list(make_evaluations(1)))
-    for drawn_first in (100, 1):
-        monkeypatch.setattr("loraloom.report.details.MOST_ROWS", drawn_first)
-        monkeypatch.setattr("loraloom.report.packed_rows.MOST_ROWS", drawn_first)
-        with opened(browser, write_report(run, may_draw=lambda: False)) as found:
-            found.page.locator("#board > tbody > tr.row button.open").nth(1).click()
-            found.page.wait_for_selector("tr.detail .sketch")
-            sketch = found.page.locator("tr.detail .sketch").first
-            assert (
-                sketch.locator("circle").evaluate_all("all => all.map(one => one.getAttribute('cx'))") == ["71.0"] * 2
-            )
-            assert [text for text in sketch.locator("text").all_text_contents() if "poch" in text or text == "1"] == [
-                "epoch 1"
-            ]
+    for page in by_template_and_script(browser, run, monkeypatch, ".sketch"):
+        sketch = page.locator("tr.detail .sketch").first
+        assert sketch.locator("circle").evaluate_all("all => all.map(one => one.getAttribute('cx'))") == ["71.0"] * 2
+        written = sketch.locator("text").all_text_contents()
+        assert [text for text in written if "poch" in text or text == "1"] == ["epoch 1"]
 
 
 def test_a_row_beyond_the_first_draws_what_they_draw(
@@ -390,15 +396,9 @@ def test_a_row_beyond_the_first_draws_what_they_draw(
     evaluations = [first.model_copy(update={"train_accuracy": 0.0004}), last.model_copy(update=awkward)]
     write_run(run, recipe, records, evaluations=evaluations)
     drawn, written = [], []
-    for drawn_first in (100, 1):
-        monkeypatch.setattr("loraloom.report.details.MOST_ROWS", drawn_first)
-        monkeypatch.setattr("loraloom.report.packed_rows.MOST_ROWS", drawn_first)
-        with opened(browser, write_report(run, may_draw=lambda: False)) as found:
-            found.page.locator("#board > tbody > tr.row button.open").nth(1).click()
-            found.page.wait_for_selector("tr.detail .matrix")
-            parts = found.page.locator("tr.detail :is(.sketch, .scroll)").evaluate_all(SEEN)
-            drawn.append("".join(parts))
-            written.append(found.page.locator("tr.detail :is(.sketch :is(title, text), pre)").all_text_contents())
+    for page in by_template_and_script(browser, run, monkeypatch, ".matrix"):
+        drawn.append("".join(page.locator("tr.detail :is(.sketch, .scroll)").evaluate_all(SEEN)))
+        written.append(page.locator("tr.detail :is(.sketch :is(title, text), pre)").all_text_contents())
     assert written[0] == written[1]
     assert {"epoch 1", "1.23", "123456.789", ">0.999", "<0.001"} < set(written[0])
     assert "on validation highest at epoch 1 (0.954), 0.812 at the end" in " ".join(written[0])

@@ -17,6 +17,15 @@ from study.peers.task import Task
 SPEED = training.Speed(step=0.1, evaluation=0.2, bf16=False)
 
 
+SMALL: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "num_labels": 2,
+}
+
+
 @pytest.fixture
 def task(tmp_path: Path) -> Task:
     texts = [" ".join(["team", "bank", "goal", "profit"][row % 4 :] * (1 + row * 7 % 11)) for row in range(40)]
@@ -28,15 +37,8 @@ def task(tmp_path: Path) -> Task:
 def test_each_row_gets_its_own_prediction_after_training_by_length(task: Task) -> None:
     tokenizer = training.tokenizer_of(task)
     torch.manual_seed(0)
-    size: dict[str, Any] = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "num_labels": 2,
-    }
     wide: dict[str, Any] = {"initializer_range": 1.0}  # so that texts differ to weights that learnt next to nothing
-    model: Any = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **size, **wide))
+    model: Any = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **SMALL, **wide))
     rows = training.encoded(tokenizer, task.texts, task, task.labels)
     setting = training.Setting(1e-5, 1.0, "linear", warmup=0.0)
     trainer, done = training.train(task, model, tokenizer, rows, setting, SPEED, keep=0.0)
@@ -51,14 +53,7 @@ def test_each_row_gets_its_own_prediction_after_training_by_length(task: Task) -
 
 def test_training_ends_where_no_time_is_left(task: Task) -> None:
     tokenizer = training.tokenizer_of(task)
-    size: dict[str, Any] = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "num_labels": 2,
-    }
-    model: Any = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **size))
+    model: Any = BertForSequenceClassification(BertConfig(vocab_size=len(tokenizer), **SMALL))
     rows = training.encoded(tokenizer, task.texts, task, task.labels)
     setting = training.Setting(1e-3, 20.0, "linear", warmup=0.0)
     _, done = training.train(task, model, tokenizer, rows, setting, SPEED, keep=task.seconds)
@@ -79,8 +74,7 @@ def test_the_schedule_follows_the_time_where_that_ends_before_the_steps(
     task: Task, seconds: float, factors: list[float]
 ) -> None:
     left = [seconds]
-    size: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 9}
-    model: Any = BertForSequenceClassification(BertConfig(intermediate_size=32, **size))
+    model: Any = BertForSequenceClassification(BertConfig(vocab_size=9, **SMALL))
     setting = training.Setting(1e-3, 1.0, "linear", warmup=0.0)
     arguments = TrainingArguments(output_dir=task.folder, use_cpu=True)
     trainer = training._InTime(setting, lambda: left[0], model=model, args=arguments)
