@@ -154,7 +154,7 @@ def test_what_separates_cells_is_said_where_it_is_no_comma(tiny_model: Path) -> 
     assert "train.csv: its cells are separated by ';'" in " ".join(done.output.split())
 
 
-@pytest.mark.parametrize(("seconds", "said"), [("60", True), ("119.5", True), ("120", False), ("0", False)])
+@pytest.mark.parametrize(("seconds", "said"), [("5", True), ("59.5", True), ("60", False), ("0", False)])
 @pytest.mark.usefixtures("here")
 def test_a_time_that_may_be_too_short_for_a_search_is_warned_of(tiny_model: Path, seconds: str, said: bool) -> None:
     done = new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model), "--max_seconds", seconds)

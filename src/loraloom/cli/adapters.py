@@ -148,7 +148,8 @@ def predict(
     from loraloom.use.predict import check_places, check_texts, predict_texts
 
     if bool(text) == bool(file):
-        raise OptionError("give either --text or --file")
+        rows = next((str(path) for path in adapters if path.is_file()), None)
+        raise OptionError("give either --text or --file" + (f", as in --file {shlex.quote(rows)}" if rows else ""))
     if text and (out is not None or text_column or on_error is not OnError.stop):
         raise OptionError("--text is answered on standard output; --out, --text_column and --on_error go with --file")
     check_texts(text)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MODEL, MAX_TRAINABLE_PARAMETERS, MAX_SECONDS = "roberta-base", 1_000_000, 3600.0
 """What is proposed, and taken where there is nobody to ask."""
-SHORT_SECONDS = 120
+SHORT_SECONDS = 60
 """A search of less may have no time for a trial, beside its beginning, the test and the report."""
 
 
