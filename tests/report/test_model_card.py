@@ -88,7 +88,9 @@ def test_that_a_constant_answer_does_as_well_is_said_by_the_shares_of_the_classe
     record = (
         tested if split == "test" else make_record(make_recipe(lora={"r": [2, 4]}, train={}), 1, tested.point, 0.96)
     )
-    said = f"It is not shown to beat a constant answer: “politics” for every {split} row would reach 0.952."
+    said = (
+        f"It is not shown to beat a constant answer: “politics” for every {split} row would reach an accuracy of 0.952."
+    )
     assert said in model_card(run, record)
     other = "validation" if split == "test" else "test"
     run, _ = run_of(tmp_path / "other", {"data": {**PROVENANCE["data"], "class_rows": {other: rows[split]}}})

@@ -347,7 +347,7 @@ def test_of_classes_with_as_many_test_rows_the_constant_answer_is_the_first_as_w
     ]
     best = make_record(recipe, 0, {}, 0.95, test=make_score(0.4, TEST_ROWS))
     found = findings(read_run(write_run(tmp_path / "r", recipe, [best], best=best, predictions=lines)))
-    said = f"constant answer: “{LABELS[0]}” for every test row would reach 0.400."
+    said = f"constant answer: “{LABELS[0]}” for every test row would reach an accuracy of 0.400."
     assert any(said in sentence for sentence in found.cautions)
 
 

@@ -255,8 +255,14 @@ def test_the_result_names_its_metric(metric: str, name: str, tested: str) -> Non
 @pytest.mark.parametrize(
     ("confusion", "said"),
     [
-        (((90, 0), (10, 0)), "constant    “a” for every test row would reach 0.900: it is not shown to beat that"),
-        (((3, 7), (3, 87)), "constant    “b” for every test row would reach 0.900: it is not shown to beat that"),
+        (
+            ((90, 0), (10, 0)),
+            "constant    “a” for every test row would reach an accuracy of 0.900: it is not shown to beat that",
+        ),
+        (
+            ((3, 7), (3, 87)),
+            "constant    “b” for every test row would reach an accuracy of 0.900: it is not shown to beat that",
+        ),
         (((70, 5), (5, 20)), None),
     ],
 )
@@ -278,7 +284,7 @@ def test_of_many_classes_a_constant_answer_is_told_by_how_often_the_test_rows_ha
     winner = record(0).model_copy(update={"labels": names, "label_codes": names, "result": tested})
     rows = dict.fromkeys(names, (100 - common) // CONFUSED_CLASSES) | {names[3]: common}
     recipe = _recipe(provenance={"data": {"class_rows": {"test": rows}}})
-    said = "constant    “class 03” for every test row would reach 0.880: it is not shown to beat that"
+    said = "constant    “class 03” for every test row would reach an accuracy of 0.880: it is not shown to beat that"
     lines = closing_lines(winner, Path("runs/x"), recipe, [winner])
     assert [line for line in lines if line.startswith("constant")] == ([said] if told else [])
 

@@ -70,7 +70,7 @@ def _of_winner(
     if constant and winner.interval and constant[1] >= winner.interval[0]:
         yield (
             f"It is not shown to beat a constant answer: “{shortened(constant[0], 60)}” for every {winner.split} row "
-            f"would reach {share(constant[1])}."
+            f"would reach an accuracy of {share(constant[1])}."
         )
 
 

@@ -282,7 +282,8 @@ def _constant(winner: TrialRecord, recipe: Recipe) -> Iterator[str]:
     """Where one class for all may be as good: of skewed classes a high accuracy alone would look like a good one."""
     if constant := unbeaten(winner, recipe):
         answer, reached = shorten(constant[0]), share(constant[1])
-        yield f"constant    “{answer}” for every test row would reach {reached}: it is not shown to beat that"
+        beaten = f"would reach an accuracy of {reached}: it is not shown to beat that"
+        yield f"constant    “{answer}” for every test row {beaten}"
 
 
 def _soup(winner: TrialRecord, metric: Metric) -> str:
