@@ -34,7 +34,7 @@ def test_without_repeated_seeds_the_best_wins() -> None:
     records = _trials(8, [0.91], 900, 0) + _trials(2, [0.90], 100, 1)
     choice = choose(standings(records, "accuracy"), "accuracy")
     assert choice.winner.leader.number == 0
-    assert (choice.standard_error, choice.sentence) == (None, None)
+    assert (choice.standard_error, choice.sentence, choice.level) == (None, None, 0)
 
 
 def test_a_tie_within_a_standard_error_goes_to_fewer_parameters_and_is_said() -> None:
@@ -42,6 +42,7 @@ def test_a_tie_within_a_standard_error_goes_to_fewer_parameters_and_is_said() ->
     choice = choose(standings(records, "accuracy"), "accuracy")
     assert choice.winner.leader.counts.trainable == 100
     assert choice.standard_error == pytest.approx((0.01**2 * 2) ** 0.5)
+    assert choice.level == 1
     assert choice.sentence is not None
     assert "0.50 pp more accuracy, within the noise of seeds" in choice.sentence
     assert choice.sentence.endswith("with 900 parameters where 100 do")

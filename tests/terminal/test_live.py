@@ -250,6 +250,18 @@ def test_the_result_names_its_metric(metric: str, name: str, tested: str) -> Non
     another = record(2, accuracy=0.5, macro_f1=0.5, point={"lora.r": 8})
     lines = closing_lines(winner, Path("runs/x"), _recipe(search={"metric": metric}), [*records, another])
     assert lines[1].endswith(") over 2 seeds, by which it was chosen")
+    assert lines[2].startswith("accuracy ")
+
+
+def test_a_winner_that_others_are_level_with_is_said_to_be_so() -> None:
+    records = [
+        record(n, accuracy=0.9, point={"lora.r": rank}, seed=n % 2, trainable=100 * rank)
+        for n, rank in enumerate((4, 4, 8, 8, 16, 16))
+    ]
+    winner = records[0].model_copy(update={"result": Result(validation=score(0.9), test=score(0.9))})
+    lines = closing_lines(winner, Path("runs/x"), _recipe(), records)
+    level = "level with 2 other configurations within the noise of seeds: repeated seeds, then fewer parameters, decide"
+    assert lines[2].strip() == level
 
 
 @pytest.mark.parametrize(

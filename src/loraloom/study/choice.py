@@ -38,12 +38,16 @@ Preferred = Literal["done", "repeated seeds", "fewer parameters"]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The winner, the leader by mean alone, the standard error of their difference (None: not known), and of what."""
+    """The winner, the leader by mean alone, the standard error of their difference (None: not known), and of what.
+
+    `level`: how many others are as good, within the noise of seeds.
+    """
 
     winner: Standing
     leader: Standing
     standard_error: float | None
     metric: Metric
+    level: int = 0
 
     @property
     def preferred(self) -> Preferred:
@@ -101,10 +105,10 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     noise = _seed_deviation([one for one in done if not _is_above(leader, one, COLLAPSED)], metric)
     if noise is None:
         return Choice(leader, leader, None, metric)
-    rivals = (leader, *done)
+    rivals = {id(one): one for one in (leader, *done)}.values()
     as_good = [rival for rival in rivals if 0 <= leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
     winner = min(as_good, key=_preference)
-    return Choice(winner, leader, _standard_error(noise, leader, winner), metric)
+    return Choice(winner, leader, _standard_error(noise, leader, winner), metric, len(as_good) - 1)
 
 
 def is_better_mixed(winner: TrialRecord, seeds: int) -> bool:

@@ -335,6 +335,10 @@ def _why(choice: Choice | None, records: Sequence[TrialRecord]) -> tuple[str, ..
         )
     if choice.sentence is not None:
         lines.append(f"            {choice.sentence}")
+    elif choice.level:
+        others = plural(choice.level, "other configuration")
+        decided = "repeated seeds, then fewer parameters, decide"
+        lines.append(f"            level with {others} within the noise of seeds: {decided}")
     return tuple(lines)
 
 
