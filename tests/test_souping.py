@@ -478,3 +478,10 @@ def test_of_many_rows_the_validation_rows_say_which_to_use(
     monkeypatch.setattr(souping, "mean_of", lambda of: sum(of) if behind else 1.0)  # of several more than of one
     lines = souped_lines(souping.soup(searched), Run(searched))
     assert any(f"loraloom predict {searched / used} --text" in line for line in lines)
+
+
+def test_that_the_winner_is_this_soup_already_is_said(searched: Path) -> None:
+    made, run = souping.soup(searched), Run(searched)
+    assert not any("already" in line for line in souped_lines(made, run))
+    run.winner = lambda: made.record  # type: ignore[method-assign]
+    assert f"predict {searched / 'best'} --text …   (it is this soup already)" in souped_lines(made, run)[-1]

@@ -378,7 +378,7 @@ def test_more_time_is_advised_only_where_it_would_try_more() -> None:
 
 def test_of_few_rows_more_seeds_are_advised_for_their_mean() -> None:
     few, many = (_next(_recipe(), 2, train_rows=rows) for rows in (999, 1_000))
-    assert few == f"{many}   (of so few rows their mean tends to be better)"
+    assert few == f"{many}   (of so few rows the mean of seeds tends to be better)"
     assert many.endswith("--set search.seeds=3 --set budget.max_seconds=180")
 
 

@@ -49,6 +49,13 @@ def test_it_is_said_that_no_row_has_a_prediction() -> None:
     assert line == "2 rows in 2.0 s, 1 rows/s: none has a prediction"
 
 
+def test_shares_are_of_the_rows_that_have_a_prediction() -> None:
+    ensemble: Any = SimpleNamespace(members=())
+    counts = Counts(rows=10, written=10, abstained=6, by_label=Counter({"a": 3, "b": 1}))
+    (_, line) = summary_lines(ensemble, Summary(counts, 2.0, 10), None)
+    assert line == "10 rows in 2.0 s, 5 rows/s: of 4 with a prediction a 75 %, b 25 %"
+
+
 def test_a_command_that_found_all_rows_done_names_no_speed() -> None:
     ensemble: Any = SimpleNamespace(members=())
     done = Counts(rows=2, written=2, by_label=Counter({"a": 2}))

@@ -310,7 +310,7 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
             more = f"{duration(again)} more; another winner is tested on the same rows"
             yield f"{others.command(run, recipe)}   ({more})"
         case None if recipe.search.seeds == seeds == 1:
-            why = "   (of so few rows their mean tends to be better)" if is_better_mixed(winner, SEEDS) else ""
+            why = "   (of so few rows the mean of seeds tends to be better)" if is_better_mixed(winner, SEEDS) else ""
             settings = [f"search.seeds={SEEDS}"]
             if longer_time := time_of_seeds(run, recipe, records, None):
                 settings.append(f"budget.max_seconds={longer_time}")

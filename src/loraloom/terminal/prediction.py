@@ -40,17 +40,18 @@ def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None, *, rep
         yield f"bad rows: {counts.bad:,} of {counts.rows:,} {did}"
     if counts.abstained:
         yield f"abstained: {counts.abstained:,} of {counts.rows:,} rows are below --min_confidence"
-    total = max(1, counts.by_label.total())
+    predicted = counts.by_label.total()
     shares = [
-        f"{beside_figure(label)} {percent(number / total)}"
+        f"{beside_figure(label)} {percent(number / predicted)}"
         for label, number in counts.by_label.most_common(MOST_CLASSES)
     ]
     more = len(counts.by_label) - len(shares)
     place = ", in place of a file that was there," if replaced else ""
     where = "" if out is None else f" written to {out}{place}"
     rate = f", {summary.rows_per_second:,.0f} rows/s" if summary.rows else ""  # all may have been there
+    among = f"of {predicted:,} with a prediction " if 0 < predicted < counts.written else ""
     yield (
-        f"{plural(counts.written, 'row')}{where} in {summary.seconds:.1f} s{rate}: "
+        f"{plural(counts.written, 'row')}{where} in {summary.seconds:.1f} s{rate}: {among}"
         + (", ".join(shares) or "none has a prediction")
         + (f", {more:,} other labels" if more > 0 else "")
     )

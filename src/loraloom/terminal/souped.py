@@ -15,13 +15,17 @@ def souped_lines(made: Soup, run: Run) -> tuple[str, ...]:
     """What it is of, its figures and its seeds', and which of the two adapters the validation rows are for."""
     record, metric, winner = made.record, run.recipe.search.metric, run.winner()
     own, test = validation(record, metric), record.test
-    used = run.path / (SOUP if made.is_advised else BEST)
-    why = "" if made.is_advised else "   (the soup is behind its seeds where it was judged)"
+    if winner.soup_of == record.soup_of:
+        used, why = BEST, "   (it is this soup already)"
+    elif made.is_advised:
+        used, why = SOUP, ""
+    else:
+        used, why = BEST, "   (the soup is behind its seeds where it was judged)"
     return (
         f"soup        of trials {record.soup_of}; its rank holds {share(made.kept)} of their mean",
         f"validation  {metric_name(metric)} {share(own)}, its seeds' mean {share(made.mean)}, the winner's "
         f"{share(validation(winner, metric))}",
         f"test        {with_interval(test, metric)} on {plural(test.examples, 'test row')}",
         f"winner      {with_interval(winner.test, metric)} on the same",
-        f"use         loraloom predict {shell_path(used)} --text …{why}",
+        f"use         loraloom predict {shell_path(run.path / used)} --text …{why}",
     )
