@@ -144,6 +144,17 @@ def test_the_answer_states_accuracy_interval_rows_parameters_and_time(demo: Page
     assert "18\u00a0% of the cap, trained in 1\u00a0min\u00a006\u00a0s." in "".join(demo.words)
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_of_a_search_by_macro_f1_the_page_leads_with_it(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [2, 4]}, train={}, search={"metric": "macro_f1"})
+    records = [make_record(recipe, n, point, 0.9 + n / 100) for n, point in enumerate(recipe.grid())]
+    best = make_record(recipe, 1, records[1].point, 0.91, test=make_score(0.9, TEST_ROWS))
+    page = read(write_run(tmp_path / "r", recipe, records, best=best)).text
+    assert "reaches a test macro-F1 of 0.898 and an accuracy of 0.899 (95" in page
+    assert "Test macro-F1 0.898 accuracy 0.899, 95 % interval" in page
+    assert re.search(r"Rank validation ?Accuracy Macro-F1 lora ?r Loss Parameters Time Trials", page)
+
+
 def test_sections_begin_with_what_they_found(demo: Page) -> None:
     assert "Leaderboard 2 other configurations can't be told from the winner by validation accuracy." in demo.text
     assert "Data 1,558 train , 222 validation , 445 test rows; the checks found 1 thing to know, below." in demo.text

@@ -244,12 +244,12 @@ def test_the_result_names_its_metric(metric: str, name: str, tested: str) -> Non
     ]
     winner = records[0].model_copy(update={"result": Result(validation=score(0.89), test=score(0.9, 0.612))})
     lines = closing_lines(winner, Path("runs/x"), _recipe(search={"metric": metric}), records)
-    assert lines[1].startswith(f"validation  mean {name} (95 % interval ")
-    assert lines[1].endswith(") over 2 seeds")
+    assert lines[1].startswith(f"validation  mean {name} over 2 seeds (95 % interval ")
+    assert lines[1].endswith(", of the seeds alone)")
     assert lines[2] == f"accuracy    0.900 (95 % interval 0.826–0.945){tested} on 100 test rows"
     another = record(2, accuracy=0.5, macro_f1=0.5, point={"lora.r": 8})
     lines = closing_lines(winner, Path("runs/x"), _recipe(search={"metric": metric}), [*records, another])
-    assert lines[1].endswith(") over 2 seeds, by which it was chosen")
+    assert lines[1].endswith(", of the seeds alone), by which it was chosen")
     assert lines[2].startswith("accuracy ")
 
 

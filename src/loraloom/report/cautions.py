@@ -157,15 +157,17 @@ def _margin(row: Row, second: Row, near: int) -> str:
     few = plural(rows, "row") if rows else "less than a row"
     apart = f"{few} of {row.examples:,} away" if gap else "level with it"
     if near == 1:
-        return f"{_lead(row)}: the next configuration is {apart} on validation and may be better."
+        return f"{_lead(row, gap)}: the next configuration is {apart} on validation and may be better."
     return (
-        f"{_lead(row)}: {near:,} other configurations can't be told from it by their validation "
+        f"{_lead(row, gap)}: {near:,} other configurations can't be told from it by their validation "
         f"accuracy, the nearest of them {apart}."
     )
 
 
-def _lead(row: Row) -> str:
-    return "Its lead is within noise" if row.rank in (None, 1) else "It is not the leader, but within its noise"
+def _lead(row: Row, gap: float) -> str:
+    if row.rank not in (None, 1):
+        return "It is not the leader, but within its noise"
+    return "Its lead is within noise" if gap else "It has no lead"
 
 
 def _of_search(run: RunRead, board: Leaderboard, found: Answer) -> Iterator[str]:

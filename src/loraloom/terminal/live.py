@@ -330,8 +330,9 @@ def _why(choice: Choice | None, records: Sequence[TrialRecord]) -> tuple[str, ..
         low, high = max(0.0, winner.interval[0]), min(1.0, winner.interval[1])
         several = len({record.point_key for record in records if record.state == "complete"}) > 1
         lines.append(
-            f"validation  mean {metric_name(choice.metric)} {share(winner.mean)} (95 % interval {low:.3f}–{high:.3f}) "
-            f"over {plural(len(winner.trials), 'seed')}{', by which it was chosen' if several else ''}"
+            f"validation  mean {metric_name(choice.metric)} {share(winner.mean)} over "
+            f"{plural(len(winner.trials), 'seed')} (95 % interval {low:.3f}–{high:.3f}, of the seeds alone)"
+            f"{', by which it was chosen' if several else ''}"
         )
     if choice.sentence is not None:
         lines.append(f"            {choice.sentence}")
