@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,13 +24,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from loraloom.engine.job import Job, silent
 from loraloom.errors import AdapterError, in_a_line
 from loraloom.recipe import Configuration
-from loraloom.study.durable import mend_folders, replacing_folder, sync_folder, system_errors_of, verify_manifest
+from loraloom.study.durable import discard, mend_folders, replacing_folder, sync_folder, verify_manifest
 from loraloom.study.provenance import version_of
 from loraloom.study.record import CHECKPOINT, METRICS, Dtype, checkpoints
 
@@ -127,7 +126,7 @@ class Checkpoints:
             for name, text in state.files.items():
                 (new / name).write_text(text, encoding="utf-8")
         for old in checkpoints(self._job.folder)[GENERATIONS:]:
-            shutil.rmtree(old)
+            discard(old)
 
     def load(self) -> State | None:
         """The state to go on from, metrics.jsonl cut back to it; None where the trial begins anew, without metrics.
@@ -145,7 +144,7 @@ class Checkpoints:
                     state, length = self._read(folder)
                 except _UnusableError as error:
                     refused.append(f"its checkpoint of step {folder.name} {error}")
-                    shutil.rmtree(folder)
+                    discard(folder)
                     continue
                 self._say(refused, f"it goes on from step {state.step}")
                 if (self._job.folder / METRICS).exists():
@@ -172,8 +171,7 @@ class Checkpoints:
             length = int(values["metrics"]["bytes"])
             if _metrics(self._job.folder / METRICS, length) != values["metrics"]:
                 raise _UnusableError(f"does not belong to this {METRICS}")
-            with system_errors_of(folder / _TENSORS):
-                tensors = load_file(folder / _TENSORS)
+            tensors = load((folder / _TENSORS).read_bytes())  # no map: a file in use can't be removed from NFS or FUSE
         except AdapterError as error:
             raise _UnusableError(f"is damaged ({str(error).split(';', 1)[0]})") from None
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
