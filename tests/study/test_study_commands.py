@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from loraloom.errors import RunError, StoppedError
+from loraloom.study import commands
 from loraloom.study.commands import COMMANDS, Command, CommandLog, logged, read_commands
 
 MADE = {"loraloom": "1", "python": "3.12", "packages": {"torch": "2.9"}, "machine": {"cores": 2}, "git_revision": "x"}
@@ -158,6 +159,21 @@ def test_a_damaged_file_is_refused_by_readers_and_put_aside_by_the_next_command(
     assert "is damaged" in said[0]
     assert (lost.started, ended.ended) == ("", "done")
     assert (tmp_path / f"{COMMANDS}.damaged").read_text() == damage
+
+
+def test_a_damaged_file_stays_where_there_is_no_space_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next command took the run for one of which nothing was ever tested."""
+    (tmp_path / COMMANDS).write_text("{")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(commands, "write_sealed", full)
+    with pytest.raises(OSError, match="No space left"), command(tmp_path):
+        pass
+    assert (tmp_path / COMMANDS).read_text() == "{"
 
 
 def test_another_number_in_it_is_damage(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ synced a command. Rejected: lines appended to a file, whose last a kill can tear
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -142,7 +143,7 @@ def logged(
     try:
         before = list(read_commands(run))
     except DamagedError as error:
-        path.replace(path.with_name(f"{COMMANDS}.damaged"))
+        shutil.copyfile(path, path.with_name(f"{COMMANDS}.damaged"))  # it stays until the new one takes its place
         say(f"{error}; it is written anew, and what earlier commands did is not known")
         lost = "what was done before is not known: commands.json was damaged"
         before = [Command(started="", ended="failed", why=lost)]
