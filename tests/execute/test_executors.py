@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +36,7 @@ from loraloom.execute.messages import (
 )
 from loraloom.execute.pool import Pool
 from loraloom.execute.worker import serve
-from loraloom.execute.workers import WorkerProcesses
+from loraloom.execute.workers import END_SECONDS, WorkerProcesses
 from loraloom.study.durable import disk_is_full
 from loraloom.study.record import Evaluation
 from tests.commands import Commands, wait_for
@@ -302,6 +303,22 @@ def test_what_killed_a_process_is_said(tmp_path: Path, workers: int, advice: str
         assert lost.endswith(f": it was killed (SIGKILL); where memory ran out, {advice}")
     finally:
         executor.close()
+
+
+def test_a_process_that_no_signal_ends_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one in a call to a disk that answers no more, which the driver that gives it up must not hang over."""
+    worker, wait = WorkerProcesses(1, NothingEngine, 1).begin(), subprocess.Popen.wait
+    begun: list[Any] = []
+
+    def waits(process: Any, timeout: float | None = None) -> int:
+        begun.append(process)
+        assert timeout == END_SECONDS
+        raise subprocess.TimeoutExpired("worker", timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess.Popen, "wait", waits)
+        worker.end()
+    wait(*begun)
 
 
 @pytest.mark.parametrize("was_joined", [False, True])

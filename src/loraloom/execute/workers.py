@@ -119,7 +119,8 @@ class _Process:
 
     def end(self) -> None:
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # in a call that no signal ends, as to a disk that is gone
+            self._process.wait(END_SECONDS)
         if self._process.stdin is not None:
             self._process.stdin.close()
         self.connection.close()
