@@ -16,6 +16,7 @@ from loraloom.search.pace import Pace
 from loraloom.search.points import distribution, ledger_params
 from loraloom.search.proposals import Proposals
 from loraloom.search.restoring import open_ledger
+from loraloom.study import ledger
 from loraloom.study.durable import write_manifest
 from loraloom.study.ledger import REASON, Ledger
 from loraloom.study.record import METRICS, RECORD, Evaluation
@@ -157,7 +158,7 @@ def test_no_journal_of_the_old_ledger_lies_beside_the_new_one(run: Run, monkeypa
     (run.path / LEDGER).write_bytes(b"no database" * 400)
     journal.write_bytes(b"its pages before a transaction")
     written: list[bool] = []
-    monkeypatch.setattr(restoring, "write_trials", lambda *_: written.append(journal.exists()))
+    monkeypatch.setattr(ledger, "write_bytes", lambda *_: written.append(journal.exists()))
     with pytest.raises(RunError):  # the old one is still there
         open_ledger(run, _silent)
     assert written == [False]

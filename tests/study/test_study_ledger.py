@@ -11,9 +11,10 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import TrialState, create_trial
 
 from loraloom.errors import DamagedError, RunError
-from loraloom.study.ledger import Entry, Ledger
+from loraloom.study.ledger import Entry, Ledger, write_trials
 from tests.commands import Commands
 
 AXES: dict[str, BaseDistribution] = {"lora.r": CategoricalDistribution((2, 4, 8))}
@@ -176,6 +177,20 @@ def test_a_ledger_that_can_be_read_and_does_not_agree_with_itself_is_damaged(tmp
 def test_a_ledger_in_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="there is no such folder to write into"):
         _open(tmp_path / "nowhere")
+
+
+def test_a_new_ledger_is_not_written_over_by_what_a_kill_left_of_one_that_was_removed(tmp_path: Path) -> None:
+    path, journal = tmp_path / "study.db", tmp_path / "study.db-journal"
+    write_trials(path, [create_trial(state=TrialState.FAIL)] * 2_000)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 1")  # what is changed is written soon, and what was there before it
+        connection.execute("BEGIN")
+        connection.execute("UPDATE trials SET state = 'PRUNED'")
+        left = journal.read_bytes()
+        connection.execute("ROLLBACK")
+    path.unlink()
+    journal.write_bytes(left)
+    assert _open(tmp_path).entries() == ()
 
 
 def test_values_that_were_not_reported_are_written_when_the_trial_ends(tmp_path: Path) -> None:

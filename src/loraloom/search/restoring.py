@@ -66,7 +66,6 @@ def open_ledger(run: Run, say: Callable[[str], None]) -> Ledger:
     say(f"{wrong}; the ledger is written anew from the trial folders")
     if existed:  # it stays in its place until the new one takes it: rejected entries are nowhere else
         shutil.copyfile(path, path.with_name(f"{LEDGER}.damaged"))
-        path.with_name(f"{LEDGER}-journal").unlink(missing_ok=True)
     write_trials(path, telling.trials("writing the ledger", _trials(run.recipe, found, old)))
     return _open(run)
 

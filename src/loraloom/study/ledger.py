@@ -95,7 +95,7 @@ class Ledger:
         with self._explained():
             new = not self._path.exists()
             if new:
-                write_bytes(self._path, _without_trials())
+                _put(self._path, _without_trials())
             self._check_pages()
             self._storage = RDBStorage(
                 "sqlite://",
@@ -308,7 +308,13 @@ def write_trials(path: Path, trials: Iterable[FrozenTrial]) -> None:
     It is made in memory: SQLite commits each table and index by itself, and a ledger whose disk was full or whose power
     was cut between them had two studies of one name later.
     """
-    write_bytes(path, _content(trials))
+    _put(path, _content(trials))
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Writes a ledger; a journal of the one before goes first, since SQLite would write what it holds into this one."""
+    path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+    write_bytes(path, content)
 
 
 @cache
