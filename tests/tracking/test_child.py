@@ -10,12 +10,12 @@ from pathlib import Path
 from tests.tracking.telling import Call, begin, begin_trial, end_trial, log
 
 
-def serve(tracker: str, *calls: Call) -> subprocess.CompletedProcess[str]:
-    """A tracker's process that is told `calls`, and then nothing more: whoever told it is gone."""
+def serve(tracker: str, *calls: Call, cut: str = "") -> subprocess.CompletedProcess[str]:
+    """A tracker's process that is told `calls`, a part of one more, and then nothing: whoever told it is gone."""
     lines = "".join(json.dumps({"call": call, "arguments": arguments}) + "\n" for call, arguments in calls)
     start = "from loraloom.tracking.child import main; main()"
     command = [sys.executable, "-c", start, f"tests.tracking.failing:{tracker}"]
-    return subprocess.run(command, input=lines, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, input=lines + cut, capture_output=True, text=True, check=False, timeout=120)
 
 
 def noted(folder: Path) -> list[str]:
@@ -32,6 +32,12 @@ def test_the_end_of_the_run_s_process_closes_the_tracker_as_broken_off(tmp_path:
     serve("Noting", begin(tmp_path, "fake"), begin_trial(0, r=2))
     lines = (tmp_path / "fake" / "calls.jsonl").read_text().splitlines()
     assert json.loads(lines[-1]) == {"call": "close", "finished": False}
+
+
+def test_a_call_that_was_cut_off_with_the_run_s_process_is_its_end(tmp_path: Path) -> None:
+    done = serve("Noting", begin(tmp_path, "fake"), cut='{"call": "begin_tri')
+    assert noted(tmp_path) == ["begin", "close"]
+    assert (done.returncode, done.stdout) == (0, "{}\n")
 
 
 def test_a_tracker_that_was_not_begun_is_not_closed() -> None:

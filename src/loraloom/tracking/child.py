@@ -46,6 +46,8 @@ def main() -> None:
     try:
         tracker: Tracker = getattr(importlib.import_module(module), name)()
         for line in calls:
+            if not line.endswith("\n"):  # cut off by a kill
+                break
             message = json.loads(line)
             _call(tracker, message["call"], message["arguments"])
             begun = True  # which is the first call
