@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import re
 import time
 from collections.abc import Collection, Sequence
@@ -26,6 +28,7 @@ from loraloom.execute.warm_up import (
 )
 from loraloom.recipe import Configuration, read_recipe
 from loraloom.search.costs import cost_key
+from loraloom.study.durable import mend_folders
 from loraloom.study.record import Timings
 
 STATE, ROW, EVALUATED = 0.02, 0.005, 0.004
@@ -133,6 +136,22 @@ def test_the_timed_job_has_as_many_rows_as_can_have_their_states_in_half_of_its_
     rows = len(timed.rows.train)
     assert rows == (TRAIN_ROWS if not keeps else {20: 32, 70: 52, 3600: 100}[seconds_left])
     assert rows * timed.configuration.train.num_train_epochs == pytest.approx(TRAIN_ROWS, rel=0.05)
+
+
+def test_a_folder_that_can_not_be_removed_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a worker that was given up writes to it yet; it is one that a run which is gone on with removes."""
+
+    def busy(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    simulated: Any = Simulated(keeps=False)
+    monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", busy)
+        assert len(warm_up(simulated, simulated, 70, tmp_path).measured) == 1
+    assert len(list(tmp_path.iterdir())) == 2
+    mend_folders(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("layers", "rows"), [("top-half", 96), (None, 2)])

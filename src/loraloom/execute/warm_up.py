@@ -158,7 +158,9 @@ def _time(where: _Where, configuration: Configuration, train_rows: int, seconds:
         heard.append(evaluation)
         return True
 
-    with tempfile.TemporaryDirectory(dir=where.run, prefix=".warm-up-", suffix=".new") as folder:
+    with tempfile.TemporaryDirectory(
+        dir=where.run, prefix=".warm-up-", suffix=".new", ignore_cleanup_errors=True
+    ) as folder:  # a worker that was given up may write yet; what is left goes when the run is gone on with
         job = place.job(-1, configuration, Path(folder), noted=False)
         start = time.monotonic()
         executor.start([job if seconds is None else replace(job, deadline=start + seconds)])
