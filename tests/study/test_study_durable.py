@@ -22,6 +22,7 @@ from loraloom.study.durable import (
     files_beside,
     is_whole,
     mend_folders,
+    refuse_place,
     replacing,
     replacing_folder,
     sha256,
@@ -130,6 +131,12 @@ def test_a_file_does_not_take_the_place_of_a_device_or_a_pipe(tmp_path: Path) ->
     with pytest.raises(RunError, match="pipe: is a device or a pipe"):
         write_text(tmp_path / "pipe", "text")
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_file_does_not_take_the_place_of_a_device_that_leads_to_a_file() -> None:
+    """As /dev/stdout does where that takes the output."""
+    with pytest.raises(RunError, match="/dev/out: is a device or a pipe"):
+        refuse_place(Path("/dev/out"))
 
 
 def test_a_file_is_not_written_in_the_place_of_a_folder_or_in_none(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ _NEW, _OLD = ".new", ".old"
 _DAMAGED = "{}: is damaged (its SHA-256 is not the manifest's); take another copy of the folder"
 _SYSTEM_ERROR = re.compile(r"\bos error ([0-9]+)")
 _FULL_DISK = "No space left on device", "inline_container", "iostream error"
+_DEVICES = Path("/dev")
+"""/dev/stdout leads to a file where that takes the output, and is none."""
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def refuse_place(path: Path) -> None:
     """
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise RunError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such folder to write into'}")
-    if path.exists() and not path.is_file():
+    if path.absolute().parent == _DEVICES or (path.exists() and not path.is_file()):
         raise RunError(f"{path}: is a device or a pipe, whose place a file would take; name a file")
 
 
