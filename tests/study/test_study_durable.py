@@ -466,6 +466,15 @@ def test_saved_files_can_be_read_by_others(tmp_path: Path) -> None:
     assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o644
 
 
+def test_the_folders_that_it_lies_in_are_synced_where_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    with replacing_folder(tmp_path / "a" / "b" / "best"):
+        assert synced == [folder.stat().st_ino for folder in (tmp_path, tmp_path / "a")]
+
+
 @pytest.mark.parametrize("gone", ["link", "here"])
 def test_a_folder_that_can_not_be_made_is_an_error(gone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if gone == "link":

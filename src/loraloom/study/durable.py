@@ -203,10 +203,18 @@ def discard(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _make_folders(folder: Path) -> None:
+    """Makes a folder and those above it that there are not; a power cut takes none of them later."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        sync_folder(one.parent)
+
+
 @contextmanager
 def held_folder(folder: Path) -> Iterator[None]:
     """The folder, made or emptied, and no one else's within the block, as far as the file system has locks."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(folder.parent)
     while True:
         if folder.is_symlink():
             folder.unlink(missing_ok=True)  # what lies behind it is not ours to empty
