@@ -509,6 +509,33 @@ def test_a_file_that_is_being_written_is_left_to_its_writer(tmp_path: Path) -> N
     assert _tree(tmp_path) == {"predictions.csv": "x"}
 
 
+def test_two_files_for_one_place_are_left_to_their_writers(tmp_path: Path) -> None:
+    """The second has a name of its own, and a lock too."""
+    with replacing(tmp_path / "file") as first, replacing(tmp_path / "file") as second:
+        first.write("the first to begin")
+        second.write("the first to end")
+        mend_folders(tmp_path)
+    assert _tree(tmp_path) == {"file": "the first to begin"}
+
+
+def test_a_file_that_is_being_written_is_left_to_its_writer_where_who_reads_gets_no_lock_for_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS."""
+    flock = fcntl.flock
+
+    def of_nfs(handle: int, how: int) -> None:
+        if how & fcntl.LOCK_EX and fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    with replacing(tmp_path / "predictions.csv") as file:
+        file.write("x")
+        mend_folders(tmp_path)
+    assert _tree(tmp_path) == {"predictions.csv": "x"}
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_a_folder_that_was_moved_aside_is_left_to_the_process_that_swaps_it(tmp_path: Path, there: bool) -> None:
     with replacing_folder(tmp_path / "report"):

@@ -70,7 +70,10 @@ def _temporary(path: Path) -> tuple[Path, int]:
         shared.unlink(missing_ok=True)
     os.close(handle)
     own = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_NEW}")
-    return own, os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    handle = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return own, handle
 
 
 def refuse_place(path: Path) -> None:
@@ -247,7 +250,7 @@ def _if_free(path: Path) -> Iterator[bool]:
         yield True
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # who writes has it alone; NFS gives a reader no other
         free = True
     except BlockingIOError:
         free = False
