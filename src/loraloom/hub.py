@@ -20,7 +20,7 @@ from loraloom.errors import MissingExtraError
 _SHOWN = 60
 _KEPT = 20
 """An answer is taken for so many times as long as it took: look-ups take a twentieth of the time at most."""
-_LOOKED_UP: dict[str | None, tuple[float, bool]] = {}
+_LOOKED_UP: dict[str, tuple[float, bool]] = {}
 """By host until when an answer is taken, and the answer."""
 
 
@@ -32,17 +32,18 @@ def reachable() -> bool:
         return False
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return True
-    return _resolves(urlsplit(constants.ENDPOINT).hostname)
+    host = urlsplit(constants.ENDPOINT).hostname
+    return host is not None and _resolves(host)  # HF_ENDPOINT without https:// has none, and none is this machine
 
 
-def _resolves(host: str | None) -> bool:
+def _resolves(host: str) -> bool:
     start = time.monotonic()
     until, found = _LOOKED_UP.get(host, (start, False))
     if start < until:
         return found
     try:
         socket.getaddrinfo(host, 443)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter of what is no name
         found = False
     else:
         found = True
