@@ -18,9 +18,10 @@ from transformers import DebertaV2Config
 import loraloom
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError, DataError
-from loraloom.study.durable import write_manifest
+from loraloom.study.durable import replacing_folder, write_manifest
 from loraloom.use.backbones import Backbones
 from loraloom.use.export import export
+from loraloom.use.peft_weights import checked_weights
 from tests.numerics.architectures import CONFIGS, save_model
 
 
@@ -54,6 +55,22 @@ def test_logits_of_many_texts_are_told_batch_by_batch(tmp_path: Path, *, by_loom
     encoded = classifier.encoded(["w1 w2 w3 w4 w5 w6"] * 700)  # 341 of them are a batch
     classifier.logits_of(encoded, done.append)
     assert done == [341, 682, 700]
+
+
+def test_a_folder_that_another_adapter_takes_the_place_of_is_not_loaded_as_a_part_of_each(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a search ends while the backbone is loaded: the weights of one would answer by the labels of another."""
+    place = Path(shutil.copytree(folders[0], tmp_path / "best"))
+
+    def late(*arguments: Any) -> Any:
+        with replacing_folder(place) as new:
+            shutil.copytree(folders[1], new, dirs_exist_ok=True)
+        return checked_weights(*arguments)
+
+    monkeypatch.setattr("loraloom.use.backbones.checked_weights", late)
+    with pytest.raises(AdapterError, match="best: was replaced while it was loaded; load it again"):
+        Backbones().add(place)
 
 
 def test_texts_longer_than_the_backbone_reads_are_refused_at_once(copy: Path) -> None:

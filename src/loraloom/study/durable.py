@@ -306,6 +306,15 @@ def is_whole(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def stamp_of(folder: Path) -> tuple[int, int, int] | None:
+    """Which file its manifest is, another one where the folder was replaced; None where there is none."""
+    try:
+        manifest = (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return manifest.st_ino, manifest.st_mtime_ns, manifest.st_size
+
+
 def files_beside(folder: Path) -> list[str]:
     """Names, from `folder` on, of the files and links in it that its manifest does not name, and of empty folders.
 

@@ -30,6 +30,7 @@ from loraloom.study.durable import (
     refuse_dangling,
     remove,
     replacing_folder,
+    stamp_of,
     sync_folder,
 )
 from loraloom.study.integrity import RECIPE, read_sealed_recipe, write_recipe
@@ -70,7 +71,7 @@ class Run:
             way = f"it lies in one: give {above[0]}" if above else "a run is made by: loraloom search RECIPE --out RUN"
             raise RunError(f"{path}: {what}; {way}")
         self.recipe: Recipe = read_sealed_recipe(path / RECIPE)
-        self._read: dict[str, tuple[tuple[int, ...], TrialRecord]] = {}
+        self._read: dict[str, tuple[tuple[int, ...] | None, TrialRecord]] = {}
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> Run:
@@ -150,8 +151,7 @@ class Run:
 
     def _record(self, folder: Path) -> TrialRecord:
         """A finished trial's record, as read before where its manifest, which is written last, is the same file."""
-        manifest = (folder / MANIFEST).stat()
-        stamp = manifest.st_ino, manifest.st_mtime_ns, manifest.st_size
+        stamp = stamp_of(folder)
         if folder.name not in self._read or self._read[folder.name][0] != stamp:
             self._read[folder.name] = stamp, read_trial(folder)
         return self._read[folder.name][1]

@@ -23,6 +23,7 @@ from loraloom.backbone.sources import Source
 from loraloom.data import Encoded
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration, Head, Train
+from loraloom.study.durable import stamp_of
 from loraloom.study.record import Dtype, TrialRecord
 from loraloom.use.adapter import Classifier, Forward, adapter_folder, read_adapter_record
 from loraloom.use.adapter_checks import backbone_of, check_backbone, check_config, check_labels
@@ -77,11 +78,12 @@ class Backbones:
         in fp32.
 
         Raises:
-            AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load; or its
-                backbone here is not the one that it was trained on.
+            AdapterError: the folder is not a finished trial's, is damaged, or holds what is not safe to load; its
+                backbone here is not the one that it was trained on; or another adapter takes its place meanwhile.
             BackboneError: its backbone can't be had.
         """
         folder = Path(path)
+        stamp = stamp_of(folder)
         record = read_adapter_record(folder)
         check_config(folder, record.configuration.lora)
         check_labels(folder, record.labels)
@@ -108,6 +110,8 @@ class Backbones:
             tfidf = read_tfidf(folder, len(record.labels)) if record.is_blend else None
             forward = _forward(folder, record, shared)
             classifier = Classifier(forward, shared.tokenizer, record, known_tokens, folder, tfidf)
+            if stamp_of(folder) != stamp:  # as where a search ends: its weights may be read with another one's record
+                raise AdapterError(f"{folder}: was replaced while it was loaded; load it again")
             self._shared[key] = shared
         return classifier
 
