@@ -33,7 +33,7 @@ from loraloom.backbone.sources import find, load_tokenizer, pin
 from loraloom.engine.adapted import add_lora, build_base
 from loraloom.errors import AdapterError, DataError, LoraloomError, MissingExtraError
 from loraloom.recipe import Head
-from loraloom.study.durable import verify_manifest, write_manifest
+from loraloom.study.durable import replacing_folder, verify_manifest, write_manifest
 from loraloom.study.evidence import LONGEST_TEXT, KeptRow
 from loraloom.study.record import CARD, CONFIG, RECORD, REFITTED, SOUP_OF, WEIGHTS
 from loraloom.use.export import export
@@ -52,7 +52,7 @@ from loraloom.use.export.onnx_folder import (
     write_onnx,
 )
 from loraloom.use.export.peft_folder import PeftFolder, write_peft
-from loraloom.use.export.subject import Rows, Subject, rows_of
+from loraloom.use.export.subject import Rows, Subject, load_subject, rows_of
 from loraloom.use.export.transformers_folder import TransformersFolder, write_transformers
 from tests.conftest import make_rows, write_csv
 from tests.numerics.architectures import CONFIGS, QV, make_job, save_model
@@ -422,6 +422,22 @@ def test_a_folder_that_is_there_is_not_written_over(best: Path, tmp_path: Path) 
             export(best, "merged", tmp_path / name)
     with pytest.raises(LoraloomError, match="link: is a link to nothing"):
         export(best, "merged", tmp_path / "link" / "new")
+
+
+def test_an_adapter_whose_place_another_takes_meanwhile_is_not_exported(
+    best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, rows = Path(shutil.copytree(best, tmp_path / "best")), write_csv(tmp_path / "rows.csv", make_rows(8, seed=5))
+
+    def late(*arguments: Any) -> Subject:
+        with replacing_folder(place) as new:
+            shutil.copytree(best, new, dirs_exist_ok=True)
+        return load_subject(*arguments)
+
+    monkeypatch.setattr("loraloom.use.export.exporting.load_subject", late)
+    with pytest.raises(AdapterError, match="best: was replaced while it was loaded; load it again"):
+        export(place, "peft", tmp_path / "out", rows=rows)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

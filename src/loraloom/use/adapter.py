@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -26,7 +27,7 @@ from loraloom.data.telling import SILENT, Telling
 from loraloom.errors import AdapterError, DataError, RunError, without_path
 from loraloom.machine import with_home
 from loraloom.study.commands import go_on_command
-from loraloom.study.durable import verify_manifest
+from loraloom.study.durable import stamp_of, verify_manifest
 from loraloom.study.record import CARD, RECORD, WEIGHTS, TrialRecord, read_record
 from loraloom.study.run import BEST, TRIALS, is_run
 from loraloom.use import hub_adapter
@@ -288,6 +289,19 @@ def read_adapter_record(folder: Path) -> TrialRecord:
         raise AdapterError(f"{folder}: can't be read: its folders are nested too deeply") from None
     except (OSError, ValueError) as error:
         raise AdapterError(f"{folder}: can't be read: {without_path(error)}") from None
+
+
+@contextmanager
+def unreplaced(folder: Path) -> Iterator[None]:
+    """What is read of `folder` within is of one adapter: a search that ends meanwhile may replace its best/.
+
+    Raises:
+        AdapterError: it was replaced.
+    """
+    stamp = stamp_of(folder)
+    yield
+    if stamp_of(folder) != stamp:
+        raise AdapterError(f"{folder}: was replaced while it was loaded; load it again")
 
 
 def _checked_record(folder: Path) -> TrialRecord:

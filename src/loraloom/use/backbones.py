@@ -23,9 +23,8 @@ from loraloom.backbone.sources import Source
 from loraloom.data import Encoded
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration, Head, Train
-from loraloom.study.durable import stamp_of
 from loraloom.study.record import Dtype, TrialRecord
-from loraloom.use.adapter import Classifier, Forward, adapter_folder, read_adapter_record
+from loraloom.use.adapter import Classifier, Forward, adapter_folder, read_adapter_record, unreplaced
 from loraloom.use.adapter_checks import backbone_of, check_backbone, check_config, check_labels
 from loraloom.use.class_shares import ClassShares
 from loraloom.use.peft_forward import PeftForward
@@ -83,7 +82,10 @@ class Backbones:
             BackboneError: its backbone can't be had.
         """
         folder = Path(path)
-        stamp = stamp_of(folder)
+        with unreplaced(folder):
+            return self._load(folder, only_known=only_known)
+
+    def _load(self, folder: Path, *, only_known: bool) -> Classifier:
         record = read_adapter_record(folder)
         check_config(folder, record.configuration.lora)
         check_labels(folder, record.labels)
@@ -110,8 +112,6 @@ class Backbones:
             tfidf = read_tfidf(folder, len(record.labels)) if record.is_blend else None
             forward = _forward(folder, record, shared)
             classifier = Classifier(forward, shared.tokenizer, record, known_tokens, folder, tfidf)
-            if stamp_of(folder) != stamp:  # as where a search ends: its weights may be read with another one's record
-                raise AdapterError(f"{folder}: was replaced while it was loaded; load it again")
             self._shared[key] = shared
         return classifier
 

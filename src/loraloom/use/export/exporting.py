@@ -13,7 +13,7 @@ from loraloom.machine import with_home
 from loraloom.report.wording import LEVEL, p_value
 from loraloom.study.durable import refuse_bytes, refuse_dangling, replacing_folder, system_errors_of, write_text
 from loraloom.study.record import CARD, TrialRecord
-from loraloom.use.adapter import adapter_folder, read_adapter_record
+from loraloom.use.adapter import adapter_folder, read_adapter_record, unreplaced
 from loraloom.use.adapter_checks import backbone_of
 from loraloom.use.export.expressible import refuse_corrected, refuse_head
 from loraloom.use.export.measuring import Measured, measure, refuse_other
@@ -89,10 +89,11 @@ def export(
         raise LoraloomError(f"{target}: is there already; name a new folder")
     refuse_bytes(target)
     refuse_dangling(target)
-    record = read_adapter_record(folder)
-    _refuse(form, folder, record)
-    given = rows_of(folder, record, None if rows is None else Path(rows), text_column, label_column)
-    subject = load_subject(folder, record, given)
+    with unreplaced(folder):
+        record = read_adapter_record(folder)
+        _refuse(form, folder, record)
+        given = rows_of(folder, record, None if rows is None else Path(rows), text_column, label_column)
+        subject = load_subject(folder, record, given)
     from loraloom.use.export.card import export_card
 
     with replacing_folder(target) as new, system_errors_of(target):
