@@ -278,6 +278,20 @@ def test_once_the_test_was_rehearsed_the_first_loading_is_no_measure_of_the_last
     assert clock.reserve == pytest.approx(TEST_CAUTION * (1.0 + 100 * 0.001) + clock.report_seconds)
 
 
+def test_a_test_that_was_rehearsed_on_a_machine_that_had_become_slower_is_not_slower_once_more(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    planner, clock = found.planner, found.planner.pace.clock
+    for row in (ROW_SECONDS, *[2 * ROW_SECONDS] * 4):
+        found.trained({}, row)
+    assert clock.slowdown == pytest.approx(2)
+    job = Job(0, found.recipe.configuration({}), SOURCE, rows(), tmp_path, 1, None)
+    planner.reserve.rehearse(Rehearsal(lambda *_: (1.0, 0.001), lambda _: 0.0), job, ["a text"], 1)
+    assert clock.test_seconds == pytest.approx(TEST_CAUTION * (1.0 + 100 * 0.001))
+    for _ in range(4):
+        found.trained({}, 6 * ROW_SECONDS)
+    assert clock.test_seconds == pytest.approx(TEST_CAUTION * 3 * (1.0 + 100 * 0.001))
+
+
 def test_a_test_is_tried_on_many_texts_where_few_are_held_out(tmp_path: Path) -> None:
     found, tried = _Planned(read_recipe({}), tmp_path), list[str]()
 

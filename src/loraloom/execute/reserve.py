@@ -52,6 +52,7 @@ class Reserve:
         self.loading_seconds = 0.0
         """What loading a model took in a warm-up."""
         self._tested: dict[TextKey, tuple[float, float]] = {}
+        """Seconds to load an adapter, and for a text, had the machine been as it was when the command began."""
         self._page_due = 1
 
     def keep(self) -> None:
@@ -106,10 +107,12 @@ class Reserve:
 
             try:
                 as_many = tuple(islice(cycle(texts), REHEARSAL_TEXTS))  # of a few alone each would seem slow
-                self._tested[kind] = clock.undisturbed(lambda: rehearsal.test(job.folder, as_many))
+                loading, each = clock.undisturbed(lambda: rehearsal.test(job.folder, as_many))
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise  # else workers have it, as long as they train; the test's time stays an estimate
+            else:
+                self._tested[kind] = loading / clock.slowdown, each / clock.slowdown
         if finished >= self._page_due:
             self.rehearse_page(rehearsal, finished)
         self.keep()
