@@ -32,6 +32,7 @@ from loraloom.search.plan import (
     make_plan,
     recounted,
 )
+from loraloom.search.points import ledger_params
 from loraloom.search.presets import in_order, preset_points
 from loraloom.search.presets import leading as how_many_lead
 from loraloom.search.proposals import Proposals
@@ -357,6 +358,23 @@ def test_a_part_of_a_pass_is_a_final_only_where_it_sees_more_than_the_rungs_have
     assert (20_000 * passes > WORTH * 6_667) == begins
     wanted = Finals(pace, Ranks(pace, tried), lambda _: small).next(planned)
     assert (wanted is not None) == begins
+
+
+@pytest.mark.parametrize(("seconds", "begins"), [(10.0, False), (15.0, True)])
+def test_what_a_final_is_to_see_more_than_is_told_by_the_passes_that_the_rungs_had(
+    seconds: float, begins: bool
+) -> None:
+    """And not by those that finals are fitted with: in little time they are few, and any would be more."""
+    recipe = _recipe()
+    task, costs = Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe)
+    planned = extended(make_plan(task, costs, 300, slots=1), task, costs, seconds, slots=1)
+    pace, ledger = Pace(task, planned, Clock(seconds + 2, lambda: 0.0, reserve=2.0), costs), InMemoryLedger()
+    point = recipe.point({"backbone.model": SMALL}.get)
+    ledger.tell(ledger.ask({}, ledger_params(recipe.axes, point), rows=planned.rungs[-2]).number, "complete", 0.9)
+    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace, rows=(None, None))
+    proposal = proposals.next()
+    assert (proposal is not None and proposal.configuration.data.max_train_samples is None) == begins
+    assert pace.plan.fitted == begins
 
 
 def test_once_one_final_has_seen_a_part_the_others_are_compared_with_it_on_as_much() -> None:

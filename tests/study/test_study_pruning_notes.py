@@ -38,6 +38,18 @@ def test_a_trial_that_was_ended_is_ended_again_at_the_same_step(tmp_path: Path) 
     assert not _open(tmp_path).report(1, {1: 0.1})
 
 
+def test_a_trial_that_was_ended_goes_on_up_to_that_step_where_it_begins_again_before_it(tmp_path: Path) -> None:
+    """Its last checkpoint may be of an earlier step than the one at which it was ended."""
+    ledger = _open(tmp_path)
+    for r in (2, 4):
+        ledger.ask(AXES, {"lora.r": r})
+    assert ledger.report(0, {1: 0.9, 2: 0.9, 3: 0.9})
+    values = {1: 0.95, 2: 0.1, 3: 0.1}
+    assert [ledger.report(1, {step: values[step]}) for step in values] == [True, True, False]
+    again = _open(tmp_path)
+    assert [again.report(1, {step: values[step]}) for step in values] == [True, True, False]
+
+
 @pytest.mark.parametrize("written", range(3))
 def test_a_decision_that_a_kill_broke_off_is_made_as_it_would_have_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
