@@ -241,7 +241,10 @@ def test_budget_counts_every_rank_of_a_range(
     assert (code, len(said["points"]), said["points_that_fit"]) == (0, 32, 11)
     code, out, _ = call(capsys, monkeypatch, *command)
     assert "32 combinations differ in what is counted; 11 fit the budget" in out
+    assert "the fewest parameters: 630,532 (lora.r=1)" in out
     assert "the most parameters: 999,172 (lora.r=11)" in out
+    assert out.count("never trained: lora.r=") == 3
+    assert "  and 18 more" in out.splitlines()
     assert "with all else as here, the largest rank that fits is r = 11" in out
 
 

@@ -55,7 +55,14 @@ def test_flags_make_a_recipe_that_search_reads(tiny_model: Path) -> None:
     assert (recipe.budget.max_trainable_parameters, recipe.budget.max_seconds) == (5000, 90)
     assert "rows of 3 classes: animals, food, tools" in done.output
     assert "loraloom budget mine.yaml" in done.output
-    assert "loraloom search mine.yaml --out runs/mine" in done.output
+    assert "loraloom search mine.yaml --out runs/mine " in done.output
+
+
+def test_the_next_run_is_one_that_is_not_there(here: Path, tiny_model: Path) -> None:
+    for name in ("mine", "mine-2"):
+        (here / "runs" / name).mkdir(parents=True)
+    done = new("mine.yaml", "--train_file", "train.csv", "--model", str(tiny_model))
+    assert "loraloom search mine.yaml --out runs/mine-3 " in done.output
 
 
 def test_rows_to_choose_by_and_to_test_on_are_named_and_checked_too(here: Path, tiny_model: Path) -> None:

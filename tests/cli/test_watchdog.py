@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from loraloom.cli import watchdog
 from loraloom.cli.watchdog import _last_word, ended_in_time
 from loraloom.search.clock import MOST_SECONDS, SLURM_END, Clock
 from loraloom.study.commands import COMMANDS
@@ -143,3 +146,21 @@ def test_what_ends_in_time_is_left_alone(tmp_path: Path) -> None:
 def test_an_error_within_is_not_swallowed(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), ended_in_time(tmp_path, 10_000, None):
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("passed", [0, 40])
+def test_the_time_that_a_process_takes_to_go_is_a_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: float
+) -> None:
+    intervals = list[float]()
+
+    def timer(interval: float, *_: object) -> threading.Timer:
+        intervals.append(interval)
+        return threading.Timer(interval, lambda: None)
+
+    monkeypatch.setattr(watchdog, "process_start", lambda: time.monotonic() - passed)
+    monkeypatch.setattr(watchdog, "threading", SimpleNamespace(Timer=timer))
+    with ended_in_time(tmp_path, 1_000, None):
+        """Nothing to do."""
+    (left,) = intervals
+    assert 900 < left <= 1_000 - passed - watchdog.EXIT_SECONDS

@@ -51,3 +51,15 @@ def test_shares_of_a_submission_are_said_to_be_none_or_all_only_where_they_are()
     cells = {line.split()[0]: re.split(r"  +", line.strip())[1:] for line in said.getvalue().splitlines()}
     assert cells["rare"] == ["3", "<0.1 %", ">99.9 %"]
     assert cells["common"] == ["7,597", ">99.9 %", "<0.1 %"]
+
+
+def test_each_figure_of_an_export_stands_below_its_name() -> None:
+    said, logits = io.StringIO(), np.zeros((1, 2), np.float32)
+    one = Measured("int8", 91_000_000, 7_600, 0.912, (0.905, 0.918), 7_512, 0.02, 0.4, 1_234.0, logits)
+    print_export(make_console(file=said, width=200), Exported("best", "onnx", "out", "its rows", (one,), ("a note",)))
+    above, head, figures, *below = (re.split(r"  +", line.strip()) for line in said.getvalue().splitlines())
+    assert (above, below) == (["compared on 7,600 rows: its rows"], [["a note"], ["written to out"]])
+    assert dict(zip(head, figures, strict=True)) == {
+        **{"form": "int8", "size": "91.0 MB", "accuracy": "0.912", "95 % interval": "0.905–0.918"},
+        **{"same labels": "98.8 %", "logits off": "2e-02", "texts/s": "1,234"},
+    }

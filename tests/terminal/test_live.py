@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -118,6 +119,33 @@ def test_where_nothing_is_to_come_nothing_is_said_of_it(seconds_left: float | No
     drawn = _drawn(terminal)
     assert "to come" not in drawn
     assert (", about" in drawn, "1 of 1 trials" in drawn) == (False, seconds_left is None)
+
+
+def test_the_rows_of_each_split_are_said_by_its_name() -> None:
+    said = io.StringIO()
+    Terminal(Console(file=said, width=120), quiet=False).planned(make_plan(_outlook(1), rows=(1_200, 300, 1)))
+    assert said.getvalue().startswith("data    rows: 1,200 training, 300 validation, 1 test row\n")
+
+
+def test_the_time_to_come_is_reckoned_by_the_trials_that_were_trained_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that a run had when it was gone on with took none of it."""
+    now = 1_000.0
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: now))
+    terminal = _following(finished=7)
+    for number in (7, 8):
+        now += 30
+        terminal.trial_ended(record(number), (), _outlook(10))
+    assert "9 of 19 trials, 60 s so far, about 5 min left" in _drawn(terminal)
+
+
+def test_the_time_that_is_left_goes_by_while_a_trial_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: now))
+    terminal = _following()
+    now += 120
+    terminal.trial_ended(record(0), (), replace(_outlook(3), seconds_left=480.0))
+    now += 60
+    assert "1 trial done; 7 min of 10 min left\n" in _drawn(terminal)
 
 
 def test_points_that_are_counted_but_not_named_are_said() -> None:
@@ -235,17 +263,19 @@ def test_what_is_maximised_is_told_by_its_name_beside_the_accuracy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "name", "tested"),
-    [("accuracy", "accuracy 0.900", ""), ("macro_f1", "macro-F1 0.600", ", macro-F1 0.612")],
+    ("metric", "mean", "tested"),
+    [
+        ("accuracy", "accuracy 0.900 over 2 seeds (95 % interval 0.770–1.000", ""),
+        ("macro_f1", "macro-F1 0.600 over 2 seeds (95 % interval 0.470–0.730", ", macro-F1 0.612"),
+    ],
 )
-def test_the_result_names_its_metric(metric: str, name: str, tested: str) -> None:
+def test_the_result_names_its_metric(metric: str, mean: str, tested: str) -> None:
     records = [
         record(n, accuracy=0.89 + 0.02 * n, macro_f1=0.59 + 0.02 * n, point={"lora.r": 4}, seed=n) for n in (0, 1)
     ]
     winner = records[0].model_copy(update={"result": Result(validation=score(0.89), test=score(0.9, 0.612))})
     lines = closing_lines(winner, Path("runs/x"), _recipe(search={"metric": metric}), records)
-    assert lines[1].startswith(f"validation  mean {name} over 2 seeds (95 % interval ")
-    assert lines[1].endswith(", of the seeds alone)")
+    assert lines[1] == f"validation  mean {mean}, of the seeds alone)"
     assert lines[2] == f"accuracy    0.900 (95 % interval 0.826–0.945){tested} on 100 test rows"
     another = record(2, accuracy=0.5, macro_f1=0.5, point={"lora.r": 8})
     lines = closing_lines(winner, Path("runs/x"), _recipe(search={"metric": metric}), [*records, another])

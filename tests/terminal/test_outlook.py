@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import re
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -52,12 +52,33 @@ def test_where_no_trial_is_to_come_it_is_said_whether_the_time_is_why(
     assert f"plan    {said}" in plan_lines(plan)
 
 
+@pytest.mark.parametrize(("seconds", "form"), [(3600.0, "%H:%M:%S"), (200_000.0, "%Y-%m-%d %H:%M:%S")])
+def test_the_end_is_as_far_away_as_the_time_that_is_left_and_has_its_date_where_that_is_a_day(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, form: str
+) -> None:
+    monkeypatch.setattr("loraloom.terminal.outlook.time.time", lambda: 1_000_000.0)
+    plan = make_plan(replace(_outlook((), Step(6, 9000)), seconds_left=seconds, examples_per_second=1_234.5))
+    ends = time.strftime(form, time.localtime(1_000_000.0 + seconds))
+    last = [*plan_lines(plan)][-1]
+    assert last.endswith(f" left, ends by {ends}; measured here: 1,234 training rows/s")
+
+
 @pytest.mark.parametrize(
-    ("seconds", "form"), [(3600.0, r"\d\d:\d\d:\d\d"), (200_000.0, r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")]
+    ("configurations", "said"),
+    [(3, "3 configurations × 2 seeds, 2 of 6 trials done"), (None, "configurations × 2 seeds")],
 )
-def test_an_end_that_is_a_day_away_has_its_date(seconds: float, form: str) -> None:
-    plan = make_plan(replace(_outlook((), Step(6, 9000)), seconds_left=seconds))
-    assert re.fullmatch(rf"clock   .* left, ends by {form}", [*plan_lines(plan)][-1])
+def test_how_much_of_a_grid_is_done_is_said_where_its_size_is_known(configurations: int | None, said: str) -> None:
+    outlook = replace(_outlook((), Step(4, 9000)), finalists=None)
+    assert next(plan_lines(make_plan(outlook, configurations=configurations, finished=2))) == f"plan    {said}"
+
+
+@pytest.mark.parametrize(("trials", "said"), [(3, ["        about 3 of 7 trials fit the time"]), (7, [])])
+def test_trials_of_a_grid_that_the_time_leaves_out_are_those_that_were_not_done_before(
+    trials: int, said: list[str]
+) -> None:
+    outlook = replace(_outlook((), Step(trials, 9000)), finalists=None, seconds_left=60.0)
+    lines = plan_lines(make_plan(outlook, configurations=4, finished=1))
+    assert [line for line in lines if "fit the time" in line] == said
 
 
 def test_of_finals_on_the_rows_of_the_last_rung_the_further_seeds_are_said() -> None:

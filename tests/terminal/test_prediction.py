@@ -62,3 +62,12 @@ def test_a_command_that_found_all_rows_done_names_no_speed() -> None:
     assert list(summary_lines(ensemble, Summary(done, 4.3, 0), Path("out.csv"))) == [
         "2 rows written to out.csv in 4.3 s: a 100 %"
     ]
+
+
+@pytest.mark.parametrize(("written", "did"), [(9, "left out"), (10, "written without a prediction")])
+def test_it_is_said_what_became_of_bad_rows(written: int, did: str) -> None:
+    ensemble: Any = SimpleNamespace(members=())
+    counts = Counts(rows=10, written=written, bad=1, by_label=Counter({"a": 9}))
+    first, last = summary_lines(ensemble, Summary(counts, 2.0, 10), None)
+    assert first == f"bad rows: 1 of 10 {did}"
+    assert last == f"{written} rows in 2.0 s, 5 rows/s: a 100 %"

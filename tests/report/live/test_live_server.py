@@ -338,6 +338,20 @@ def test_of_a_run_whose_search_has_ended_none_is_said_to_be_under_way(growing: P
         assert state_of(growing).sentence == said
 
 
+@pytest.mark.parametrize(
+    ("commands", "name"), [((SEARCH,), "ended"), ((SEARCH, Command(started="x")), "unknown"), ((), "unknown")]
+)
+def test_where_no_table_of_locks_says_who_has_a_run_it_is_followed_until_its_command_has_ended(
+    growing: Path, monkeypatch: pytest.MonkeyPatch, commands: tuple[Command, ...], name: str
+) -> None:
+    """As on macOS."""
+    monkeypatch.setattr("loraloom.report.live.state.in_use", lambda run: None)
+    if commands:
+        write_commands(growing, *commands)
+    state = state_of(growing)
+    assert (state.name, state.goes_on) == (name, name == "unknown")
+
+
 @pytest.mark.parametrize("name", [BEST, SOUP, BLEND])
 def test_what_a_command_after_the_search_leaves_is_shown(growing: Path, name: str) -> None:
     before = stamp_of(growing)

@@ -1,4 +1,7 @@
-"""By which names requests may call the server: the image's health check asks 127.0.0.1, whatever names are given."""
+"""What `loraloom serve` makes of its options: names that it answers to, origins, keys, limits.
+
+The image's health check asks 127.0.0.1, whatever names are given.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import io
 import json
 import shlex
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loraloom.cli.commands import app
-from loraloom.use.serve.limits import Access
+from loraloom.use.serve.limits import MIB, Limits, Settings
 
 LOCAL = {"127.0.0.1", "localhost", "[::1]"}
 
@@ -39,9 +43,9 @@ LOCAL = {"127.0.0.1", "localhost", "[::1]"}
 def test_local_names_stay_allowed_beside_those_given(
     options: list[str], names: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    access, output = served(options, monkeypatch)
-    assert access is not None, output
-    assert set(access.hosts) == names
+    settings, output = served(options, monkeypatch)
+    assert settings is not None, output
+    assert set(settings.access.hosts) == names
 
 
 @pytest.mark.parametrize(
@@ -56,9 +60,9 @@ def test_local_names_stay_allowed_beside_those_given(
     ],
 )
 def test_an_origin_is_compared_as_browsers_send_it(written: str, sent: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    access, output = served(["--cors_origin", written], monkeypatch)
-    assert access is not None, output
-    assert access.origins == (sent,)
+    settings, output = served(["--cors_origin", written], monkeypatch)
+    assert settings is not None, output
+    assert settings.access.origins == (sent,)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +79,8 @@ def test_an_origin_is_compared_as_browsers_send_it(written: str, sent: str, monk
     ids=" ".join,
 )
 def test_what_no_request_can_say_is_refused(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    access, output = served(options, monkeypatch)
-    assert access is None
+    settings, output = served(options, monkeypatch)
+    assert settings is None
     assert f"{options[0]}: {options[1]!r} is no " in output
 
 
@@ -115,16 +119,65 @@ def test_keys_and_a_folder_of_adapters_may_be_named_from_the_home_folder(
     for name in ("keys", "token"):
         (tmp_path / name).write_text(f"{name * 4}\n")
     options = ["--adapters_dir=~/adapters", "--admin_token_file=~/token", "--api_keys_file=~/keys"]
-    access, output = served(options, monkeypatch)  # as a shell leaves them
-    assert access is not None, output
+    settings, output = served(options, monkeypatch)  # as a shell leaves them
+    assert settings is not None, output
+    access = settings.access
     assert (access.adapters_dir, access.admin_token, access.keys) == (tmp_path / "adapters", "token" * 4, ("keys" * 4,))
+
+
+def test_each_limit_is_set_by_the_option_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"--max_body_bytes": 100 * MIB, "--max_texts": 2, "--max_characters": 3, "--max_waiting": 4}
+    given = {**sizes, "--timeout": 5.5}
+    settings, output = served(["--log_texts", *map(str, chain.from_iterable(given.items()))], monkeypatch)
+    assert settings is not None, output
+    limits = settings.limits
+    bounds = limits.body_bytes, limits.texts, limits.characters, limits.waiting_texts, limits.seconds
+    assert bounds == tuple(given.values())
+    assert limits.bodies_bytes == limits.body_bytes  # else none so large would be taken
+    assert settings.log_texts
+    default, _ = served([], monkeypatch)
+    assert default is not None
+    assert (default.limits, default.log_texts) == (Limits(), False)
+
+
+@pytest.mark.parametrize(
+    ("option", "held", "why"),
+    [
+        ("--api_keys_file", "\n \n", "is empty"),
+        ("--api_keys_file", f"{16 * 'k'}\n{15 * 'k'}\n", "a key has 16 printable ASCII characters or more"),
+        ("--api_keys_file", 16 * "é", "a key has 16 printable ASCII characters or more"),
+        ("--admin_token_file", f"{16 * 't'}\n{16 * 'u'}\n", "holds more than one line"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_refused(
+    option: str, held: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "secrets"
+    file.write_text(held, encoding="utf-8")
+    beside = ["--adapters_dir", str(tmp_path)] if option == "--admin_token_file" else []
+    settings, output = served([option, str(file), *beside], monkeypatch)
+    assert settings is None
+    assert f"{option}: {file}" in output
+    assert why in output
+
+
+def test_that_whoever_reaches_a_server_may_ask_it_is_said_where_others_can_and_no_key_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keys").write_text(f"  {16 * 'k'}  \n\n")
+    keys = ["--api_keys_file", str(tmp_path / "keys")]
+    for options, said in (([], False), (["--host", "0.0.0.0"], True), (["--host", "0.0.0.0", *keys], False)):  # noqa: S104
+        settings, output = served(options, monkeypatch)
+        assert ("whoever reaches this address may send requests" in output) is said
+        assert settings is not None, output
+        assert settings.access.keys == ((16 * "k",) if keys[1] in options else ())
 
 
 def served(
     options: list[str], monkeypatch: pytest.MonkeyPatch, place: str = "http://127.0.0.1:8000/"
-) -> tuple[Access | None, str]:
-    """Who may ask the server that `loraloom serve` starts at `place` with these options, or None; what it says."""
-    found: list[Any] = []
+) -> tuple[Settings | None, str]:
+    """What the server is told that `loraloom serve` starts at `place` with these options, or None; what it says."""
+    found: list[Settings] = []
 
     def serve(registry: Any, settings: Any, listening: Any, say: Callable[[str], None]) -> None:
         found.append(settings)
@@ -134,4 +187,4 @@ def served(
     monkeypatch.setattr("loraloom.use.serve.server.listen", lambda *_: io.BytesIO())
     monkeypatch.setattr("loraloom.use.serve.server.serve", serve)
     result = CliRunner().invoke(app, ["serve", "none", *options])
-    return (found[0].access if found else None), f"{result.output}{result.exception or ''}"
+    return (found[0] if found else None), f"{result.output}{result.exception or ''}"
