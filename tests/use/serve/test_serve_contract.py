@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ import loraloom
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError, LoraloomError, OptionError
 from loraloom.intervals import wilson_interval
+from loraloom.metrics import softmax
 from loraloom.study.record import Result, Score
 from loraloom.use.serve.app import STUCK_SECONDS, make_app
 from loraloom.use.serve.batching import Batcher
@@ -308,15 +309,20 @@ def test_the_hubs_own_client_is_answered(registry: Registry, adapter_folders: di
             InferenceClient(model=f"{server.url}/models/other").text_classification("a")
 
 
-@pytest.mark.parametrize(("chosen", "total"), [("softmax", 1.0), ("sigmoid", None), ("none", None)])
-def test_the_hubs_parameters_mean_what_they_mean_there(client: TestClient, chosen: str, total: float | None) -> None:
-    body = {"inputs": ["a cat", "bread"], "parameters": {"function_to_apply": chosen}}
+@pytest.mark.parametrize(
+    ("chosen", "scores"),
+    [("softmax", softmax), ("sigmoid", lambda logits: 1 / (1 + np.exp(-logits))), ("none", lambda logits: logits)],
+)
+def test_the_hubs_parameters_mean_what_they_mean_there(
+    client: TestClient, adapter_folders: dict[str, Path], chosen: str, scores: Callable[[Any], Any]
+) -> None:
+    texts, labels = ["a cat", "bread"], LABELS["tools"]
+    body = {"inputs": texts, "parameters": {"function_to_apply": chosen}}
     lists = client.post("/models/tools", json=body).json()
-    assert [len(each) for each in lists] == [4, 4]
-    for each in lists:
-        scores = [score["score"] for score in each]
-        assert scores == sorted(scores, reverse=True)
-        assert total is None or sum(scores) == pytest.approx(total)
+    for each, row in zip(lists, scores(loraloom.load(adapter_folders["tools"]).logits(texts)), strict=True):
+        best = row.argsort()[::-1]
+        assert [score["label"] for score in each] == [labels[index] for index in best]
+        assert [score["score"] for score in each] == pytest.approx(row[best].tolist(), abs=1e-4)
     assert client.post("/models/tools", json={"inputs": []}).json() == []
 
 

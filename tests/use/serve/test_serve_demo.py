@@ -19,7 +19,8 @@ from tests.use.hostile import blend_of
 from tests.use.serve.servers import LABELS, Running, load_registry, running
 
 TEXT = "the cat <img src=x onerror=window.pwned=1> near a dog"
-KEY = "k" * 20
+KEY, OTHER = "k" * 20, "o" * 20
+TOLD = "its answers are for the class shares that the server was told"
 expect.set_options(timeout=60_000)  # words are weighed by as many passes of a model: five seconds may not do
 
 
@@ -102,6 +103,7 @@ def test_an_answer_is_drawn_as_it_came(browser: Browser, server: Running) -> Non
         page.route("**/v1/explain", lambda route: route.fulfill(json={**of_text, "words": words}))
         page.locator("#text").fill("one two six")
         expect(page.locator("#words mark")).to_have_text(["one", "two", "six"])
+        expect(page.locator("#results")).to_have_class("results")  # no longer pale, as what is waited for
         expect(page.locator("#label")).to_have_text("dog")
         expect(page.locator("#confidence")).to_have_text("70.0 %")
         expect(page.locator("#bars li > span:first-child")).to_have_text(["dog", "<b>cow</b>", "cat"])
@@ -132,19 +134,26 @@ def test_an_answer_is_drawn_as_it_came(browser: Browser, server: Running) -> Non
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "interval", "said"),
+    ("accuracy", "interval", "shares", "said"),
     [
-        (0.9995, [0.998, 0.9999], ", accuracy 99.95 % (95 % interval 99.8 % to 99.99 %) on 2,000 test rows"),
-        (0.9, None, ", accuracy 90.0 % on 2,000 test rows"),
-        (None, None, ""),
+        (0.9995, [0.998, 0.9999], None, ", accuracy 99.95 % (95 % interval 99.8 % to 99.99 %) on 2,000 test rows"),
+        (0.9, None, None, ", accuracy 90.0 % on 2,000 test rows"),
+        (0.9, None, {"a": 1}, f", accuracy 90.0 % on 2,000 test rows; {TOLD}, its accuracy is not"),
+        (None, None, {"a": 1}, f"; {TOLD}"),
+        (None, None, None, ""),
     ],
 )
 def test_what_is_known_of_an_adapter_stands_beside_its_name(
-    browser: Browser, server: Running, accuracy: float | None, interval: list[float] | None, said: str
+    browser: Browser,
+    server: Running,
+    accuracy: float | None,
+    interval: list[float] | None,
+    shares: dict[str, float] | None,
+    said: str,
 ) -> None:
     tested = {"test_accuracy": accuracy, "test_rows": accuracy and 2_000, "test_interval": interval}
     about = {"labels": ["a", "b"], "backbone": "mini", "trainable_parameters": 12_345, "is_blend": False}
-    adapters = [{"name": "one", "class_shares": None, **about, **tested}]
+    adapters = [{"name": "one", "class_shares": shares, **about, **tested}]
     with opened(browser, server) as (page, _):
         page.route("**/v1/adapters", lambda route: route.fulfill(json={"adapters": adapters}))
         page.reload()
@@ -197,11 +206,16 @@ def test_adapters_are_listed_anew_where_the_chosen_one_is_gone(
         expect(page.locator("#adapter option")).to_have_text(["food"])
         expect(page.locator("#facts")).to_contain_text("2 labels, encoder ")
         expect(page.locator("#bars li")).to_have_count(2)
+        registry.remove("food")
+        page.keyboard.type(" and more")
+        expect(page.locator("#about")).to_have_text("No adapter is served.")
+        expect(page.locator("#facts")).to_be_empty()
+        expect(page.locator("#results")).to_be_hidden()
 
 
 def test_class_shares_that_the_server_was_told_are_spoken_of(browser: Browser, validated: Path) -> None:
     with running(load_registry({"animals": validated}, "balanced")) as server, opened(browser, server) as (page, said):
-        expect(page.locator("#facts")).to_contain_text("its answers are for the class shares that the server was told")
+        expect(page.locator("#facts")).to_contain_text(TOLD)
         assert not said
 
 
@@ -242,7 +256,10 @@ def test_it_can_be_read_by_everybody_on_any_screen(
 def test_the_theme_is_switched(browser: Browser, server: Running) -> None:
     with opened(browser, server, scheme="dark") as (page, _):
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        expect(page.locator("#theme")).to_have_text("Light")
         page.locator("#theme").click()
+        expect(page.locator("#theme")).to_have_text("Dark")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
 
 
@@ -252,6 +269,22 @@ def test_a_key_is_asked_for_where_the_server_asks_for_one(browser: Browser, alon
         page.locator("#key").fill(KEY)
         page.locator("#text").fill("a cat")
         expect(page.locator("#bars li")).to_have_count(3)
+
+
+def test_the_chosen_adapter_is_asked_with_the_key_that_was_entered_last(browser: Browser, registry: Registry) -> None:
+    settings = Settings(access=Access(keys=(KEY, OTHER)))
+    with running(registry, settings) as server, opened(browser, server) as (page, _):
+        key = page.locator("#key")
+        key.fill(KEY)
+        key.press("Enter")
+        page.locator("#adapter").select_option("food")
+        page.locator("#text").fill("old bread")
+        expect(page.locator("#words mark")).to_have_count(2)  # nothing more is to be asked of the first key
+        key.fill(OTHER)
+        with page.expect_request("**/v1/classify") as asked:
+            key.press("Enter")
+        assert asked.value.post_data_json == {"adapter": "food", "texts": ["old bread"]}
+        assert asked.value.headers["authorization"] == f"Bearer {OTHER}"
 
 
 def test_the_page_may_do_nothing_but_ask_its_own_server(server: Running) -> None:
@@ -271,14 +304,6 @@ def test_a_server_that_is_gone_is_said_in_words(browser: Browser, server: Runnin
         page.keyboard.type("a cat")
         expect(page.locator("#status")).to_have_text("The server does not answer.")
         expect(page.locator("#results")).to_be_hidden()
-
-
-def test_that_no_adapter_is_served_is_said(browser: Browser, server: Running) -> None:
-    with opened(browser, server) as (page, said):
-        page.route("**/v1/adapters", lambda route: route.fulfill(json={"adapters": []}))
-        page.reload()
-        expect(page.locator("#about")).to_have_text("No adapter is served.")
-        assert not said
 
 
 def test_the_answer_is_what_is_read_out(browser: Browser, server: Running) -> None:

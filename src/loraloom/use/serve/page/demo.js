@@ -63,13 +63,16 @@ async function isServed() {
 
 function describe() {
   const one = chosen();
-  if (!one) return;
+  at("facts").textContent = one ? facts(one) : "";
+}
+
+function facts(one) {
   const span = one.test_interval ? " (95 % interval " + one.test_interval.map(percent).join(" to ") + ")" : "";
   const score = one.test_accuracy === null ? ""
     : ", accuracy " + percent(one.test_accuracy) + span + " on " + one.test_rows.toLocaleString("en") + " test rows";
   const told = one.class_shares === null ? ""
     : "; its answers are for the class shares that the server was told" + (score && ", its accuracy is not");
-  at("facts").textContent = one.labels.length + " labels, encoder " + one.backbone + ", "
+  return one.labels.length + " labels, encoder " + one.backbone + ", "
     + one.trainable_parameters.toLocaleString("en") + " trained parameters"
     + (one.is_blend ? " and TF-IDF beside them" : "") + score + told;
 }
