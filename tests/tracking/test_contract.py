@@ -14,7 +14,19 @@ from loraloom.tracking.channel import Channel, Limits
 from loraloom.tracking.child import CLASSES
 from loraloom.tracking.mlflow import MLflow
 from loraloom.tracking.tracker import Told
-from tests.tracking.telling import NOT_NICE, Stored, begin, begin_trial, crown, end_trial, log, read, tell, trackers
+from tests.tracking.telling import (
+    KEY,
+    NOT_NICE,
+    Stored,
+    begin,
+    begin_trial,
+    crown,
+    end_trial,
+    log,
+    read,
+    tell,
+    trackers,
+)
 
 NO_NETWORK = """import socket
 connect, look_up = socket.socket.connect, socket.getaddrinfo
@@ -32,6 +44,10 @@ def looked_up(host, *rest, **options):
 socket.socket.connect, socket.getaddrinfo = guarded, looked_up
 open({guarded!r}, "w").close()
 """
+
+
+LONG = dict.fromkeys(range(1, 1_102), 0.5)
+"""Points of a trial that are told in one call, as of a run that goes on; MLflow takes 1,000 in a request."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             log(1, (5, 0.125)),
             log(0, (15, 0.75)),
             log(1, (10, 0.0625)),
+            log(2, *LONG.items()),
             end_trial(1, "pruned", "it is behind", accuracy=0.0625),
             end_trial(0, accuracy=0.75),
             end_trial(2, "failed", "its loss is not finite"),
@@ -85,6 +102,11 @@ def test_trials_side_by_side_keep_their_metrics_by_step(store: Store) -> None:
     assert store.trials["trial-0001"].of("validation/accuracy") == {5: [0.125], 10: [0.0625]}
     assert store.trials["trial-0000"].of("result/trainable_parameters") == {0: [1000]}
     assert store.trials["trial-0001"].of("result/validation_accuracy") == {0: [0.0625]}
+
+
+def test_no_point_of_a_long_trial_is_lost(store: Store) -> None:
+    kept = store.trials["trial-0002"].of("validation/accuracy")
+    assert kept == {step: [value] for step, value in LONG.items()}
 
 
 def test_a_trial_keeps_its_parameters(store: Store) -> None:
@@ -160,6 +182,42 @@ def test_of_a_winner_that_is_tested_again_the_last_test_is_kept_too(
     kept = stored["winner" if name == "wandb" else "trial-0000"].of("result/test_accuracy")
     assert kept == {0: pytest.approx([0.7] if name == "wandb" else [0.1, 0.7])}
     assert stored["trial-0000"].of("result/validation_accuracy") == {0: pytest.approx([0.3])}
+
+
+OF_THE_USER = {
+    "tensorboard": ({"TENSORBOARD_LOGGING_DIR": "{place}"}, f"demo-{KEY}/trial-0000/events.*", b""),
+    "mlflow": (
+        {"MLFLOW_TRACKING_URI": "sqlite:///{place}/mine.db", "MLFLOW_EXPERIMENT_NAME": "mine"},
+        "mine.db",
+        b"mine",
+    ),
+    "wandb": (
+        {"WANDB_DIR": "{place}", "WANDB_PROJECT": "mine"},
+        f"wandb/offline-run-*-{KEY}-0000/*.wandb",
+        b"\x04mine",
+    ),
+    "trackio": ({"TRACKIO_DIR": "{place}", "TRACKIO_PROJECT": "mine"}, "mine.db", b""),
+}
+"""Variables that each tracker goes by, the file that a trial is kept in by them, and what else that holds."""
+
+
+@pytest.mark.parametrize("name", trackers())
+def test_the_users_own_variables_say_where_trials_are_kept(
+    name: str, tmp_path: Path, mlflow_tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables, file, named = OF_THE_USER[name]
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    if name == "mlflow" and mlflow_tables.exists():
+        shutil.copy(mlflow_tables, place / "mine.db")
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value.format(place=place))
+    tell(tmp_path, name, begin(tmp_path, name), begin_trial(0, r=2), log(0, (5, 0.25)), end_trial(0))
+    (kept,) = place.glob(file)
+    content = kept.read_bytes()
+    assert b"validation/accuracy" in content
+    assert named in content
+    assert not (tmp_path / name).exists()
 
 
 def test_mlflows_store_is_not_made_beside_a_folder_whose_name_ends_its_address(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,28 @@ def test_a_run_that_ends_before_its_plan_is_made_has_no_tracker_that_failed(
     with pytest.raises(KeyboardInterrupt), tracked(run, ear, seconds_left=lambda: seconds):
         raise KeyboardInterrupt
     assert not failures(ear)
+
+
+@pytest.mark.parametrize(
+    ("finished", "left", "seconds"),
+    [(True, None, 30), (True, 90.0, 30), (True, 5.0, 5), (True, -1.0, 0), (False, None, 2), (False, 1.0, 1)],
+)
+def test_trackers_are_waited_for_no_longer_than_the_run_has(
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    finished: bool,
+    left: float | None,
+    seconds: float,
+) -> None:
+    ended = list[tuple[float, bool]]()
+    monkeypatch.setattr(Reporter, "end", lambda _, seconds, *, finished: ended.append((seconds, finished)))
+    monkeypatch.setattr(reporter, "Channel", lambda *_: None)
+    run = Run.create(tmp_path / "run", read_recipe(tiny_recipe, ["report_to=mlflow"]))
+    with suppress(KeyboardInterrupt), tracked(run, Ear(), seconds_left=lambda: left):
+        if not finished:
+            raise KeyboardInterrupt
+    assert ended == [(seconds, finished)]
 
 
 def test_a_damaged_file_of_metrics_ends_tracking_alone(tiny_recipe: dict[str, Any], tmp_path: Path, fake: Any) -> None:

@@ -114,10 +114,9 @@ class Reporter(Watcher):
                 self._tell_all("end_trial", **_ending(record))
                 del self._told[record.number]
             else:  # it was finished at a kill, and is settled without being trained
-                missing = [channel for channel in self._channels if record.number not in channel.ended_trials()]
-                for call, arguments in self._whole(record):
-                    for channel in missing:
-                        channel.send(call, **arguments)
+                for channel in self._channels:
+                    if record.number not in channel.ended_trials():
+                        channel.send_all(self._whole(record))
 
     def crowned(self, winner: TrialRecord) -> None:
         with self._harmless():
