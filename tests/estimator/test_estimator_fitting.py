@@ -343,8 +343,32 @@ def test_what_a_fit_can_hardly_learn_by_is_warned_of(tiny_model: Path) -> None:
         tiny(tiny_model, num_train_epochs=1, warmup_steps=1_000).fit(TEXTS, LABELS)
 
 
-def test_a_fit_on_as_many_rows_as_were_asked_for_is_not_unfinished(tiny_model: Path) -> None:
-    assert not tiny(tiny_model, recipe={"data": {"max_train_samples": 60}}).fit(TEXTS, LABELS).partial_
+@pytest.mark.parametrize(("allow_leak", "did", "rows"), [(False, "dropped", 80), (True, "kept", 91)])
+def test_rows_of_x_that_it_is_chosen_by_too_are_warned_of_and_trained_on_where_that_is_allowed(
+    tiny_model: Path, allow_leak: bool, did: str, rows: int
+) -> None:
+    long = " ".join(f"word{number}" for number in range(60))
+    given = {"X_val": [*TEXTS[80:110], f"{long} more"], "y_val": [*LABELS[80:110], "food"]}
+    given |= {"X_test": TEXTS[110:], "y_test": LABELS[110:]}
+    classifier = tiny(tiny_model, num_train_epochs=1, allow_leak=allow_leak)
+    with (
+        pytest.warns(UserWarning, match=f"10 training rows are also in validation: {did}"),
+        pytest.warns(UserWarning, match=f"1 training row is a near copy of a row of validation: {did}"),
+    ):
+        classifier.fit([*TEXTS[:90], long], [*LABELS[:90], "food"], **given)
+    assert classifier.record_.train_rows == rows
+
+
+def test_a_ctrl_c_that_is_ignored_as_in_a_scripts_background_ends_nothing(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupts(monkeypatch, "evaluated")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert not tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS).partial_
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_is_merely_noted_is_not_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
