@@ -174,7 +174,9 @@ def test_weights_that_are_as_they_were_are_read_once_and_others_again(
     assert read.count(str(weights)) == 3
 
 
-@pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "sentencepiece.bpe.model", "added_tokens.json"])
+@pytest.mark.parametrize(
+    "name", ["vocab.txt", "merges.txt", "bpe.codes", "spm.model", "sentencepiece.bpe.model", "added_tokens.json"]
+)
 def test_the_pin_of_a_folder_changes_with_the_files_that_its_tokenizer_is_made_of(tmp_path: Path, name: str) -> None:
     source = sources.find(_folder(tmp_path, "model.safetensors", name))
     before = sources.pin(source)
