@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, EsmConfig
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, DataCollatorWithPadding, EsmConfig
 
 from loraloom.backbone import sources
 from loraloom.backbone.pretrained import load_pretrained
@@ -375,6 +375,17 @@ def test_texts_are_padded_on_the_right_whatever_the_tokenizer_was_saved_with(tmp
     source = _with_tokenizer_fields(tmp_path, padding_side="left")
     assert AutoTokenizer.from_pretrained(tmp_path).padding_side == "left"
     assert sources.load_tokenizer(source).padding_side == "right"
+
+
+@pytest.mark.parametrize("names", [["input_ids"], ["attention_mask"], ["attention_mask", "input_ids"]])
+def test_texts_and_their_masks_are_padded_whatever_the_tokenizer_says_that_a_model_takes(
+    tmp_path: Path, names: list[str]
+) -> None:
+    source = _with_tokenizer_fields(tmp_path, model_input_names=names)
+    collate = DataCollatorWithPadding(sources.load_tokenizer(source))
+    batch = collate([{"input_ids": [5] * count, "attention_mask": [1] * count} for count in (3, 1)])
+    assert batch["input_ids"].tolist() == [[5, 5, 5], [5, 0, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
 @pytest.mark.parametrize("named", [{"AutoTokenizer": ["words.Words", None]}, ["words.Words", None]])

@@ -240,6 +240,9 @@ def load_tokenizer(source: Source) -> Any:
         # What transformers makes for itself where the files are missing: it would leave nothing of a text.
         raise BackboneError(f"backbone.model: {source.model!r} has no tokenizer's vocabulary; {_SAVE_TOKENIZER}")
     tokenizer.padding_side = "right"
+    names = list(tokenizer.model_input_names)
+    if names[:1] != ["input_ids"] or "attention_mask" not in names:  # padding would leave one of them as it is
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
     return tokenizer
 
 
