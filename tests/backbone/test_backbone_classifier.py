@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import (
     AlbertConfig,
     AlbertModel,
+    AutoConfig,
     BertConfig,
     BertModel,
     BigBirdConfig,
@@ -33,6 +34,7 @@ from loraloom.backbone.classifier import (
     linear_head_dropout,
     loaded_head,
     redraw_head,
+    switch_dropout_off,
 )
 from loraloom.errors import BackboneError
 from loraloom.recipe import Configuration, Lora
@@ -184,6 +186,12 @@ def test_more_padding_does_not_change_the_logits(
 )
 def test_a_linear_head_has_the_dropout_of_the_architectures_own(config: Any, dropout: float) -> None:
     assert linear_head_dropout(config) == dropout
+
+
+def test_without_dropout_no_layer_is_left_out_either() -> None:
+    config: Any = AutoConfig.for_model("flaubert", dropout=0.1, attention_dropout=0.1, layerdrop=0.2)
+    switch_dropout_off(config)
+    assert (config.dropout, config.attention_dropout, config.layerdrop) == (0, 0, 0)
 
 
 def test_big_bird_attends_alike_whatever_came_before(models: dict[str, Path]) -> None:

@@ -148,9 +148,9 @@ def head_modules(model: nn.Module) -> tuple[str, ...]:
 
 
 def switch_dropout_off(config: Any) -> None:
-    """Sets every dropout of a transformers configuration to 0."""
+    """Sets every dropout of a transformers configuration to 0, and Flaubert's `layerdrop`, which leaves out layers."""
     for name, value in config.to_dict().items():
-        if "dropout" in name and isinstance(value, float):
+        if "drop" in name and isinstance(value, float):
             setattr(config, name, 0.0)
 
 
