@@ -54,6 +54,19 @@ def test_within_torch_computes_in_fp32_and_with_gradients_wherever_a_run_is_begu
         torch.set_default_dtype(torch.float32)
 
 
+def test_within_tensors_lie_on_the_cpu_whatever_torchs_default_device_is() -> None:
+    """On a GPU kept states were read into its memory, where numpy has no place, and Trainer's sampler failed."""
+    torch.set_default_device("meta")
+    try:
+        with left_as_found():
+            assert torch.ones(2).device.type == "cpu"
+        assert torch.ones(2).device.type == "meta"
+    finally:
+        torch.set_default_device(None)
+    with torch.device("meta"), left_as_found():
+        assert torch.ones(2).device.type == "cpu"
+
+
 def test_one_thread_is_within_at_a_time_and_its_time_counts_from_its_turn() -> None:
     begun, goes_on, order = threading.Event(), threading.Event(), []
 

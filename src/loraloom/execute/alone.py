@@ -1,8 +1,9 @@
 """One run at a time in a process, which is left as it was found.
 
-A run seeds the global random generators, trains in fp32 whatever torch's default type is by then, silences Optuna, and
-uses what HF Trainer and transformers keep one of for a process; and one run takes all cores. So runs that threads
-begin take turns, and callers keep their generators: a split drawn after a fit would else be the same after each.
+A run seeds the global random generators, trains in fp32 whatever torch's default type is by then, says itself what is
+on a GPU, silences Optuna, and uses what HF Trainer and transformers keep one of for a process; and one run takes all
+cores. So runs that threads begin take turns, and callers keep their generators: a split drawn after a fit would else
+be the same after each.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 _TURN = threading.RLock()
 """Of the run under way. A run within a run, of the same thread, does not wait for itself."""
@@ -29,9 +30,10 @@ def alone(started: float | None = None) -> Iterator[float | None]:
 
 @contextmanager
 def left_as_found() -> Iterator[None]:
-    """Afterwards, random generators, torch's default type and how much Optuna says are as they were before.
+    """Afterwards, random generators, torch's defaults and how much Optuna says are as they were before.
 
-    Within, gradients can be computed, though it is called where none are.
+    Within, gradients can be computed, though it is called where none are, and tensors lie on the CPU where nothing else
+    is said.
     """
     import optuna
     import torch
@@ -39,9 +41,11 @@ def left_as_found() -> Iterator[None]:
     from loraloom.engine.generators import kept_generators
 
     verbosity, dtype = optuna.logging.get_verbosity(), torch.get_default_dtype()
+    # Under a default device each call of torch costs more: there is none where none is needed.
+    on_cpu = nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
     try:
         torch.set_default_dtype(torch.float32)
-        with torch.inference_mode(mode=False), torch.enable_grad(), kept_generators():
+        with on_cpu, torch.inference_mode(mode=False), torch.enable_grad(), kept_generators():
             yield
     finally:
         torch.set_default_dtype(dtype)
