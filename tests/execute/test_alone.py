@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import set_seed
 
+from loraloom.errors import LoraloomError
 from loraloom.execute.alone import alone, left_as_found
 
 
@@ -65,6 +66,16 @@ def test_within_tensors_lie_on_the_cpu_whatever_torchs_default_device_is() -> No
         torch.set_default_device(None)
     with torch.device("meta"), left_as_found():
         assert torch.ones(2).device.type == "cpu"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_within_autocast_no_run_is_begun(enabled: bool) -> None:
+    """By HF Trainer in bf16 it learnt nothing: each step computed with the first one's casts of the weights."""
+    within = torch.autocast("cpu", enabled=enabled)
+    with within, pytest.raises(LoraloomError, match=r"within torch\.autocast"), left_as_found():
+        raise AssertionError("it was begun")
+    with left_as_found():
+        pass
 
 
 def test_one_thread_is_within_at_a_time_and_its_time_counts_from_its_turn() -> None:

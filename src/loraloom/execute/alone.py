@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from loraloom.errors import LoraloomError
+
 _TURN = threading.RLock()
 """Of the run under way. A run within a run, of the same thread, does not wait for itself."""
 
@@ -34,12 +36,20 @@ def left_as_found() -> Iterator[None]:
 
     Within, gradients can be computed, though it is called where none are, and tensors lie on the CPU where nothing else
     is said.
+
+    Raises:
+        LoraloomError: it is called within torch.autocast, be it disabled: casts of weights would be kept beyond their
+            step, until that ends, and a trial would not learn.
     """
     import optuna
     import torch
 
     from loraloom.engine.generators import kept_generators
 
+    deep = torch.autocast_increment_nesting()
+    torch.autocast_decrement_nesting()
+    if deep > 1:
+        raise LoraloomError("this is called within torch.autocast, where trials would not learn; call it outside")
     verbosity, dtype = optuna.logging.get_verbosity(), torch.get_default_dtype()
     # Under a default device each call of torch costs more: there is none where none is needed.
     on_cpu = nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
