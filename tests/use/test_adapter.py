@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from transformers import DebertaV2Config
 
 import loraloom
@@ -71,6 +72,22 @@ def test_a_folder_that_another_adapter_takes_the_place_of_is_not_loaded_as_a_par
     monkeypatch.setattr("loraloom.use.backbones.checked_weights", late)
     with pytest.raises(AdapterError, match="best: was replaced while it was loaded; load it again"):
         Backbones().add(place)
+
+
+@pytest.mark.parametrize("by_loom", [True, False])
+def test_within_autocast_answers_are_as_without(tmp_path: Path, *, by_loom: bool) -> None:
+    config: Any = (
+        CONFIGS["bert"]() if by_loom else DebertaV2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+    )
+    model = save_model("bert", tmp_path / "model", config)
+    adapters = [save_random_adapter(tmp_path / f"adapter{seed}", model, seed=seed) for seed in (0, 1)]
+    backbones, texts = Backbones(), ["w6 w7", "w8 w9 w10"]
+    classifiers = [backbones.add(adapter) for adapter in adapters]
+    encoded = [classifier.encoded(texts) for classifier in classifiers]
+    alone, mixed = classifiers[0].logits(texts), backbones.logits(classifiers, encoded)
+    with torch.autocast("cpu"):
+        assert np.array_equal(classifiers[0].logits(texts), alone)
+        assert np.array_equal(backbones.logits(classifiers, encoded), mixed)
 
 
 def test_texts_longer_than_the_backbone_reads_are_refused_at_once(copy: Path) -> None:

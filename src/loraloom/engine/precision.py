@@ -39,6 +39,11 @@ def name_of(dtype: torch.dtype) -> Dtype:
     return "bf16" if dtype == torch.bfloat16 else "fp16" if dtype == torch.float16 else "fp32"
 
 
+def uncast(device: torch.device) -> torch.autocast:
+    """Within, what is computed on `device` is in its own type, though the caller is within torch.autocast."""
+    return torch.autocast(device.type, enabled=False)
+
+
 def without_fp16(train: Train) -> Train:
     """As engine: trainer has it: transformers' fp16 skips steps, and has a scale that no checkpoint of ours holds."""
     return train.model_copy(update={"fp16": False})

@@ -36,10 +36,11 @@ class PeftForward:
         import torch
 
         from loraloom.engine.loom.evaluation import by_length
+        from loraloom.engine.precision import uncast
 
         logits, computed = np.zeros((len(encoded), classes), dtype=np.float32), 0
         device = next(self._model.parameters()).device
-        with torch.inference_mode():
+        with torch.inference_mode(), uncast(device):
             for rows in by_length(np.diff(encoded.offsets)):
                 batch = cast(Any, self._collate([encoded[int(row)] for row in rows])).to(device)
                 logits[rows] = self._model(**batch).logits.float().cpu().numpy()

@@ -29,6 +29,7 @@ from loraloom.engine.loom.pack import Member
 from loraloom.engine.loom.parameters import Layout, Parameters
 from loraloom.engine.loom.setting import choose_ops, plan_layout
 from loraloom.engine.loom.tokens import Ints, Tokens, lay_out
+from loraloom.engine.precision import uncast
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration
 
@@ -70,7 +71,8 @@ class Inference:
     ) -> NDArray[np.float32]:
         """Logits (N, C) of encoded rows, in their order; `done` hears after each batch how many rows have theirs."""
         parts = chunks(encoded, self.frozen.anatomy.embedding, self.frozen.device)
-        return gather(parts, (len(encoded), classes), lambda part: self.of_batch(part.tokens), done)
+        with uncast(self.frozen.device):
+            return gather(parts, (len(encoded), classes), lambda part: self.of_batch(part.tokens), done)
 
     def of_batch(self, tokens: Tokens) -> Tensor:
         """Logits (B, C) of one batch."""
@@ -115,17 +117,18 @@ def mixed_logits(adapters: Sequence[Inference], encoded: Encoded, owners: Ints) 
     """
     found: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)] * len(owners)
     embedding, device = adapters[0].frozen.anatomy.embedding, adapters[0].frozen.device
-    for together in by_length(np.diff(encoded.offsets)):
-        for rows, present in _passes(adapters, owners, together):
-            tokens = lay_out([encoded], [rows], embedding, device)
-            batches: Iterable[tuple[Ints, Tensor]]
-            if len(present) == 1:
-                batches = iter([(rows, adapters[present[0]].of_batch(tokens))])
-            else:
-                batches = _by_adapter([adapters[number] for number in present], rows, owners[rows], present, tokens)
-            for own, logits in batches:
-                for row, values in zip(own, logits.float().cpu().numpy(), strict=True):
-                    found[row] = values
+    with uncast(device):
+        for together in by_length(np.diff(encoded.offsets)):
+            for rows, present in _passes(adapters, owners, together):
+                tokens = lay_out([encoded], [rows], embedding, device)
+                batches: Iterable[tuple[Ints, Tensor]]
+                if len(present) == 1:
+                    batches = iter([(rows, adapters[present[0]].of_batch(tokens))])
+                else:
+                    batches = _by_adapter([adapters[number] for number in present], rows, owners[rows], present, tokens)
+                for own, logits in batches:
+                    for row, values in zip(own, logits.float().cpu().numpy(), strict=True):
+                        found[row] = values
     return found
 
 
