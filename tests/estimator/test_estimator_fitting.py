@@ -241,15 +241,19 @@ def test_a_space_smaller_than_n_trials_is_no_unfinished_search(tiny_model: Path)
     assert not classifier.partial_
 
 
-def test_ctrl_c_before_anything_was_trained_leaves_it_unfitted(
+def test_ctrl_c_before_anything_was_trained_leaves_it_as_it_was(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classifier = tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS)
-    interrupts(monkeypatch, "note")
-    with pytest.raises(KeyboardInterrupt, match="before anything was trained"):
-        classifier.fit(TEXTS, LABELS)
+    classifier, unfitted = tiny(tiny_model, num_train_epochs=1).fit(TEXTS, LABELS), tiny(tiny_model)
+    expected, record = classifier.predict(TEXTS).tolist(), classifier.record_
+    for one in (classifier, unfitted):
+        with monkeypatch.context() as patch:
+            interrupts(patch, "note")
+            with pytest.raises(KeyboardInterrupt, match="anything was trained; the estimator is as it was before"):
+                one.fit(TEXTS[::-1], LABELS[::-1])
+    assert (classifier.predict(TEXTS).tolist(), classifier.record_, classifier.partial_) == (expected, record, False)
     with pytest.raises(NotFittedError):
-        classifier.predict(TEXTS)
+        unfitted.predict(TEXTS)
 
 
 @pytest.mark.parametrize(("max_seconds", "to_do"), [(None, "$"), (300, "; give it more max_seconds$")])

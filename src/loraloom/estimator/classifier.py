@@ -168,7 +168,8 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         left as they were. An error leaves what was fitted before as it was.
 
         Ctrl-C ends it after a step, with what was trained so far: the estimator is then fitted, `partial_` is True, and
-        KeyboardInterrupt goes on. The second time ends it at once.
+        KeyboardInterrupt goes on. The second time ends it at once. Before anything was trained it leaves what was
+        fitted before, as an error does.
 
         Raises:
             TypeError, ValueError: X or y is not what it must be.
@@ -307,13 +308,13 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
 
     @contextmanager
     def _unfitted(self) -> Iterator[None]:
-        """Without what was fitted before, which an error gives back: what is refused costs no classifier."""
+        """Without what was fitted before, which an error or Ctrl-C gives back: what is refused costs no classifier."""
         before = {name: vars(self).pop(name) for name in _FITTED if name in vars(self)}
         if "_kept" in before:
             before["_kept"].let_go()  # it takes no memory from the training
         try:
             yield
-        except Exception:
+        except BaseException:
             for name in _FITTED:
                 vars(self).pop(name, None)
             vars(self).update(before)

@@ -142,7 +142,7 @@ def _found(out: Path, follower: _Follower, stopped: KeyboardInterrupt | StoppedE
     if isinstance(stopped, StoppedError) and (found is None or isinstance(stopped.__cause__, DeviceLostError)):
         raise LoraloomError(stopped.why) from stopped
     if found is None:
-        raise KeyboardInterrupt("fit was stopped before anything was trained; the estimator is not fitted")
+        raise KeyboardInterrupt("fit was stopped before anything was trained; the estimator is as it was before")
     folder, record = found
     run = Run(out)
     lacks = follower.unfinished(run, record, interrupted=interrupted)
