@@ -234,7 +234,7 @@ def test_texts_that_stand_again_in_a_file_are_compared_once(run: Path, tmp_path:
     assert not kept.train.again.any()
     assert found.comparisons[1].result is not None
     assert found.comparisons[1].result.second == 40
-    assert "50 rows" in str(found.on_second)  # of accuracy they are rows as others
+    assert "40 rows without 10 copies of their texts)" in str(found.on_second)
 
 
 def test_rare_classes_have_no_more_than_their_share_of_the_rows_that_are_embedded(

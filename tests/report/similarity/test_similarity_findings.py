@@ -49,6 +49,33 @@ def test_copies_of_training_texts_are_no_difference_from_test(tmp_path: Path, *,
     assert f"{50 if marked else 500} and 445 rows" in comparison.verdict.figures
 
 
+@pytest.mark.parametrize("marked", [True, False])
+def test_copies_make_no_accuracy_and_no_trend_of_a_second_set_surer(tmp_path: Path, *, marked: bool) -> None:
+    once = second_set(60)
+    assert once.correct is not None
+    part = replace(
+        once.embedded,
+        rows=300,
+        numbers=np.arange(300),
+        vectors=np.repeat(once.embedded.vectors, 5, axis=0),
+        again=np.arange(300) % 5 > 0 if marked else None,
+    )
+    copied = replace(
+        once,
+        about=replace(once.about, rows=300),
+        embedded=part,
+        labels=np.zeros(300, np.int64),
+        correct=np.repeat(once.correct, 5),
+    )
+    alone, found = (found_in(similar_run(tmp_path / name, second=it)) for name, it in (("a", once), ("b", copied)))
+    counted = [(each.trends[1].trend.rows, each.trends[1].trend.wrong) for each in (found, alone)]
+    assert (counted[0] == counted[1]) is marked
+    assert alone.on_second is not None
+    said = alone.on_second.replace("60 rows", "60 rows without 240 copies of their texts")
+    assert (found.on_second == said) is marked
+    assert len(found.distances[2].numbers) == 300  # all are drawn
+
+
 def test_the_rank_is_set_against_distance_over_the_trials_that_kept_their_rows(tmp_path: Path) -> None:
     found = found_in(similar_run(tmp_path / "run"))
     assert found.rank is not None

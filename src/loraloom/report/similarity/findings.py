@@ -12,7 +12,7 @@ from loraloom.intervals import holm
 from loraloom.report.reading import Best, RunRead
 from loraloom.report.similarity.nearest import nearest
 from loraloom.report.similarity.rank import RankSlope, rank_slope
-from loraloom.report.similarity.second import on_second
+from loraloom.report.similarity.second import Answered, on_second
 from loraloom.report.similarity.trend import Trend, trend
 from loraloom.report.similarity.two_sample import TwoSample, two_sample
 from loraloom.report.similarity.verdicts import Verdict, on_difference, on_rank, on_trend
@@ -36,12 +36,23 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Distances:
-    """How far the rows `numbers` (N,) of a set are from the nearest training row; `correct` (N,) where it is known."""
+    """How far the rows `numbers` (N,) of a set are from the nearest training row; `correct` (N,) where it is known.
+
+    `again` (N,) marks copies of texts before them, where that was kept.
+    """
 
     name: str
     numbers: NDArray[np.int64]
     distances: NDArray[np.float64]
     correct: NDArray[np.bool_] | None = None
+    again: NDArray[np.bool_] | None = None
+
+    @property
+    def answered(self) -> Answered:
+        """Of different texts: copies are no further evidence."""
+        if self.again is None:
+            return self.distances, self.correct
+        return self.distances[~self.again], None if self.correct is None else self.correct[~self.again]
 
     @property
     def tenths(self) -> tuple[float, float, float]:
@@ -107,10 +118,9 @@ def similarity(
 
 def _computed(run: RunRead, best: Best, kept: Embeddings, why_not: str | None) -> Similarity:
     training, seed = kept.train.vectors, run.recipe.train.seed
-    test_numbers, test_distances, test_correct = _test(best, kept)
     sets = [
         Distances("training", kept.train.numbers, nearest(training, training, others=True)),
-        Distances("test", test_numbers, test_distances, test_correct),
+        _test(best, kept),
     ]
     pairs: list[tuple[tuple[str, str], Embedded, Embedded]] = [(("training", "test"), kept.train, kept.test)]
     second = kept.second
@@ -119,10 +129,15 @@ def _computed(run: RunRead, best: Best, kept: Embeddings, why_not: str | None) -
         distances = nearest(second.embedded.vectors, training)
         predicted_by = second.about.winner, second.about.soup_of
         usable = second.correct if predicted_by == (best.record.number, best.record.soup_of) else None
-        sets.append(Distances(name, second.embedded.numbers, distances, usable))
+        sets.append(Distances(name, second.embedded.numbers, distances, usable, second.embedded.again))
         pairs += [((each, name), own, second.embedded) for each, own in (("training", kept.train), ("test", kept.test))]
     results = [two_sample(one.different, other.different, seed) for _, one, other in pairs]
-    trends = [trend(each.name, each.distances, each.correct) for each in sets if each.correct is not None]
+    answered = [each.answered for each in sets]
+    trends = [
+        trend(each.name, distances, correct)
+        for each, (distances, correct) in zip(sets, answered, strict=True)
+        if correct is not None
+    ]
     validation = nearest(kept.validation.vectors, training) if len(kept.validation) else np.zeros(0)
     rank = rank_slope(run, kept.validation, validation)
     raw = [
@@ -147,22 +162,23 @@ def _computed(run: RunRead, best: Best, kept: Embeddings, why_not: str | None) -
         rank=None if isinstance(rank, str) else rank,
         on_rank=on_rank(rank, corrected[-1]),
         second=second.about if second else None,
-        on_second=on_second(second.about, (test_distances, test_correct), (sets[2].distances, sets[2].correct))
+        on_second=on_second(second.about, answered[1], answered[2], copies=len(sets[2].numbers) - len(answered[2][0]))
         if second
         else None,
     )
 
 
-def _test(best: Best, kept: Embeddings) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_] | None]:
+def _test(best: Best, kept: Embeddings) -> Distances:
     """Distances of the test rows, and whether the winner is right about each, where it left its predictions."""
-    distances = nearest(kept.test.vectors, kept.train.vectors)
+    test = kept.test
+    distances = nearest(test.vectors, kept.train.vectors)
     right = {row.row: row.is_right for row in best.predictions}
-    known = np.array([int(number) in right for number in kept.test.numbers], dtype=np.bool_)
+    known = np.array([int(number) in right for number in test.numbers], dtype=np.bool_)
     if not known.any():
-        return kept.test.numbers, distances, None
-    numbers = kept.test.numbers[known]
+        return Distances("test", test.numbers, distances)
+    numbers, again = test.numbers[known], None if test.again is None else test.again[known]
     correct = np.array([right[int(number)] for number in numbers], dtype=np.bool_)
-    return numbers, distances[known], correct
+    return Distances("test", numbers, distances[known], correct, again)
 
 
 def _how(kept: Embeddings) -> str:

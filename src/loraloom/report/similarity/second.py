@@ -17,21 +17,20 @@ Answered = tuple[NDArray[np.float64], NDArray[np.bool_] | None]
 """Distances (N,) from the training rows, and whether the winner is right (N,), where that is known."""
 
 
-def on_second(about: SecondAbout, test: Answered, second: Answered) -> str:
-    """A sentence or two on the winner's accuracy on the second set."""
+def on_second(about: SecondAbout, test: Answered, second: Answered, copies: int = 0) -> str:
+    """A sentence or two on the winner's accuracy on the second set; `copies` of its texts are left out of `second`."""
     (test_distances, of_test), (distances, correct) = test, second
     if correct is None:
         why = about.unlabelled or "its labels were predicted by another winner"
         return f"Accuracy on {about.file} is not measured: {why}."
-    if len(correct) < FEWEST_ROWS:
-        few = plural(len(correct), "row")
-        return f"Accuracy on {about.file} is not measured: it has {few}, and it takes {FEWEST_ROWS}."
     right, rows = int(correct.sum()), len(correct)
+    counted = plural(rows, "row") + (f" without {plural(copies, 'copy')} of their texts" if copies else "")
+    if rows < FEWEST_ROWS:
+        return f"Accuracy on {about.file} is not measured: it has {counted}, and it takes {FEWEST_ROWS}."
     low, high = wilson_interval(right, rows)
     read_so = f"; {about.note}" if about.note else ""
     opening = (
-        f"The winner is right on {right / rows:.3f} of {about.file} "
-        f"(95 % {low:.3f}–{high:.3f}, {plural(rows, 'row')}{read_so})"
+        f"The winner is right on {right / rows:.3f} of {about.file} (95 % {low:.3f}–{high:.3f}, {counted}{read_so})"
     )
     if of_test is None:
         return f"{opening}."
