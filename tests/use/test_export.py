@@ -23,7 +23,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForSequenceClassification
 
 import loraloom
@@ -35,7 +35,7 @@ from loraloom.errors import AdapterError, DataError, LoraloomError, MissingExtra
 from loraloom.recipe import Head
 from loraloom.study.durable import replacing_folder, verify_manifest, write_manifest
 from loraloom.study.evidence import LONGEST_TEXT, KeptRow
-from loraloom.study.record import CARD, CONFIG, RECORD, REFITTED, SOUP_OF, WEIGHTS
+from loraloom.study.record import CARD, CONFIG, RECORD, REFITTED, SOUP_OF, WEIGHTS, read_record
 from loraloom.use.export import export
 from loraloom.use.export.card import FORMS, _is_chosen, size
 from loraloom.use.export.exporting import _notes
@@ -233,6 +233,9 @@ def test_merged_is_a_plain_transformers_folder(best: Path, tmp_path: Path) -> No
     texts = [text for text, _ in make_rows(40, seed=9)] + ["cat dog " * 60]
     classify = cast(Any, pipeline)("text-classification", str(tmp_path / "merged"), truncation=True)
     assert [found["label"] for found in classify(texts)] == loraloom.load(best).predict(texts)
+    with safe_open(tmp_path / "merged" / "model.safetensors", "pt") as file:
+        merged = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
+    assert exported.measured[0].bytes == 4 * (merged + read_record(best).counts.lora)  # no head is counted twice
     config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert config["label2id"] == {"animals": 0, "food": 1, "tools": 2}
     assert json.loads((tmp_path / "merged" / "tokenizer_config.json").read_text())["model_max_length"] == 16
@@ -509,7 +512,6 @@ def test_what_onnxruntime_can_not_write_is_a_sentence(tmp_path: Path, monkeypatc
 
 def test_labels_of_a_trial_that_was_not_chosen_are_said_to_be_so(best: Path) -> None:
     from loraloom.report.model_card import model_card
-    from loraloom.study.record import read_record
 
     other = read_record(best).model_copy(update={"number": 7})
     assert "and not the one that the search chose" in model_card(best.parent, other, chosen=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loraloom.backbone import sources
 from loraloom.errors import AdapterError, LoraloomError
@@ -19,6 +19,9 @@ from loraloom.use.export.expressible import refuse_corrected, refuse_head
 from loraloom.use.export.measuring import Measured, measure, refuse_other
 from loraloom.use.export.onnx_folder import FP32, INT8, OnnxFolder, refuse_missing, write_onnx
 from loraloom.use.export.subject import Subject, load_subject, rows_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _PEFT = "PEFT alone"
 
@@ -97,8 +100,7 @@ def export(
     from loraloom.use.export.card import export_card
 
     with replacing_folder(target) as new, system_errors_of(target):
-        base = sum(parameter.numel() for parameter in subject.model.parameters())
-        own = measure("adapter", 4 * base, subject.logits, subject.rows)
+        own = measure("adapter", 4 * _parameters(subject.model), subject.logits, subject.rows)
         measured = (own, *_WRITERS[form](subject, new, own))
         notes = tuple(_notes(measured))
         write_text(new / CARD, export_card(form, subject, measured, notes))
@@ -149,6 +151,11 @@ _WRITERS: dict[str, Callable[[Subject, Path, Measured], tuple[Measured, ...]]] =
     "peft": _write_peft,
 }
 FORMATS = tuple(_WRITERS)
+
+
+def _parameters(model: nn.Module) -> int:
+    """Without the head in whose place PEFT has put the trained one."""
+    return sum(parameter.numel() for name, parameter in model.named_parameters() if ".original_module." not in name)
 
 
 def _bytes(folder: Path, name: str = "") -> int:
