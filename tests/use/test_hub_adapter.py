@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from loraloom.cli import app
 from loraloom.data import default_cache
 from loraloom.errors import AdapterError
 from loraloom.study.durable import write_manifest
+from loraloom.use import hub_adapter
 from loraloom.use.serve import server
 from tests.commands import Commands
 from tests.use.hostile import blend_of
@@ -311,6 +314,22 @@ def test_a_full_disk_is_not_said_to_be_the_hubs_answer(best: Path, hub: Hub, mon
     monkeypatch.setattr("huggingface_hub.snapshot_download", full)
     with pytest.raises(AdapterError, match="the disk is full"):
         loraloom.load(NAME)
+
+
+def test_what_a_kill_leaves_of_a_copy_goes_with_the_next_one(best: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "adapters" / "abc"
+    killed = (
+        "import os, shutil, sys; from pathlib import Path; from loraloom.use import hub_adapter\n"
+        "shutil.copytree = lambda source, target, **_: os._exit(9)\n"
+        "hub_adapter._plain(*map(Path, sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", killed, str(best), str(folder)]
+    assert subprocess.run(command, check=False).returncode == 9
+    left = [path for path in folder.parent.iterdir() if path != folder]
+    (left[0] / "half").touch()
+    assert hub_adapter._plain(best, folder) == folder
+    assert [*folder.parent.iterdir()] == [folder]
+    assert {path.name for path in folder.iterdir()} == {path.name for path in best.iterdir()}
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)

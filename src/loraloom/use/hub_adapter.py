@@ -22,7 +22,7 @@ from loraloom import hub
 from loraloom.data import default_cache
 from loraloom.errors import AdapterError, first_line
 from loraloom.machine import with_home
-from loraloom.study.durable import disk_is_full, verify_manifest, write_json, write_manifest
+from loraloom.study.durable import disk_is_full, held_folder, verify_manifest, write_json, write_manifest
 from loraloom.study.record import CARD, CONFIG, RECORD, WEIGHTS, TrialRecord, write_record
 from loraloom.study.run import is_run
 from loraloom.use.adapter_checks import CLASSES, SCORES, TERMS, refuse_code
@@ -95,14 +95,14 @@ def _plain(snapshot: Path, folder: Path) -> Path:
     if folder.is_dir() and not _is_sound(folder):
         shutil.rmtree(folder)
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".copy-") as place:
-            shutil.copytree(snapshot, Path(place) / "whole")
+        new = folder.with_name(f".{folder.name}.copy")
+        with held_folder(new):  # what a kill has left there goes
             try:
-                (Path(place) / "whole").rename(folder)
-            except OSError:
                 if not folder.is_dir():  # else another process was first
-                    raise
+                    shutil.copytree(snapshot, new, dirs_exist_ok=True)
+                    new.rename(folder)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
     return folder
 
 
