@@ -718,3 +718,12 @@ def test_a_mistake_is_one_sentence_and_exits_2(
     assert "Traceback" not in err
     assert out == ""
     assert not (tmp_path / "run").exists()
+
+
+def test_help_is_given_beside_an_empty_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arguments in (["search", "", "--help"], ["search", "--help", "--out="]):
+        code, out, err = call(capsys, monkeypatch, *arguments)
+        assert (code, err) == (0, "")
+        assert "the main job" in out

@@ -79,7 +79,10 @@ MAY_BE_EMPTY = {"text", "text_column", "label_column", "id_column"}
 
 
 class Command(TyperCommand):
-    """A command that refuses an empty value, as of a shell's variable that is not set: as a path it is this folder."""
+    """A command that refuses an empty value, as of a shell's variable that is not set: as a path it is this folder.
+
+    Not beside `--help`, which asks for nothing else.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, which makes a path of each value.
@@ -88,7 +91,7 @@ class Command(TyperCommand):
             BadParameter: a value is empty.
         """
         given = {} if ctx.resilient_parsing else self.make_parser(ctx).parse_args([*args])[0]
-        parameters: list[Any] = self.params
+        parameters: list[Any] = [] if given.get("help") else self.params
         for parameter in parameters:
             value = given.get(parameter.name)
             if "" in (value if isinstance(value, list | tuple) else [value]) and parameter.name not in MAY_BE_EMPTY:
