@@ -247,6 +247,14 @@ def test_a_row_that_does_not_fit_what_separates_the_header_is_refused_with_it(tm
     assert message.endswith("row 1 (line 2) has 3 cells where the header has 2, separated by ';'")
 
 
+def test_of_texts_without_a_header_that_is_said_where_the_first_seems_to_be_one(tmp_path: Path) -> None:
+    message = _refusal(_csv(tmp_path / "rows.csv", b"I came; I saw.\nA fine day.\n"))
+    assert message.endswith(
+        "row 1 (line 2) has 1 cell where the header has 2, separated by ';': if the first line of the file is a text, "
+        "put the name of the column on a line above it"
+    )
+
+
 @pytest.mark.skipif(shutil.which("iconv") is None, reason="needs iconv")
 @pytest.mark.parametrize(("encoding", "written"), [("cp1252", "cp1252"), ("utf-16", "utf-16")])
 def test_the_command_of_the_refusal_converts_another_encoding(tmp_path: Path, encoding: str, written: str) -> None:

@@ -73,6 +73,8 @@ def csv_records(lines: Iterable[str], source: str, *, tabs: bool = False) -> Ite
         else:
             problem = f"has {plural(len(record), 'cell')} where the header has {len(header)}"
             problem += f", separated by {other!r}" if other else ""
+            if other and len(record) == 1:
+                problem += ": if the first line of the file is a text, put the name of the column on a line above it"
         problem += separated_by_tabs(header)
         if tabs and any(cell.startswith('"') for cell in record):
             problem += "; quotes are read as part of its cells, since not all quotes in the file are closed"
