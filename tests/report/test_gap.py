@@ -13,7 +13,7 @@ from scipy import stats
 from loraloom.intervals import mean_interval
 from loraloom.report.effects.observations import Table
 from loraloom.report.findings import findings
-from loraloom.report.gap import Claim, Gap, _Curve, _of_epochs, _of_rank, _series, _too_few, gaps
+from loraloom.report.gap import Claim, Gap, _Curve, _more_epochs, _of_epochs, _of_rank, _series, _too_few, gaps
 from loraloom.report.pictures.gap import draw_gap
 from loraloom.report.reading import read_run
 from loraloom.study.record import Evaluation
@@ -123,6 +123,12 @@ def test_one_rank_and_one_epoch_say_what_to_run(tmp_path: Path) -> None:
     rank, epochs = claims(found(tmp_path / "more", [4], epochs=4))
     assert rank.verdict == "few"
     assert "`--set lora.r=2,8,32`" in rank.sentence
+
+
+def test_no_more_epochs_are_advised_than_a_recipe_may_have() -> None:
+    for epochs, advised in ((50_000, 100_000), (60_000, 100_000)):
+        recipe = make_recipe(train={"num_train_epochs": epochs})
+        assert _more_epochs(recipe) == f"`--set train.num_train_epochs={advised}`"
 
 
 def test_a_rank_whose_trials_failed_is_not_said_to_be_untried(tmp_path: Path) -> None:

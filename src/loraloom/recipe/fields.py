@@ -40,6 +40,7 @@ LEAST_LENGTH = 4
 """Tokens of the shortest `data.max_length`, special ones included."""
 MOST_SEEDS = 1000
 """Who gives more took their number for the seed, which is `train.seed`."""
+MOST_EPOCHS = 100_000
 MOST_SECONDS = 315_360_000
 """Ten years: timers and calendars end somewhere, and no search is meant to come there."""
 Name = Annotated[str, Field(min_length=1)]
@@ -161,7 +162,7 @@ class Train(Section):
     learning_rate: float = Field(1e-3, gt=0, le=1000, description="The highest rate of the schedule.")
     per_device_train_batch_size: int = Field(16, ge=1, le=1_000_000, description="Rows in a batch.")
     gradient_accumulation_steps: int = Field(1, ge=1, le=1_000_000, description="Batches in an optimizer step.")
-    num_train_epochs: int | float = Field(1, gt=0, le=100_000, description="Passes over the training rows.")
+    num_train_epochs: int | float = Field(1, gt=0, le=MOST_EPOCHS, description="Passes over the training rows.")
     weight_decay: float = Field(0.0, ge=0, description="L2 for adam and sgd, decoupled for adamw and muon.")
     lr_scheduler_type: SchedulerType = Field("constant", description="How the rate moves.")
     warmup_steps: int = Field(0, ge=0, le=1_000_000_000, description="Steps in which the rate rises from 0.")

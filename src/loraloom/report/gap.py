@@ -34,6 +34,7 @@ import numpy as np
 
 from loraloom.intervals import Interval, mean_interval
 from loraloom.recipe import Recipe, Train
+from loraloom.recipe.fields import MOST_EPOCHS
 from loraloom.report.curves import Points
 from loraloom.report.effects.analysis import MARGIN, Verdict, decided
 from loraloom.report.effects.axes import Axis, make_axis
@@ -251,9 +252,9 @@ def _why_none(seen: Observations, recipe: Recipe) -> str:
 
 
 def _more_epochs(recipe: Recipe) -> str:
-    """Twice as many as the recipe has."""
-    most = max(recipe.values("train.num_train_epochs"))
-    return _sets(recipe, f"train.num_train_epochs={max(_LEAST_EPOCHS, 2 * most):g}")
+    """Twice as many as the recipe has, and no more than it may have."""
+    more = max(_LEAST_EPOCHS, 2 * max(recipe.values("train.num_train_epochs")))
+    return _sets(recipe, f"train.num_train_epochs={min(more, MOST_EPOCHS):g}")
 
 
 def _sets(recipe: Recipe, *sets: str) -> str:
