@@ -363,6 +363,7 @@ def test_what_the_comments_propose_is_a_recipe_too(tmp_path: Path, rows: dict[st
     path = tmp_path / "proposed.yaml"
     path.write_text(re.sub(r"^  # (\w+: )", r"  \1", text, flags=re.MULTILINE))
     assert read_recipe(path).data.test_file == ("test.csv" if "train_file" in rows else None)
+    assert read_recipe(path).search.metric == "macro_f1"
     assert "\n  max_length: 128\n" in path.read_text()
     assert ("Labelled rows too; without them" in text) == ("train_file" in rows)
     assert text.count("timed") == 1  # of max_length: its own description says when a longer cut is tried

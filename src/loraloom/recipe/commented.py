@@ -29,7 +29,8 @@ _LEFT_OUT = {
     "data": (
         ("test_file", "test.csv", "Labelled rows too; without them, rows are held out (validation_share)."),
         ("max_length", 128, "Longer texts are cut."),
-    )
+    ),
+    "search": (("metric", "macro_f1", "By macro_f1 rare classes count as much as others; by default it is accuracy."),),
 }
 """Fields that many will want next, as they would be written."""
 

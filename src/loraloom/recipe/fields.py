@@ -211,8 +211,9 @@ class Search(Section):
 
     sampler: Literal["grid", "random", "tpe", "auto"] = Field(
         "grid",
-        description="How configurations are proposed; auto: known good ones first, then by what was learnt (tpe). It "
-        "is also taken, under a deadline, where nothing of lora, head and train is written and models alone vary.",
+        description="How configurations are proposed; auto: known good ones first, then others by what was "
+        "learnt (tpe). With a deadline it is the default of a recipe without lists (but for one of models) that has "
+        "nothing under lora, head and train.",
     )
     n_trials: int | None = Field(
         None,
