@@ -230,6 +230,20 @@ def test_budget_exits_2_where_nothing_fits_and_says_so_only_then(
     assert call(capsys, monkeypatch, *command, "--json")[::2] == (code, err)
 
 
+def test_budget_counts_what_is_tried_alone_where_few_rows_are_held_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "auto.yaml"
+    path.write_text(yaml.safe_dump({name: tiny_recipe[name] for name in ("data", "backbone")}))
+    for seconds, said in (("60", True), ("null", False)):
+        changes = ("search.sampler=auto", "train.bf16=false", f"budget.max_seconds={seconds}")
+        code, out, _ = call(capsys, monkeypatch, "budget", str(path), *(f"--set={change}" for change in changes))
+        assert code == 0
+        assert ("so that under a clock only these are tried, unless search.n_trials asks for more:\n" in out) is said
+        assert ("the fewest parameters: " in out) is not said
+        assert out.count(" parameters (lora.r=16, ") == (2 if said else 0)
+
+
 def test_budget_counts_every_rank_of_a_range(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,8 @@ from loraloom.errors import BackboneError, BudgetError, RecipeError
 from loraloom.execute.demands import Demands
 from loraloom.execute.statement import state_budget
 from loraloom.recipe import Configuration, read_recipe
+from loraloom.search.presets import preset_points
+from loraloom.search.space import default_space
 
 
 @pytest.fixture(autouse=True)
@@ -180,3 +182,28 @@ def test_of_the_point_that_is_counted_by_part_what_counts_is_named(
     tiny_recipe: dict[str, Any], changes: list[str], point: str
 ) -> None:
     assert state_budget(read_recipe(tiny_recipe, changes)).point == point
+
+
+@pytest.mark.parametrize(
+    ("changes", "alone"),
+    [
+        ([], True),
+        (["budget.max_trainable_parameters=2000"], True),
+        (["search.n_trials=9"], False),
+        (["data.validation_share=0.4"], False),
+        (["data.validation_share=0.4", "data.max_eval_samples=9"], True),
+        (["budget.max_seconds=null"], False),
+        (["search.sampler=random", "lora.r=[2, 4]"], False),
+        (["search.sampler=auto", "lora.r=[2, 8]"], False),  # all are tried
+    ],
+)
+def test_of_few_held_out_rows_what_a_search_tries_alone_is_counted(
+    tiny_recipe: dict[str, Any], changes: list[str], alone: bool
+) -> None:
+    recipe = read_recipe({**tiny_recipe, "lora": {}, "train": {"bf16": False}}, ["budget.max_seconds=60", *changes])
+    listed = [(one.parameters, one.why_not) for one in state_budget(recipe).alone]
+    searched = default_space(recipe, deadline=True)
+    demands = Demands(searched, ["a", "b", "c"])
+    presets = preset_points(searched, demands.why_not)
+    leading = [searched.configuration(point) for point in presets[:2]]
+    assert listed == ([(demands.parameters(one).trainable, None) for one in leading] if alone else [])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
 from loraloom.data.columns import choose_columns
 from loraloom.data.labels import codes_of, refuse_one_class
@@ -19,10 +21,16 @@ KNOWN_DATASETS = {
 """Classes and training rows of data sets that are counted without being loaded."""
 
 
-def count_classes(
-    data: Data, revision: str | None = None, note: Callable[[str], None] = lambda _: None
-) -> tuple[int, int | None]:
-    """Classes, and training rows where they are known, without checking the data, of which a search may drop some.
+class Counted(NamedTuple):
+    """Classes, and rows to train on and to choose by; None where those are not known."""
+
+    classes: int
+    train: int | None
+    validation: int | None = None
+
+
+def count_classes(data: Data, revision: str | None = None, note: Callable[[str], None] = lambda _: None) -> Counted:
+    """Counts without checking the data, of which a search may drop some; those of `data.validation_file` are not read.
 
     `revision` and `note` are as for `load_data`.
 
@@ -30,14 +38,15 @@ def count_classes(
         DataError: they can't be told; the file or the column is not one that a search could read.
     """
     if data.dataset in KNOWN_DATASETS:
-        return KNOWN_DATASETS[data.dataset]
+        return Counted(*KNOWN_DATASETS[data.dataset])
     if data.train_file:
         table = read_table(data.train_file, Telling(note))
         columns, _ = choose_columns(table, data.text_column, data.label_column)
         codes = codes_of(table, columns.label)
-        classes = set(codes)
+        classes, share = Counter(codes), data.validation_share
         refuse_one_class(classes, table.source)
-        held_out = data.validation_share * [data.validation_file, data.test_file].count(None)
-        return len(classes), round(len(codes) * (1 - held_out))
+        train = round(len(codes) * (1 - share * [data.validation_file, data.test_file].count(None)))
+        held_out = sum(max(1, round(share * rows)) for rows in classes.values() if rows > 1)
+        return Counted(len(classes), train, None if data.validation_file else held_out)
     loaded = load_data(data, seed=0, allow_leak=True, revision=revision, note=note)
-    return len(loaded.labels), len(loaded.train.texts)
+    return Counted(len(loaded.labels), len(loaded.train), len(loaded.validation))

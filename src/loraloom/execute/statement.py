@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from loraloom import budget
 from loraloom.backbone import sources
-from loraloom.data.counting import count_classes
+from loraloom.data.counting import Counted, count_classes
 from loraloom.errors import LoraloomError
 from loraloom.execute.demands import MOST_POINTS, Demands, point_name, refusal
 from loraloom.recipe import Choices, Range, Recipe
+from loraloom.search.presets import TELLING_ROWS, leading, preset_points
 from loraloom.search.space import default_space
 from loraloom.study.provenance import data_revision
 
@@ -59,6 +60,8 @@ class Statement:
     """What the first point has in fields that vary and are counted, in words; '' where there are none."""
     points: tuple[CountedPoint, ...]
     """Ranks of a range stand singly."""
+    alone: tuple[CountedPoint, ...]
+    """What a search under a clock tries alone, since few rows are held out to choose by; none where it tries others."""
 
     @property
     def fits(self) -> bool:
@@ -105,6 +108,7 @@ class Statement:
                 {"point": one.name, "parameters": one.parameters, "fits": one.why_not is None} for one in self.points
             ],
             "points_that_fit": len(self.fitting),
+            "tried_alone": [{"point": one.name, "parameters": one.parameters} for one in self.alone],
         }
 
 
@@ -125,8 +129,9 @@ def state_budget(
 
     timed = recipe.budget.max_seconds is not None or recipe.search.epochs == "clock"  # which may be by --deadline
     searched = _ranks_singly(default_space(recipe, deadline=timed))
-    classes, rows = (num_labels, None) if num_labels else count_classes(recipe.data, data_revision(recipe), note)
-    demands, configuration = Demands(searched, [str(index) for index in range(classes)]), recipe.configuration({})
+    counted = Counted(num_labels, None) if num_labels else count_classes(recipe.data, data_revision(recipe), note)
+    labels, rows = [str(index) for index in range(counted.classes)], counted.train
+    demands, configuration = Demands(searched, labels), recipe.configuration({})
     demands.check_revision()
     demands.check_lengths()
     adaptation, limits = demands.adaptation(configuration), recipe.budget
@@ -137,11 +142,12 @@ def state_budget(
         )
     cap, dtype, rates = limits.max_trainable_parameters, choose_dtype(configuration.train), measure()
     points = tuple(demands.points())
+    told_by = dict.fromkeys(name for point in points for name in point)
     if len(points) > MOST_POINTS:
         note(f"counting {len(points):,} combinations")
     return Statement(
         model=configuration.backbone.model,
-        classes=classes,
+        classes=counted.classes,
         count=count,
         cap=cap,
         rank=configuration.lora.r,
@@ -156,7 +162,7 @@ def state_budget(
         tokens=max(searched.values("data.max_length")),
         dtype=dtype,
         axes=tuple(searched.axes),
-        point=point_name({name: configuration.base(name) for point in points for name in point}),
+        point=point_name({name: configuration.base(name) for name in told_by}),
         points=tuple(
             CountedPoint(
                 point_name(point),
@@ -165,7 +171,24 @@ def state_budget(
             )
             for point in points
         ),
+        alone=_alone(demands, counted, told_by) if timed else (),
     )
+
+
+def _alone(demands: Demands, counted: Counted, told_by: Collection[str]) -> tuple[CountedPoint, ...]:
+    """As `Listing.leads_alone` has it; points are named by the fields `told_by`."""
+    recipe, search = demands.recipe, demands.recipe.search
+    known = (rows for rows in (counted.validation, recipe.data.max_eval_samples) if rows is not None)
+    if search.sampler != "auto" or search.n_trials is not None or min(known, default=TELLING_ROWS) >= TELLING_ROWS:
+        return ()
+    presets = preset_points(recipe, demands.why_not, rows=counted.train)
+    if not recipe.spans_more(leading(presets)):  # all are tried
+        return ()
+    alike = {
+        point_name({name: value for name, value in point.items() if name in told_by}): recipe.configuration(point)
+        for point in presets[: leading(presets)]
+    }
+    return tuple(CountedPoint(name, demands.parameters(one).trainable, None) for name, one in alike.items())
 
 
 def _longest_seconds(demands: Demands, rows: int | None, rate: float, *, epochs: float | None = None) -> float | None:

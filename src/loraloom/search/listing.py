@@ -15,15 +15,12 @@ from typing import Any
 from loraloom.recipe import Configuration, Recipe
 from loraloom.search.pace import Pace
 from loraloom.search.points import ledger_params, point_key, point_of
-from loraloom.search.presets import in_order, leading, preset_points
+from loraloom.search.presets import TELLING_ROWS, in_order, leading, preset_points
 from loraloom.search.tried import Tried
 
 DEFAULT_TRIALS = 20
 MOST_COUNTED = 1_000
 """Points that lists may span to be counted: of more, the time or the number of trials ends a search before they do."""
-TELLING_ROWS = 50
-"""Held-out rows below which an accuracy of 0.8 has a standard error of more than 5 points: the best of many trials on
-them is the luckiest, so that by the clock the presets that lead are tried alone."""
 
 Fits = Callable[[Configuration], str | None]
 """Why a configuration is not to be trained (over the cap, say), or None."""

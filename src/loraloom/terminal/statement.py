@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from loraloom.execute.demands import NO_REMEDY
-from loraloom.execute.statement import Statement
+from loraloom.execute.statement import CountedPoint, Statement
 from loraloom.report.wording import roughly
+from loraloom.search.presets import TELLING_ROWS
 from loraloom.terminal.console import make_table, say
 from loraloom.wording import percent, plural
 
@@ -78,23 +81,33 @@ def _print_points(console: Console, statement: Statement) -> None:
     limited = statement.cap is not None or statement.max_memory_gb is not None
     fit = f"; {_how_many(len(fitting), len(points))} fit the budget" if limited else ""
     say(console, f"{len(points):,} combinations differ in what is counted{fit}")
-    if fitting and not (statement.fits and statement.fits_memory):
-        say(console, "a search leaves out the one above, and trains those that fit")
-    shown = [statement.point]
+    if statement.alone:
+        few = f"fewer than {TELLING_ROWS} rows are held out to choose by"
+        say(console, f"{few}, so that under a clock only these are tried, unless search.n_trials asks for more:")
+        lines = [f"{one.parameters:,} parameters ({one.name})" for one in statement.alone]
+    else:
+        if fitting and not (statement.fits and statement.fits_memory):
+            say(console, "a search leaves out the one above, and trains those that fit")
+        lines = [*_extremes(fitting), *_left_out(points)]
+    for line in lines:
+        say(console, f"  {line}")
+    for field, means in NULLS.items():
+        if any(f"{field}=null" in line for line in (statement.point, *lines)):
+            say(console, f"  {field}=null is {means}")
+
+
+def _extremes(fitting: Sequence[CountedPoint]) -> Iterator[str]:
     for what, chosen in (("fewest", min), ("most", max)):
         if fitting:
             one = chosen(fitting, key=lambda point: point.parameters)
-            say(console, f"  the {what} parameters: {one.parameters:,} ({one.name})")
-            shown.append(one.name)
+            yield f"the {what} parameters: {one.parameters:,} ({one.name})"
+
+
+def _left_out(points: Sequence[CountedPoint]) -> Iterator[str]:
     left_out = [one for one in points if one.why_not is not None]
-    for one in left_out[:SHOWN_POINTS]:
-        say(console, f"  never trained: {one.name}: {one.why_not}")
-        shown.append(one.name)
+    yield from (f"never trained: {one.name}: {one.why_not}" for one in left_out[:SHOWN_POINTS])
     if len(left_out) > SHOWN_POINTS:
-        say(console, f"  and {len(left_out) - SHOWN_POINTS:,} more")
-    for field, means in NULLS.items():
-        if any(f"{field}=null" in name for name in shown):
-            say(console, f"  {field}=null is {means}")
+        yield f"and {len(left_out) - SHOWN_POINTS:,} more"
 
 
 def _how_many(number: int, of: int) -> str:
