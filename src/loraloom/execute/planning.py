@@ -70,8 +70,8 @@ class Planner:
         )
         if listing.leads_alone:
             note(
-                f"{pace.task.eval_rows} held-out rows are too few to choose by: the presets that lead are tried, "
-                "or what is nearest to them in the recipe, and no more, unless search.n_trials asks for it"
+                f"{pace.task.eval_rows} held-out rows are too few to choose among many configurations: only those most "
+                "like the first presets, known to be good, are tried, unless search.n_trials asks for more"
             )
         kept = read_plan(self._run)
         self._where = f"{_machine()}, {executor.where}"
