@@ -82,9 +82,28 @@ def test_trials_of_a_grid_that_the_time_leaves_out_are_those_that_were_not_done_
 
 
 def test_of_finals_on_the_rows_of_the_last_rung_the_further_seeds_are_said() -> None:
-    begun = "about 4 trials on 9,000 rows, then "
+    begun = "about 4 trials on all 9,000 rows, then "
     assert in_words(_outlook((Step(4, 9000),), Step(6, 9000))) == begun + "3 finalists × 2 further seeds"
     assert in_words(_outlook((Step(4, 9000),), Step(1, 9000))) == begun + "1 further trial of 3 finalists"
+
+
+@pytest.mark.parametrize(
+    ("configurations", "tried", "further", "said"),
+    [
+        (3, 3, 6, "about 3 configurations × 3 seeds on all 9,000 rows"),
+        (3, 3, 0, "about 3 configurations × 1 seed on all 9,000 rows"),
+        (5, 3, 6, "about 3 trials on all 9,000 rows, then 3 finalists × 2 further seeds"),  # two were tried before
+        (3, 2, 6, "about 2 trials on all 9,000 rows, then 3 finalists × 2 further seeds"),
+        (3, 3, 5, "about 3 trials on all 9,000 rows, then 5 further trials of 3 finalists"),
+        (None, 3, 6, "about 3 trials on all 9,000 rows, then 3 finalists × 2 further seeds"),
+    ],
+)
+def test_where_all_are_finalists_the_first_seeds_count_with_the_others(
+    configurations: int | None, tried: int, further: int, said: str
+) -> None:
+    outlook = _outlook((Step(tried, 9000),), Step(further, 9000))
+    assert in_words(outlook, configurations) == said
+    assert f"plan    {said}" in plan_lines(make_plan(outlook, configurations=configurations))
 
 
 def test_where_no_rung_fits_there_are_finals_alone() -> None:
@@ -92,7 +111,7 @@ def test_where_no_rung_fits_there_are_finals_alone() -> None:
 
 
 def test_on_one_rung_with_one_seed_there_are_no_finals() -> None:
-    assert in_words(_outlook((Step(4, 243),), Step(0, 243))) == "about 4 trials on 243 rows"
+    assert in_words(_outlook((Step(4, 243),), Step(0, 243))) == "about 4 trials on all 243 rows"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +124,7 @@ def test_passes_of_finals_are_said(passes: tuple[float, float], said: str) -> No
 
 def test_passes_are_said_where_there_are_no_finals() -> None:
     outlook = replace(_outlook((Step(4, 243),), Step(0, 243)), passes=(16, 16))
-    assert in_words(outlook) == "about 4 trials on 243 rows, 16 passes each"
+    assert in_words(outlook) == "about 4 trials on all 243 rows, 16 passes each"
 
 
 def test_that_fewer_rows_are_validated_is_said_with_the_rows_that_are_trained_on() -> None:
@@ -161,7 +180,7 @@ def test_that_nothing_is_searched_is_said_to_who_wanted_a_search(command: str, r
     [
         (0, 0, "all was trained"),
         (1, 0, "1 trial that was broken off"),
-        (2, 4, "2 trials that were broken off, then about 4 trials on 243 rows"),
+        (2, 4, "2 trials that were broken off, then about 4 trials on all 243 rows"),
     ],
 )
 def test_a_trial_that_goes_on_is_said_and_a_run_that_has_one_may_be_broken_off_again(

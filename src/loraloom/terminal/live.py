@@ -219,7 +219,9 @@ class Terminal(Watcher):
         passed, to_come_trials = time.monotonic() - self._started, max(0, self._outlook.trials)
         if self._outlook.seconds_left is not None:
             left = max(0.0, self._outlook.seconds_left - (time.monotonic() - self._outlook_at))
-            to_come = f"; to come: {in_words(self._outlook)}" if self._outlook.finalists and to_come_trials else ""
+            to_come = ""
+            if self._outlook.finalists and to_come_trials:
+                to_come = f"; to come: {in_words(self._outlook, self._plan.configurations)}"
             return f"{plural(done, 'trial')} done; {roughly(left)} of {roughly(passed + left)} left{to_come}"
         said = f"{done} of {done + to_come_trials} trials, {roughly(passed)} so far"
         if not self._ended or not to_come_trials:

@@ -50,30 +50,36 @@ def _what_is_to_come(plan: SearchPlan) -> str:
     again = f"{plural(plan.broken_off, 'trial')} that {'was' if plan.broken_off == 1 else 'were'} broken off"
     if not plan.outlook.trials:
         return again if plan.broken_off else no_more(plan)
-    return f"{again}, then {in_words(plan.outlook)}" if plan.broken_off else in_words(plan.outlook)
+    what = in_words(plan.outlook, plan.configurations)
+    return f"{again}, then {what}" if plan.broken_off else what
 
 
-def in_words(outlook: Outlook) -> str:
+def in_words(outlook: Outlook, configurations: int | None = None) -> str:
     """The rungs and the finals: `about 12 trials on 475 rows, then 3 finalists × 3 seeds on all 1,424 rows`.
 
     Of finals that were begun in part those that are to come are said: `5 trials of 3 finalists on all 1,424 rows`; of
-    those on the rows of the last rung the further seeds: `about 2 trials on 150 rows, then 2 finalists × 2 further
-    seeds`.
+    those on the rows of the only rung the further seeds: `about 4 trials on all 150 rows, then 3 finalists × 2 further
+    seeds`. Where all `configurations` are finalists there: `about 2 configurations × 3 seeds on all 150 rows`.
     """
-    steps = ", ".join(f"{plural(step.trials, 'trial')} on {step.rows:,} rows" for step in outlook.rungs)
+    finals, finalists = outlook.finals, outlook.finalists or 1
+    seeds, rest = divmod(finals.trials, finalists)
+    begun = bool(outlook.rungs) and outlook.rungs[-1].rows == finals.rows  # their first seed is of the rung
+    where = _rows(finals, outlook)
+    if begun and not rest and sum(step.trials for step in outlook.rungs) == finalists == configurations:
+        return f"about {plural(finalists, 'configuration')} × {plural(1 + seeds, 'seed')} on {where}{_passes(outlook)}"
+    steps = ", ".join(
+        f"{plural(step.trials, 'trial')} on {where if begun else f'{step.rows:,} rows'}" for step in outlook.rungs
+    )
     if outlook.leading is not None:
         leading = f"{plural(outlook.leading.trials, 'preset')} on {outlook.leading.rows:,} rows"
         steps = f"{leading}, {steps}" if steps else leading
-    if outlook.finals.trials == 0:
+    if finals.trials == 0:
         return f"about {steps}{_passes(outlook)}"
-    seeds, rest = divmod(outlook.finals.trials, outlook.finalists or 1)
-    who = plural(outlook.finalists or 1, "finalist")
-    begun = bool(outlook.rungs) and outlook.rungs[-1].rows == outlook.finals.rows  # their first seed is of the rung
+    who = plural(finalists, "finalist")
     trial, seed = ("further trial", "further seed") if begun else ("trial", "seed")
-    what = f"{plural(outlook.finals.trials, trial)} of {who}" if rest else f"{who} × {plural(seeds, seed)}"
-    where = "" if begun else f" on {_rows(outlook.finals, outlook)}"
-    finals = f"{what}{where}{_passes(outlook)}"
-    return f"about {steps}, then {finals}" if steps else finals
+    what = f"{plural(finals.trials, trial)} of {who}" if rest else f"{who} × {plural(seeds, seed)}"
+    said = f"{what}{'' if begun else f' on {where}'}{_passes(outlook)}"
+    return f"about {steps}, then {said}" if steps else said
 
 
 def left_out(plan: SearchPlan) -> Iterator[str]:
