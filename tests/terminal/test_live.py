@@ -163,7 +163,7 @@ def test_a_view_draws_as_many_rows_however_many_trials_ended(monkeypatch: pytest
         _end(terminal, record(number))
     written: list[object] = []
 
-    def words(recipe: object, point: object, configuration: object) -> str:
+    def words(recipe: object, point: object, *_: object) -> str:
         written.append(point)
         return "a point"
 
@@ -237,6 +237,16 @@ def test_trials_of_one_point_are_told_apart_by_their_rows_and_seeds() -> None:
     one = read_recipe({})
     assert trial_in_words(one, {"lora.r": 4}, one.configuration({})) == "r=4"
     assert trial_in_words(one, {"lora.r": 4}, one.configuration({"train.seed": 43})) == "r=4  seed 43"
+    assert trial_in_words(one, {"lora.r": 4}, one.configuration({}), 3) == "r=4  seed 42"  # by the clock
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(1, "(r=8)"), (3, "(r=8  seed 42)")])
+def test_where_a_clock_has_time_for_several_seeds_the_first_is_named_too(seeds: int, said: str) -> None:
+    out = io.StringIO()
+    terminal = Terminal(Console(file=out, width=120), quiet=False)
+    terminal.planned(make_plan(replace(_outlook(2), seeds=seeds)))
+    _end(terminal, record(0, point={"lora.r": 8}, seed=42))
+    assert out.getvalue().splitlines()[-1].endswith(said)
 
 
 def test_a_share_of_the_peak_is_told_where_it_is_known() -> None:

@@ -232,7 +232,7 @@ class _Follower(Watcher):
 
     def _in_words(self, record: TrialRecord) -> str:
         assert self._plan is not None  # it was made before the first trial
-        words = trial_in_words(self._plan.recipe, record.point, record.configuration)
+        words = trial_in_words(self._plan.recipe, record.point, record.configuration, self._plan.outlook.seeds)
         if record.result is None:
             return f"trial {record.number}: {record.state}: {record.reason}  {words}".rstrip()
         reached, metric = record.result.validation, self._plan.recipe.search.metric

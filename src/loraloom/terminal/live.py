@@ -239,7 +239,7 @@ class Terminal(Watcher):
 
     def _in_words(self, trial: TrialRecord | Proposal) -> str:
         assert self._plan is not None
-        return trial_in_words(self._plan.recipe, trial.point, trial.configuration)
+        return trial_in_words(self._plan.recipe, trial.point, trial.configuration, self._plan.outlook.seeds)
 
     def _say(self, line: str) -> None:
         if not self._quiet:

@@ -22,13 +22,16 @@ def point_in_words(point: dict[str, Any]) -> str:
     return "  ".join(f"{name.split('.')[-1]}={_shown(value)}" for name, value in point.items())
 
 
-def trial_in_words(recipe: Recipe, point: dict[str, Any], configuration: Configuration) -> str:
-    """The point, and what tells trials of one point apart: the part of the rows, and the seed where there are more."""
+def trial_in_words(recipe: Recipe, point: dict[str, Any], configuration: Configuration, seeds: int = 1) -> str:
+    """The point, and what tells trials of one point apart: the part of the rows, and the seed where there are more.
+
+    `seeds` are those that are planned: a clock may have time for more than the recipe asks for.
+    """
     said = [point_in_words(trained_point(point, configuration))] if point else []
     rows = configuration.data.max_train_samples
     if rows is not None and rows != recipe.data.max_train_samples and "data.max_train_samples" not in point:
         said.append(f"{rows:,} rows")
-    if recipe.tells_seeds(configuration):
+    if seeds > 1 or recipe.tells_seeds(configuration):
         said.append(f"seed {configuration.train.seed}")
     return "  ".join(said)
 
