@@ -187,7 +187,8 @@ def test_people_are_told_of_what_best_is(run_of_soup: Path) -> None:
     winner = run.winner()
     lines = closing_lines(winner, run.path, run.recipe, run.records())
     reached = winner.validation.accuracy
-    assert f"adapter     the mean of its seeds, trials 0, 1 and 2: validation accuracy {reached:.3f}" in lines
+    seeds = "adapter     the averaged weights of its seeds, trials 0, 1 and 2"
+    assert f"{seeds}: validation accuracy {reached:.3f}" in lines
     assert not any("loraloom soup" in line or "its weights are" in line for line in lines)
     page = (run_of_soup / "report" / "index.html").read_text(encoding="utf-8")
     assert "Its weights are the mean of those of trials 0, 1 and 2, seeds of one configuration." in page
@@ -224,7 +225,7 @@ def test_its_profile_is_of_its_best_seed(tiny_recipe: dict[str, Any], commands: 
     recipe.write_text(json.dumps(tiny_recipe), encoding="utf-8")
     ended = commands.run("search", recipe, "--out", tmp_path / "run", "--profile", "--set", "search.seeds=2")
     assert ended.code == 0
-    assert "\nadapter     the mean of its seeds, trials 0 and 1: validation accuracy " in ended.out
+    assert "\nadapter     the averaged weights of its seeds, trials 0 and 1: validation accuracy " in ended.out
     winner = Run(tmp_path / "run").winner().number
     assert f"\nprofile     {tmp_path}/run/trials/{winner:04d}/profile.json: " in ended.out
 

@@ -290,7 +290,7 @@ def _constant(winner: TrialRecord, recipe: Recipe) -> Iterator[str]:
 
 def _soup(winner: TrialRecord, metric: Metric) -> str:
     reached = f"validation {metric_name(metric)} {share(validation(winner, metric))}"
-    return f"adapter     the mean of its seeds, trials {winner.soup_of}: {reached}"
+    return f"adapter     the averaged weights of its seeds, trials {winner.soup_of}: {reached}"
 
 
 def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[TrialRecord]) -> Iterator[str]:
