@@ -435,6 +435,28 @@ def test_trials_that_were_trained_side_by_side_took_no_longer_than_their_search(
         assert _next(_recipe(), 2, run=tmp_path).endswith(f"--set search.seeds=3{more}")
 
 
+@pytest.mark.parametrize(
+    ("fields", "tried", "seconds", "setting"),
+    [
+        ({"search": {"seeds": 2}}, 2, 30, "seeds=4"),
+        ({"search": {"seeds": 2}}, 2, 31, None),
+        ({"search": {"seeds": 2, "n_trials": 1}}, 1, 30, "n_trials=2"),
+        ({"search": {"seeds": 2, "n_trials": 9}}, 2, 30, "seeds=4"),  # there are two
+        ({"search": {"seeds": 2, "sampler": "random"}, "lora": {"r": {"min": 1, "max": 9}}}, 1, 30, None),
+        ({"search": {"seeds": 2}, "budget": {}}, 2, 30, "seeds=4"),  # it had --deadline
+    ],
+)
+def test_where_half_of_the_time_was_not_used_there_is_a_command_that_uses_it(
+    tmp_path: Path, fields: dict[str, Any], tried: int, seconds: float, setting: str | None
+) -> None:
+    command = {"started": "", "allowed_seconds": 60, "seconds": seconds, "ended": "done"}
+    write_sealed(tmp_path / COMMANDS, {"commands": [command]})
+    last = _next(_recipe(**fields), tried, run=tmp_path)
+    more = f"loraloom search {tmp_path}/recipe.yaml --out {tmp_path}-more --set search."
+    assert last.startswith(more) is (setting is not None)
+    assert setting is None or last == f"{more}{setting}   (half of the time or more was not used)"
+
+
 def test_the_rows_of_a_program_are_given_again_by_it() -> None:
     assert _next(_recipe(data={}), 1).startswith("loraloom.resume('runs/x', train=…)   (1 min 00 s more;")
     settings = "overrides=['search.seeds=3', 'budget.max_seconds=180']"

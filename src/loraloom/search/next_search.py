@@ -151,6 +151,19 @@ def time_of_seeds(
     return math.ceil(SEEDS * had)
 
 
+def to_use_the_rest(run: Path, recipe: Recipe, seeds: int) -> str | None:
+    """What to set for a search that uses its time, of which this one used half at most; None where there is none left.
+
+    More configurations, where their number was asked for and there are others; else more than the winner's `seeds`.
+    """
+    had, asked = _time_had(run, recipe), recipe.search.n_trials
+    if had is None or 2 * _used(run) > had:
+        return None
+    if asked is not None and asked < (points_of(recipe) or math.inf):
+        return f"search.n_trials={2 * asked}"
+    return f"search.seeds={2 * max(seeds, recipe.search.seeds)}"
+
+
 def _trained(records: Sequence[TrialRecord]) -> float:
     """Seconds that all of them took."""
     return sum(record.timings.seconds for record in records if record.timings)

@@ -36,6 +36,7 @@ from loraloom.search.next_search import (
     search_command,
     seeds_of,
     time_of_seeds,
+    to_use_the_rest,
 )
 from loraloom.search.outlook import Outlook
 from loraloom.search.proposals import Proposal
@@ -296,7 +297,7 @@ def _soup(winner: TrialRecord, metric: Metric) -> str:
 def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[TrialRecord]) -> Iterator[str]:
     """What to try next: a soup of few rows' seeds; more passes where nothing was learnt that can be told.
 
-    Else more time where it was the limit, or seeds where there was one.
+    Else more time where it was the limit, or seeds where there was one, or what would use a time that was not used.
     """
     seeds = seeds_of(winner, records, recipe.search.metric)
     if is_to_be_mixed(run, winner, seeds):
@@ -317,6 +318,8 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
             if longer_time := time_of_seeds(run, recipe, records, None):
                 settings.append(f"budget.max_seconds={longer_time}")
             yield search_command(run, recipe, "seeds", *settings) + why
+        case None if setting := to_use_the_rest(run, recipe, seeds):
+            yield f"{search_command(run, recipe, 'more', setting)}   (half of the time or more was not used)"
 
 
 def _why(choice: Choice | None, records: Sequence[TrialRecord]) -> tuple[str, ...]:
