@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,28 @@ def test_of_few_held_out_rows_what_a_search_tries_alone_is_counted(
     presets = preset_points(searched, demands.why_not)
     leading = [searched.configuration(point) for point in presets[:2]]
     assert listed == ([(demands.parameters(one).trainable, None) for one in leading] if alone else [])
+
+
+def test_times_are_of_texts_as_long_as_the_rows_are_where_the_tokenizer_is_here(
+    tiny_recipe: dict[str, Any], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "".join(f"cat dog {'bird ' * number},{'ab'[number % 2]}\n" for number in range(4))
+    path = tmp_path / "rows.csv"
+    path.write_text(f"text,label\n{rows}")
+    recipe = {**tiny_recipe, "data": {"train_file": str(path), "max_length": 64}}
+    stated = state_budget(read_recipe(recipe))
+    tokenizer = sources.load_tokenizer(sources.find(str(tiny_model)))
+    lengths = [len(tokenizer(line.partition(",")[0])["input_ids"]) for line in rows.splitlines()]
+    assert (stated.tokens, stated.is_mean) == (math.ceil(sum(lengths) / 4), True)
+    cut = state_budget(read_recipe(recipe, ["data.max_length=4"]))
+    assert (cut.tokens, cut.is_mean) == (4, True)
+    monkeypatch.setattr(sources, "load_tokenizer", _none_here)
+    whole = state_budget(read_recipe(recipe, ["data.max_length=63"]))  # of 64 they are known by now
+    assert (whole.tokens, whole.is_mean) == (63, False)
+    assert stated.seconds is not None
+    assert whole.seconds is not None
+    assert whole.seconds > 5 * stated.seconds
+
+
+def _none_here(source: sources.Source) -> Any:
+    raise BackboneError("there is no tokenizer")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from loraloom import budget
 from loraloom.backbone import sources
+from loraloom.data import encode
 from loraloom.data.counting import Counted, count_classes
-from loraloom.errors import LoraloomError
+from loraloom.errors import BackboneError, LoraloomError
 from loraloom.execute.demands import MOST_POINTS, Demands, point_name, refusal
 from loraloom.recipe import Choices, Range, Recipe
 from loraloom.search.presets import TELLING_ROWS, leading, preset_points
@@ -53,7 +56,8 @@ class Statement:
     pass_seconds: float | None
     """Of one pass over the rows of what is dearest; None where rows or the machine's rate aren't known."""
     tokens: int
-    """Of each text, by which times are estimated: the most that are kept."""
+    """Of each text, by which times are estimated: the mean of the rows' own, or the most that are kept."""
+    is_mean: bool
     dtype: str
     axes: tuple[str, ...]
     point: str
@@ -130,7 +134,7 @@ def state_budget(
     timed = recipe.budget.max_seconds is not None or recipe.search.epochs == "clock"  # which may be by --deadline
     searched = _ranks_singly(default_space(recipe, deadline=timed))
     counted = Counted(num_labels, None) if num_labels else count_classes(recipe.data, data_revision(recipe), note)
-    labels, rows = [str(index) for index in range(counted.classes)], counted.train
+    labels = [str(index) for index in range(counted.classes)]
     demands, configuration = Demands(searched, labels), recipe.configuration({})
     demands.check_revision()
     demands.check_lengths()
@@ -141,6 +145,9 @@ def state_budget(
             f"the counts disagree: {count.trainable:,} by parts, {peft:,} by PEFT; please report this recipe"
         )
     cap, dtype, rates = limits.max_trainable_parameters, choose_dtype(configuration.train), measure()
+    by_clock, rate = searched.search.epochs == "clock", rates.layer(dtype)
+    trial, one_pass = _longest(demands, counted, rate), _longest(demands, counted, rate, epochs=1)
+    tokens, is_mean = (one_pass if by_clock else trial)[1:]
     points = tuple(demands.points())
     told_by = dict.fromkeys(name for point in points for name in point)
     if len(points) > MOST_POINTS:
@@ -157,9 +164,10 @@ def state_budget(
         most_memory_gb=demands.most_memory_gb(),
         max_memory_gb=limits.max_memory_gb,
         memory_advice=demands.memory_advice(configuration),
-        seconds=None if searched.search.epochs == "clock" else _longest_seconds(demands, rows, rates.layer(dtype)),
-        pass_seconds=_longest_seconds(demands, rows, rates.layer(dtype), epochs=1),
-        tokens=max(searched.values("data.max_length")),
+        seconds=None if by_clock else trial[0],
+        pass_seconds=one_pass[0],
+        tokens=tokens,
+        is_mean=is_mean,
         dtype=dtype,
         axes=tuple(searched.axes),
         point=point_name({name: configuration.base(name) for name in told_by}),
@@ -191,22 +199,43 @@ def _alone(demands: Demands, counted: Counted, told_by: Collection[str]) -> tupl
     return tuple(CountedPoint(name, demands.parameters(one).trainable, None) for name, one in alike.items())
 
 
-def _longest_seconds(demands: Demands, rows: int | None, rate: float, *, epochs: float | None = None) -> float | None:
-    """Of the dearest trial, or of its first `epochs`; None where rows or the machine's rate aren't known."""
-    recipe = demands.recipe
-    if rows is None or not rate:
-        return None
+def _longest(
+    demands: Demands, counted: Counted, rate: float, *, epochs: float | None = None
+) -> tuple[float | None, int, bool]:
+    """Seconds of the dearest trial, or of its first `epochs`; the tokens of a text in it, and whether that is a mean.
+
+    No seconds where rows or the machine's rate aren't known.
+    """
+    recipe, rows = demands.recipe, counted.train
     told_by = ("backbone.model", "data.max_length", "train.num_train_epochs")  # each way in which these can meet
-    return max(
-        budget.estimate_seconds(
+    searched = [*map(recipe.configuration, recipe.narrowed(told_by).grid())]
+    if rows is None or not rate:
+        return None, max(one.data.max_length for one in searched), False
+    found = []
+    for one in searched:
+        tokens = _mean_tokens(demands.source(one.backbone), counted.texts, one.data.max_length)
+        seconds = budget.estimate_seconds(
             demands.adaptation(one),
             rows=min(rows, one.data.max_train_samples or rows),
-            tokens=one.data.max_length,
+            tokens=tokens or one.data.max_length,
             epochs=epochs or one.train.num_train_epochs,
             flops_per_second=rate,
         )
-        for one in map(recipe.configuration, recipe.narrowed(told_by).grid())
-    )
+        found.append((seconds, tokens or one.data.max_length, tokens is not None))
+    return max(found)
+
+
+@lru_cache(maxsize=8)
+def _mean_tokens(source: sources.Source, texts: tuple[str, ...], most: int) -> int | None:
+    """Tokens of a text in the mean, where the tokenizer is on this machine: none is fetched to tell them."""
+    if not texts or not source.local:
+        return None
+    try:
+        tokenizer = sources.load_tokenizer(source)
+    except BackboneError:
+        return None
+    lengths = encode(tokenizer, texts, max_length=most, cache=None).lengths
+    return max(1, math.ceil(sum(min(int(length), most) for length in lengths) / len(texts)))
 
 
 def _ranks_singly(recipe: Recipe) -> Recipe:

@@ -48,7 +48,8 @@ def print_statement(console: Console, statement: Statement) -> None:
         seconds = f" and {roughly(statement.pass_seconds)} a pass over the rows"
         given = "; the clock says how many passes there are"
     if seconds:
-        given = f", if every text has {plural(statement.tokens, 'token')}{given}"
+        mean = ", as yours have in the mean" if statement.is_mean else ""
+        given = f", if every text has {plural(statement.tokens, 'token')}{mean}{given}"
     memory = statement.most_memory_gb if statement.fitting else statement.memory_gb
     most = f"at most about {memory:.1f} GB of memory{seconds}"
     say(console, f"estimates: {most}, in {statement.dtype} on this machine{given}")
