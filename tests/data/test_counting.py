@@ -10,7 +10,7 @@ from loraloom.data import counting
 from loraloom.data.counting import count_classes
 from loraloom.errors import DataError
 from loraloom.recipe import Data
-from tests.data.files import rows, write_csv
+from tests.data.files import CLASSES, rows, sentence, write_csv
 
 
 def _file(folder: Path) -> str:
@@ -51,6 +51,16 @@ def test_of_the_texts_some_are_given_to_be_measured(tmp_path: Path, monkeypatch:
 def test_a_label_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"rows\.csv: has no column 'label'"):
         count_classes(Data(train_file=_file(tmp_path), label_column="label"))
+
+
+def test_labels_that_no_search_would_take_are_refused_as_it_refuses_them(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "".join(f"{CLASSES[n % 2]},{sentence(n)}\n" for n in range(20)))
+    with pytest.raises(DataError, match=r"swapped, say data\.text_column: label and data\.label_column: text"):
+        count_classes(Data(train_file=str(path)))
+    path.write_text(f"text,label\na,x\nb,x\nc,{1_001 * 'y'}\nd,x\n")
+    with pytest.raises(DataError, match="has a label of 1,001 characters"):
+        count_classes(Data(train_file=str(path)))
 
 
 def test_rows_of_one_class_are_refused_as_a_search_refuses_them(tmp_path: Path) -> None:

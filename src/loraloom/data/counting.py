@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from loraloom.data.columns import choose_columns
-from loraloom.data.labels import codes_of, refuse_one_class
-from loraloom.data.loading import load_data
+from loraloom.data.labels import refuse_one_class
+from loraloom.data.loading import load_data, training_rows
 from loraloom.data.tables import read_table
 from loraloom.data.telling import Telling
 from loraloom.recipe import Data
@@ -46,15 +46,15 @@ def count_classes(data: Data, revision: str | None = None, note: Callable[[str],
     if data.train_file:
         table = read_table(data.train_file, Telling(note))
         columns, _ = choose_columns(table, data.text_column, data.label_column)
-        codes = codes_of(table, columns.label)
-        classes, share = Counter(codes), data.validation_share
-        refuse_one_class(classes, table.source)
-        train = round(len(codes) * (1 - share * [data.validation_file, data.test_file].count(None)))
-        held_out = sum(max(1, round(share * rows)) for rows in classes.values() if rows > 1)
-        cells, some = [table.columns[name] for name in columns.text], range(0, len(table), max(1, len(table) // SAMPLE))
-        texts = tuple(" ".join(str(column[row] or "") for column in cells) for row in some)
-        return Counted(len(classes), train, None if data.validation_file else held_out, texts)
+        labels, rows, _ = training_rows(table, columns)
+        refuse_one_class(labels.names, table.source)
+        share = data.validation_share
+        train = round(len(rows) * (1 - share * [data.validation_file, data.test_file].count(None)))
+        held_out = sum(max(1, round(share * of)) for of in Counter(rows.labels.tolist()).values() if of > 1)
+        return Counted(len(labels.names), train, None if data.validation_file else held_out, _some(rows.texts))
     loaded = load_data(data, seed=0, allow_leak=True, revision=revision, note=note)
-    every = loaded.train.texts
-    texts = every[:: max(1, len(every) // SAMPLE)]
-    return Counted(len(loaded.labels), len(every), len(loaded.validation), texts)
+    return Counted(len(loaded.labels), len(loaded.train), len(loaded.validation), _some(loaded.train.texts))
+
+
+def _some(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return texts[:: max(1, len(texts) // SAMPLE)]

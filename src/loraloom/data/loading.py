@@ -108,7 +108,7 @@ def load_data(
     keys = Keys(telling)
     source = _source(data, revision, {"train": train, "validation": validation, "test": test}, telling)
     columns, guessed = choose_columns(source.train, data.text_column, data.label_column)
-    labels, train_rows, declared = _training_rows(source.train, columns)
+    labels, train_rows, declared = training_rows(source.train, columns)
     train_rows, emptied = drop_empty(train_rows)
     _check_enough(train_rows, labels, source.train.source, _other_column(source.train, columns))
     given, guessed_given = _given_splits(source, data, columns, labels)
@@ -180,8 +180,8 @@ def _given_tables(data: Data, in_memory: dict[str, Any], telling: Telling) -> di
     return tables
 
 
-def _training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findings]:
-    """Training defines the mapping of labels."""
+def training_rows(table: Table, columns: Columns) -> tuple[Labels, Split, Findings]:
+    """The labels, whose mapping training defines, its rows, of which none is compared, and what was found of both."""
     texts = texts_of(table, columns.text)
     codes = codes_of(table, columns.label)
     class_names = table.class_names.get(columns.label)
