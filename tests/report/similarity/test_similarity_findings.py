@@ -76,6 +76,18 @@ def test_copies_make_no_accuracy_and_no_trend_of_a_second_set_surer(tmp_path: Pa
     assert len(found.distances[2].numbers) == 300  # all are drawn
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_that_copies_are_compared_once_is_not_said_of_embeddings_that_an_earlier_version_kept(tmp_path: Path) -> None:
+    run = similar_run(tmp_path / "run")
+    said = "of texts that a set has several times, one counts"
+    assert said not in write_report(run).read_text()
+    kept = read_embeddings(run)
+    assert kept is not None
+    train, test = (replace(one, again=np.zeros(len(one), dtype=bool)) for one in (kept.train, kept.test))
+    write_embeddings(run, replace(kept, train=train, test=test))
+    assert said in write_report(run).read_text()
+
+
 def test_the_rank_is_set_against_distance_over_the_trials_that_kept_their_rows(tmp_path: Path) -> None:
     found = found_in(similar_run(tmp_path / "run"))
     assert found.rank is not None

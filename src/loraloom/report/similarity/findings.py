@@ -74,11 +74,13 @@ class OnTrend:
 class Similarity:
     """`second` is the file that was compared, `on_second` what the winner does on it; both may be None.
 
+    `copies_known`: of texts that a set has several times one is compared, which an earlier version did not keep.
     `lacking` says why what was asked for last is not among what was kept.
     """
 
     model: str
     how: str
+    copies_known: bool
     lacking: str | None
     tests: int
     comparisons: tuple[Comparison, ...]
@@ -149,6 +151,7 @@ def _computed(run: RunRead, best: Best, kept: Embeddings, why_not: str | None) -
     return Similarity(
         model=kept.key.model,
         how=_how(kept),
+        copies_known=all(one.again is not None for _, *both in pairs for one in both),
         lacking=why_not,
         tests=sum(p is not None for p in raw),
         comparisons=tuple(
