@@ -454,6 +454,19 @@ def test_labels_that_begin_alike_are_told_apart_wherever_they_stand(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_heads_and_rows_of_the_confusion_call_a_class_alike(tmp_path: Path) -> None:
+    """So many signs as a row has would do to tell them apart, but not those of a head."""
+    labels = tuple(f"messages of customers on {name} in the shop of our town" for name in "ABCD")
+    recipe = make_recipe(lora={}, train={})
+    best = make_record(recipe, 0, {}, labels=labels, test=make_score(432 / TEST_ROWS, TEST_ROWS))
+    run = write_run(tmp_path / "r", recipe, [best], best=best, predictions=make_predictions(labels))
+    page = write_report(run).read_text(encoding="utf-8")
+    for number, label in enumerate(labels, start=1):
+        assert f'<th scope="col" class="number"><bdi>{number} messages of customers…</bdi></th>' in page
+        assert f'<th scope="row" class="cell"><bdi>{number} {label}</bdi></th>' in page
+
+
+@pytest.mark.usefixtures("no_pictures")
 def test_a_long_leaderboard_is_folded(tmp_path: Path) -> None:
     recipe = make_recipe(lora={"r": list(range(1, 41))}, train={})
     records = [make_record(recipe, n, point, 0.5 + n / 100) for n, point in enumerate(recipe.grid())]

@@ -7,7 +7,7 @@ as markup.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -123,7 +123,7 @@ def _environment() -> Environment:
         "share": wording.share,
         "shortened": wording.shortened,
         "named": wording.named,
-        "told_apart": _told_apart,
+        "told_apart": wording.told_apart,
         "spread": points.spread,
         "told": _told,
     }
@@ -184,7 +184,3 @@ def _shade(number: int, of: int, right: bool) -> str:
     """How strongly a confusion cell is tinted, in percent; few errors must show beside many hits."""
     part = number / of if of else 0.0
     return f"{(45 if right else 50) * part ** (1 if right else 0.6):.1f}"
-
-
-def _told_apart(labels: Sequence[str], length: int) -> tuple[str, ...]:
-    return wording.told_apart(labels, length)[0]
