@@ -70,4 +70,5 @@ def test_it_is_said_what_became_of_bad_rows(written: int, did: str) -> None:
     counts = Counts(rows=10, written=written, bad=1, by_label=Counter({"a": 9}))
     first, last = summary_lines(ensemble, Summary(counts, 2.0, 10), None)
     assert first == f"bad rows: 1 of 10 {did}"
-    assert last == f"{written} rows in 2.0 s, 5 rows/s: a 100 %"
+    among = "of 9 with a prediction " if written == 10 else ""
+    assert last == f"{written} rows in 2.0 s, 5 rows/s: {among}a 100 %"
