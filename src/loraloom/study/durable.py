@@ -306,13 +306,13 @@ def is_whole(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def stamp_of(folder: Path) -> tuple[int, int, int] | None:
-    """Which file its manifest is, another one where the folder was replaced; None where there is none."""
+def file_stamp(path: Path) -> tuple[int, int, int] | None:
+    """Which file a path is, another stamp where it was replaced or changed; None where there is none."""
     try:
-        manifest = (folder / MANIFEST).stat()
+        found = path.stat()
     except OSError:
         return None
-    return manifest.st_ino, manifest.st_mtime_ns, manifest.st_size
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def files_beside(folder: Path) -> list[str]:

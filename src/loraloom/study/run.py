@@ -23,6 +23,7 @@ from loraloom.recipe import Recipe
 from loraloom.study.commands import go_on_command
 from loraloom.study.durable import (
     MANIFEST,
+    file_stamp,
     held_folder,
     is_whole,
     mend_folders,
@@ -30,7 +31,6 @@ from loraloom.study.durable import (
     refuse_dangling,
     remove,
     replacing_folder,
-    stamp_of,
     sync_folder,
 )
 from loraloom.study.integrity import RECIPE, read_sealed_recipe, write_recipe
@@ -151,7 +151,7 @@ class Run:
 
     def _record(self, folder: Path) -> TrialRecord:
         """A finished trial's record, as read before where its manifest, which is written last, is the same file."""
-        stamp = stamp_of(folder)
+        stamp = file_stamp(folder / MANIFEST)
         if folder.name not in self._read or self._read[folder.name][0] != stamp:
             self._read[folder.name] = stamp, read_trial(folder)
         return self._read[folder.name][1]

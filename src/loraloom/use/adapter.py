@@ -27,7 +27,7 @@ from loraloom.data.telling import SILENT, Telling
 from loraloom.errors import AdapterError, DataError, RunError, without_path
 from loraloom.machine import with_home
 from loraloom.study.commands import go_on_command
-from loraloom.study.durable import stamp_of, verify_manifest
+from loraloom.study.durable import MANIFEST, file_stamp, verify_manifest
 from loraloom.study.record import CARD, RECORD, WEIGHTS, TrialRecord, read_record
 from loraloom.study.run import BEST, TRIALS, is_run
 from loraloom.use import hub_adapter
@@ -298,9 +298,9 @@ def unreplaced(folder: Path) -> Iterator[None]:
     Raises:
         AdapterError: it was replaced.
     """
-    stamp = stamp_of(folder)
+    stamp = file_stamp(folder / MANIFEST)
     yield
-    if stamp_of(folder) != stamp:
+    if file_stamp(folder / MANIFEST) != stamp:
         raise AdapterError(f"{folder}: was replaced while it was loaded; load it again")
 
 

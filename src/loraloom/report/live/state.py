@@ -13,7 +13,7 @@ from typing import Literal
 from loraloom.report.wording import clean
 from loraloom.study.commands import COMMANDS, known_commands
 from loraloom.study.cross_fitted import FOLDER as CROSS_FITTED
-from loraloom.study.durable import MANIFEST
+from loraloom.study.durable import MANIFEST, file_stamp
 from loraloom.study.embeddings import SIMILARITY
 from loraloom.study.evidence import ROWS
 from loraloom.study.integrity import RECIPE
@@ -78,18 +78,10 @@ def state_of(run: Path, *, seen: bool = True) -> State:
 
 def stamp_of(run: Path) -> Stamp:
     """Changes when a trial begins or ends, and with the files beside the trials."""
-    parts: list[object] = [_stat(run / name) for name in _READ]
+    parts: list[object] = [file_stamp(run / name) for name in _READ]
     try:
         with os.scandir(run / TRIALS) as folders:
-            parts += sorted((folder.name, *_stat(Path(folder.path) / MANIFEST)) for folder in folders)
+            parts += sorted((folder.name, file_stamp(Path(folder.path) / MANIFEST)) for folder in folders)
     except OSError:
         parts.append(None)
     return tuple(parts)
-
-
-def _stat(path: Path) -> tuple[int, int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (found.st_ino, found.st_mtime_ns, found.st_size)
