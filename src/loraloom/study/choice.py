@@ -105,7 +105,7 @@ def choose(ranked: Sequence[Standing], metric: Metric) -> Choice:
     noise = _seed_deviation([one for one in done if not _is_above(leader, one, COLLAPSED)], metric)
     if noise is None:
         return Choice(leader, leader, None, metric)
-    rivals = {id(one): one for one in (leader, *done)}.values()
+    rivals = [leader, *(one for one in done if one is not leader)]
     as_good = [rival for rival in rivals if 0 <= leader.mean - rival.mean <= _standard_error(noise, leader, rival)]
     winner = min(as_good, key=_preference)
     return Choice(winner, leader, _standard_error(noise, leader, winner), metric, len(as_good) - 1)
