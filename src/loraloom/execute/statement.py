@@ -15,7 +15,7 @@ from loraloom.data.counting import Counted, count_classes
 from loraloom.errors import BackboneError, LoraloomError
 from loraloom.execute.demands import MOST_POINTS, Demands, point_name, refusal
 from loraloom.recipe import Choices, Range, Recipe
-from loraloom.search.presets import TELLING_ROWS, leading, preset_points
+from loraloom.search.presets import leading, preset_points, too_few_to_choose
 from loraloom.search.space import default_space
 from loraloom.study.provenance import data_revision
 
@@ -185,9 +185,9 @@ def state_budget(
 
 def _alone(demands: Demands, counted: Counted, told_by: Collection[str]) -> tuple[CountedPoint, ...]:
     """As `Listing.leads_alone` has it; points are named by the fields `told_by`."""
-    recipe, search = demands.recipe, demands.recipe.search
+    recipe = demands.recipe
     known = (rows for rows in (counted.validation, recipe.data.max_eval_samples) if rows is not None)
-    if search.sampler != "auto" or search.n_trials is not None or min(known, default=TELLING_ROWS) >= TELLING_ROWS:
+    if recipe.search.sampler != "auto" or not too_few_to_choose(recipe, min(known, default=None)):
         return ()
     presets = preset_points(recipe, demands.why_not, rows=counted.train)
     if not recipe.spans_more(leading(presets)):  # all are tried

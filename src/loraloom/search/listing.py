@@ -15,7 +15,7 @@ from typing import Any
 from loraloom.recipe import Configuration, Recipe
 from loraloom.search.pace import Pace
 from loraloom.search.points import ledger_params, point_key, point_of
-from loraloom.search.presets import TELLING_ROWS, in_order, leading, preset_points
+from loraloom.search.presets import in_order, leading, preset_points, too_few_to_choose
 from loraloom.search.tried import Tried
 
 DEFAULT_TRIALS = 20
@@ -73,9 +73,9 @@ class Listing:
 
         Where they are all that lists span, all is tried.
         """
-        few = self._held_out is not None and self._held_out < TELLING_ROWS
+        few = too_few_to_choose(self._recipe, self._held_out)
         others = self._spanned is None or len(self.leading) < self._spanned
-        return few and bool(self.leading) and others and self._pace.limited and self._recipe.search.n_trials is None
+        return few and bool(self.leading) and others and self._pace.limited
 
     @property
     def holds_more(self) -> bool:

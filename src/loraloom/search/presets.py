@@ -228,6 +228,11 @@ def leading(points: Sequence[Mapping[str, Any]]) -> int:
     return next((place + 1 for place, one in enumerate(found) if one in found[:place]), len(found))
 
 
+def too_few_to_choose(recipe: Recipe, held_out: int | None) -> bool:
+    """Whether under a clock what leads is tried alone, since so few rows are held out, where the recipe allows it."""
+    return held_out is not None and held_out < TELLING_ROWS and recipe.search.n_trials is None
+
+
 def _fitting_point(
     recipe: Recipe, values: Mapping[str, Any], fits: Callable[[Configuration], str | None]
 ) -> dict[str, Any] | None:
