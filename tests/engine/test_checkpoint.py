@@ -347,6 +347,12 @@ class Steps:
         return False
 
 
+def copy_of(job: Job, folder: Path) -> Job:
+    """The job in a copy of its folder."""
+    shutil.copytree(job.folder, folder)
+    return replace(job, folder=folder)
+
+
 def again(killed: Killed, out: Path, harm: Callable[[Path], None]) -> list[str]:
     """Copies the killed trial, harms the copy, and trains it to its end, which must be as expected; what is said."""
     engine, job, expected = killed
@@ -369,8 +375,7 @@ def test_a_damaged_generation_is_said_and_the_one_before_is_used(
     killed: Killed, tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     engine, job, _ = killed
-    mine, said = replace(job, folder=tmp_path / "copy"), list[str]()
-    shutil.copytree(job.folder, mine.folder)
+    mine, said = copy_of(job, tmp_path / "copy"), list[str]()
     damage(mine.folder / CHECKPOINT / "4" / name)
     found = Checkpoints(mine, engine.name, "fp32", said.append).load()
     assert found is not None
@@ -386,8 +391,7 @@ def test_a_generation_that_can_not_be_read_now_is_kept(
 ) -> None:
     """As where a network's disk does not answer."""
     engine, job, _ = killed
-    mine, opened = replace(job, folder=tmp_path / "copy"), Path.open
-    shutil.copytree(job.folder, mine.folder)
+    mine, opened = copy_of(job, tmp_path / "copy"), Path.open
 
     def refused(path: Path, *how: Any, **more: Any) -> Any:
         if path.name == name:
@@ -432,8 +436,7 @@ def test_a_generation_that_is_gone_on_from_can_be_removed_from_a_disk_that_keeps
 ) -> None:
     """NFS and FUSE keep them under other names, in their folder, which can then not be removed."""
     engine, job, _ = killed
-    mine = replace(job, folder=tmp_path / "copy")
-    shutil.copytree(job.folder, mine.folder)
+    mine = copy_of(job, tmp_path / "copy")
     state = Checkpoints(mine, engine.name, "fp32", print).load()
     assert state is not None
     assert str(mine.folder) not in Path("/proc/self/maps").read_text(encoding="utf-8")
@@ -505,8 +508,7 @@ def test_a_checkpoint_of_another_trial_is_not_used(
     killed: Killed, tmp_path: Path, other: Callable[[Job], Job], named: str
 ) -> None:
     engine, job, _ = killed
-    mine, whole = other(replace(job, folder=tmp_path / "copy")), other(replace(job, folder=tmp_path / "whole"))
-    shutil.copytree(job.folder, mine.folder)
+    mine, whole = other(copy_of(job, tmp_path / "copy")), other(replace(job, folder=tmp_path / "whole"))
     whole.folder.mkdir()
     engine.train_pack([whole], hear)
     said: list[str] = []
@@ -520,8 +522,7 @@ def test_a_checkpoint_from_before_a_field_was_there_is_used_where_that_has_its_d
     killed: Killed, tmp_path: Path
 ) -> None:
     engine, job, _ = killed
-    mine = replace(job, folder=tmp_path / "copy")
-    shutil.copytree(job.folder, mine.folder)
+    mine = copy_of(job, tmp_path / "copy")
     for generation in (mine.folder / CHECKPOINT).iterdir():
         values = json.loads((generation / "state.json").read_text())
         del values["of"]["configuration"]["train"]["eval_strategy"]
@@ -536,8 +537,7 @@ def test_a_checkpoint_with_a_field_that_this_version_does_not_know_is_refused_in
     killed: Killed, tmp_path: Path
 ) -> None:
     engine, job, _ = killed
-    mine, said = replace(job, folder=tmp_path / "copy"), list[str]()
-    shutil.copytree(job.folder, mine.folder)
+    mine, said = copy_of(job, tmp_path / "copy"), list[str]()
     for generation in (mine.folder / CHECKPOINT).iterdir():
         values = json.loads((generation / "state.json").read_text())
         values["of"]["configuration"]["train"]["later"] = True
@@ -555,8 +555,7 @@ def test_a_checkpoint_is_used_whether_its_type_was_measured_or_told(
 ) -> None:
     engine, job, _ = killed
     configuration = job.configuration.with_fields(train={"bf16": bf16})
-    mine = replace(job, folder=tmp_path / "copy", configuration=configuration)
-    shutil.copytree(job.folder, mine.folder)
+    mine = replace(copy_of(job, tmp_path / "copy"), configuration=configuration)
     assert Checkpoints(mine, engine.name, "fp32").load() is not None
 
 

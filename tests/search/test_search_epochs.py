@@ -338,15 +338,20 @@ def test_a_plan_made_again_is_the_same(seconds: float) -> None:
     assert _plan(20_000, seconds)[0] == _plan(20_000, seconds)[0]
 
 
+def _gone_on_with(recipe: Recipe, seconds: float) -> Pace:
+    """A search that was planned for 300 seconds, and has `seconds` now."""
+    task, costs = Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe)
+    planned = extended(make_plan(task, costs, 300, slots=1), task, costs, seconds, slots=1)
+    return Pace(task, planned, Clock(seconds + 2, lambda: 0.0, reserve=2.0), costs)
+
+
 @pytest.mark.parametrize(("seconds", "begins"), [(6.0, False), (10.0, False), (15.0, True)])
 def test_a_part_of_a_pass_is_a_final_only_where_it_sees_more_than_the_rungs_have_seen(
     seconds: float, begins: bool
 ) -> None:
     recipe = _recipe()
-    task, costs = Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe)
-    planned = extended(make_plan(task, costs, 300, slots=1), task, costs, seconds, slots=1)
-    pace = Pace(task, planned, Clock(seconds + 2, lambda: 0.0, reserve=2.0), costs)
-    rung = planned.rungs[-2]
+    pace = _gone_on_with(recipe, seconds)
+    planned, rung = pace.plan, pace.plan.rungs[-2]
     assert rung == 6_667
     small = recipe.configuration({"backbone.model": SMALL, "lora.target_modules": None})
     ledger: Any = InMemoryLedger()
@@ -366,11 +371,9 @@ def test_what_a_final_is_to_see_more_than_is_told_by_the_passes_that_the_rungs_h
 ) -> None:
     """And not by those that finals are fitted with: in little time they are few, and any would be more."""
     recipe = _recipe()
-    task, costs = Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe)
-    planned = extended(make_plan(task, costs, 300, slots=1), task, costs, seconds, slots=1)
-    pace, ledger = Pace(task, planned, Clock(seconds + 2, lambda: 0.0, reserve=2.0), costs), InMemoryLedger()
+    pace, ledger = _gone_on_with(recipe, seconds), InMemoryLedger()
     point = recipe.point({"backbone.model": SMALL}.get)
-    ledger.tell(ledger.ask({}, ledger_params(recipe.axes, point), rows=planned.rungs[-2]).number, "complete", 0.9)
+    ledger.tell(ledger.ask({}, ledger_params(recipe.axes, point), rows=pace.plan.rungs[-2]).number, "complete", 0.9)
     proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace, rows=(None, None))
     proposal = proposals.next()
     assert (proposal is not None and proposal.configuration.data.max_train_samples is None) == begins

@@ -32,6 +32,7 @@ from loraloom.study.durable import (
     write_manifest,
     write_text,
 )
+from tests.nfs import lock_as_on_nfs
 
 
 class _KilledError(BaseException):
@@ -522,14 +523,7 @@ def test_a_file_that_is_being_written_is_left_to_its_writer_where_who_reads_gets
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on NFS."""
-    flock = fcntl.flock
-
-    def of_nfs(handle: int, how: int) -> None:
-        if how & fcntl.LOCK_EX and fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-            raise OSError(errno.EBADF, "Bad file descriptor")
-        flock(handle, how)
-
-    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    lock_as_on_nfs(monkeypatch)
     with replacing(tmp_path / "predictions.csv") as file:
         file.write("x")
         mend_folders(tmp_path)

@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from loraloom.data import Encoded
 from loraloom.engine.loom import prefix_cache
 from loraloom.engine.loom.prefix_cache import PrefixCache, PrefixKey, rows_digest
 from loraloom.engine.loom.prefix_file import Layout
+from tests.nfs import lock_as_on_nfs
 
 KEY = PrefixKey("rows", "weights", 3, "bf16")
 OFFSETS = np.array([0, 30, 34], dtype=np.int64)
@@ -174,14 +174,7 @@ def test_where_locks_can_t_be_asked_for_files_are_kept_and_none_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on NFS, which gives an exclusive lock of a file that is open for writing alone."""
-    lock = fcntl.flock
-
-    def flock(file: Any, operation: int) -> None:
-        if operation & fcntl.LOCK_EX and fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        lock(file, operation)
-
-    monkeypatch.setattr(fcntl, "flock", flock)
+    lock_as_on_nfs(monkeypatch)
     cache = PrefixCache(tmp_path, 2 * FILE)
     first, second, third = keys(3)
     keep(cache, first)
