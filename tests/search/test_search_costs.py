@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loraloom.recipe import read_recipe
-from loraloom.search.costs import CAUTION, NEWEST, Costs, Measured, measured
+from loraloom.search.costs import CAUTION, DISTURBED, NEWEST, Costs, Measured, measured
 from loraloom.search.task import Task
 from loraloom.study.record import Timings
 
@@ -36,6 +36,24 @@ def test_only_the_newest_measurements_count_and_the_slower_half_of_them() -> Non
     costs = Costs([_one(1.0)] * 3 + [_one(0.01), _one(0.02), _one(0.03), _one(0.04)])
     assert NEWEST == 4
     assert costs.train_row_seconds(CONFIGURATION) == pytest.approx(0.035)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "examples", "then"),
+    [(0.05, 40, 0.01), (0.05, 1000, 0.05), (DISTURBED * 0.0099, 40, DISTURBED * 0.0099)],
+)
+def test_a_short_training_that_was_much_slower_than_a_longer_one_after_it_was_disturbed(
+    seconds: float, examples: int, then: float
+) -> None:
+    """As where another program took a core while the warm-up lasted; of as many examples, both are worth as much."""
+    costs = Costs([_one(seconds, examples=examples, beside_seconds=9.0), _one(0.01, examples=1000)])
+    assert costs.train_row_seconds(CONFIGURATION) == pytest.approx(then)
+    assert costs.beside_seconds(CONFIGURATION) == (1.0 if then == 0.01 else 9.0)
+
+
+def test_a_longer_training_is_not_taken_for_disturbed_by_a_shorter_one() -> None:
+    costs = Costs([_one(0.05, examples=1000), _one(0.01, examples=40)])
+    assert costs.train_row_seconds(CONFIGURATION) == 0.05
 
 
 def test_what_was_not_timed_is_taken_to_be_as_slow_as_the_slowest_that_is_like_it() -> None:
@@ -94,7 +112,7 @@ def test_what_was_timed_comes_back_as_it_was_measured() -> None:
     timings = Timings(seconds=11, train_seconds=10, examples_per_second=20, prefix_seconds=3, prefix_rows=60)
     one = measured(TOP, timings, 14.5, train_rows=100, eval_rows=50, passes=2, evaluated=2)
     assert (one.train_row_seconds, one.eval_row_seconds, one.beside_seconds) == (0.05, 0.01, 0.5)
-    assert (one.prefix_row_seconds, one.train_rows) == (0.05, 100)  # of those whose states were computed in time
+    assert (one.prefix_row_seconds, one.train_rows, one.examples) == (0.05, 100, 200)  # of those whose states were computed in time
     assert (one.layers, one.dropout) == ("top-half", "off")
     assert [Measured(**values) for values in Costs([one]).as_json()] == [one]
 

@@ -19,6 +19,9 @@ NEWEST = 4
 """Measurements of a kind that count."""
 CAUTION = 1.1
 """Estimates are raised by this: a trial that is begun shall end in time."""
+DISTURBED = 1.5
+"""Times as slow as a longer training of its kind that came after it: it was disturbed, and counts no longer. Threads
+that wait for each other are many times slower while other programs take a core, which may pass in a moment."""
 TextKey = tuple[str, int]
 """What the tokens of a text depend on: the model, and how many of them it is cut at (`data.max_length`)."""
 
@@ -67,6 +70,8 @@ class Measured:
     beside_seconds: float
     prefix_row_seconds: float = 0.0
     train_rows: int = 0
+    examples: int = 0
+    """Rows that were trained on in all passes."""
     adapted: str = ""
     """Which layers and modules, since what lies below them costs no gradient; and whether muon trains them."""
     layers: str = ""
@@ -93,8 +98,9 @@ class Costs:
             self.note(one)
 
     def note(self, one: Measured) -> None:
-        """Takes note of a trial that was timed."""
-        self._newest.setdefault(one.key, deque(maxlen=NEWEST)).append(one)
+        """Takes note of a trial that was timed, by which others of its kind may turn out to have been disturbed."""
+        before = (other for other in self._newest.get(one.key, ()) if not _was_disturbed(other, one))
+        self._newest[one.key] = deque((*before, one), maxlen=NEWEST)
         if one.layers:
             self._keeping.add((one.model, one.dropout))
             self._made.add(Shared(one.model, one.max_length, one.train_rows, one.layers))
@@ -235,6 +241,7 @@ def measured(
         beside_seconds=max(0.0, seconds - timings.seconds - timings.prefix_seconds),
         prefix_row_seconds=timings.prefix_seconds / timings.prefix_rows if timings.prefix_rows else 0.0,
         train_rows=train_rows,
+        examples=round(train_rows * passes),
         layers=_layers(configuration) if timings.prefix_rows is not None else "",
         dropout=configuration.backbone.dropout if timings.prefix_rows is not None else "",
     )
@@ -252,6 +259,11 @@ def _adapted(configuration: Configuration) -> str:
     # Its products are as many for a batch of few rows as for one of many.
     optimizer = " muon" if configuration.train.optim == "muon" else ""
     return f"{lora.target_modules}{below}{optimizer}"
+
+
+def _was_disturbed(one: Measured, after: Measured) -> bool:
+    """Whether a training was much slower than a longer one `after` it."""
+    return one.examples < after.examples and one.train_row_seconds > DISTURBED * after.train_row_seconds
 
 
 def _late(values: Iterable[float]) -> float:
