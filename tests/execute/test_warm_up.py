@@ -17,6 +17,7 @@ import pytest
 
 from loraloom.engine.job import OUT_OF_MEMORY
 from loraloom.errors import LoraloomError
+from loraloom.execute import warm_up as warm_up_module
 from loraloom.execute.executor import Finished
 from loraloom.execute.warm_up import (
     LONGEST_LOADING,
@@ -24,6 +25,7 @@ from loraloom.execute.warm_up import (
     TRAIN_ROWS,
     WarmUpFailedError,
     measure_one,
+    quietest,
     warm_up,
 )
 from loraloom.recipe import Configuration, read_recipe
@@ -120,6 +122,32 @@ class Simulated:
             return Finished((job,), (failed,))
         outcome: Any = SimpleNamespace(timings=timings, reason=None)
         return Finished((job,), (outcome,))
+
+
+@pytest.mark.parametrize(
+    ("waits", "left", "then", "times"),
+    [
+        ([0.05], 100, 0, 1),  # of a second each: a twentieth is nothing
+        ([0.5, 0.0], 100, 1, 2),  # another program started
+        ([0.5, 0.3, 0.4, 0.6, 0.0], 20, 1, 4),  # it stays for longer than 3 s: the one that waited least
+        ([0.5, 0.0], 5, 0, 1),  # there is no time for another
+    ],
+)
+def test_what_was_measured_while_others_had_the_cores_is_measured_again(
+    waits: list[float], left: float, then: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = waited = 0.0
+    done: list[int] = []
+
+    def measure() -> int:
+        nonlocal now, waited
+        now, waited = now + 1.0, waited + waits[len(done)]
+        done.append(len(done))
+        return done[-1]
+
+    monkeypatch.setattr(warm_up_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(warm_up_module, "waited_seconds", lambda: waited)
+    assert (quietest(measure, left), len(done)) == (then, times)
 
 
 @pytest.mark.parametrize(("seconds_left", "keeps"), [(20, True), (70, True), (3600, True), (3600, False)])

@@ -112,7 +112,11 @@ def test_what_was_timed_comes_back_as_it_was_measured() -> None:
     timings = Timings(seconds=11, train_seconds=10, examples_per_second=20, prefix_seconds=3, prefix_rows=60)
     one = measured(TOP, timings, 14.5, train_rows=100, eval_rows=50, passes=2, evaluated=2)
     assert (one.train_row_seconds, one.eval_row_seconds, one.beside_seconds) == (0.05, 0.01, 0.5)
-    assert (one.prefix_row_seconds, one.train_rows, one.examples) == (0.05, 100, 200)  # of those whose states were computed in time
+    assert (one.prefix_row_seconds, one.train_rows, one.examples) == (
+        0.05,
+        100,
+        200,
+    )  # of those whose states were computed in time
     assert (one.layers, one.dropout) == ("top-half", "off")
     assert [Measured(**values) for values in Costs([one]).as_json()] == [one]
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError
 from loraloom.execute.executor import Executor
 from loraloom.execute.kept_plan import as_json, known_costs, plan_of, read_plan, write_plan
 from loraloom.execute.reserve import TEST_CAUTION, Reserve
-from loraloom.execute.warm_up import WarmUpFailedError, measure_one, warm_up
+from loraloom.execute.warm_up import WarmUpFailedError, measure_one, quietest, warm_up
 from loraloom.execute.warmup_steps import told_by_plan
 from loraloom.execute.workplace import Workplace
 from loraloom.machine import read_machine
@@ -31,6 +31,8 @@ from loraloom.search.task import Task
 from loraloom.study.choice import SOUP_ROWS
 from loraloom.study.record import read_metrics
 from loraloom.wording import plural
+
+T = TypeVar("T")
 
 
 class Planner:
@@ -153,7 +155,7 @@ class Planner:
             own = ", in a process of its own, since the last command ended before that was done" if is_apart else ""
             note(f"measuring what a row costs here{own}")
             try:
-                warmed = self._clock.undisturbed(lambda: warm_up(self._place, executor, self._left, self._run))
+                warmed = self._timed(lambda: warm_up(self._place, executor, self._left, self._run))
             except WarmUpFailedError as error:
                 if not before.known or not self._proposals.has_results:
                     raise
@@ -212,7 +214,11 @@ class Planner:
         return foreseen(task, costs, clock.training_seconds_left, task.leading), False
 
     def _measure_one(self, configuration: Configuration, executor: Executor) -> Measured | None:
-        return self._clock.undisturbed(lambda: measure_one(self._place, executor, configuration, self._left, self._run))
+        return self._timed(lambda: measure_one(self._place, executor, configuration, self._left, self._run))
+
+    def _timed(self, measure: Callable[[], T]) -> T:
+        """What is measured while this process runs, and others leave it the cores."""
+        return quietest(lambda: self._clock.undisturbed(measure), self._left)
 
     @property
     def _left(self) -> float:

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 from loraloom.engine import Job, never
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Executor
 from loraloom.execute.workplace import Workplace
+from loraloom.machine import waited_seconds
 from loraloom.recipe import Configuration
 from loraloom.search.costs import Measured, measured
 from loraloom.search.pace import LeftOut, named
 from loraloom.study.record import Evaluation
 
+T = TypeVar("T")
 TRAIN_ROWS = 1024
 EVAL_ROWS = 96
 COLD_BATCHES = 2
@@ -34,6 +39,10 @@ SHARE = 0.03
 """Of the time that is left, for each model."""
 NOT_ENDED = "it had not ended when the time was over"
 """Why nothing is known of what was trained by a worker that hangs, or that a cluster has no room for."""
+MOST_WAITED = 0.1
+"""Of the time of a warm-up: where it waited longer for a core, other programs had it, and it is done again."""
+AGAIN_SHARE, LONGEST_AGAIN = 0.15, 30.0
+"""Of the time that is left, and in seconds: after so much of measuring the last one counts, for nothing has passed."""
 HARMLESS_RATE = 1e-7
 """A row costs the same at any rate, and a first point that diverges must not end a search with better ones."""
 
@@ -112,6 +121,23 @@ def warm_up(place: Workplace, executor: Executor, seconds_left: float, run: Path
     if left_out and not found:
         raise WarmUpFailedError(left_out)
     return WarmedUp(tuple(found), loading, left_out)
+
+
+def quietest(measure: Callable[[], T], seconds_left: float) -> T:
+    """What `measure` finds, which is done again where other programs had the cores meanwhile, as while one starts.
+
+    Threads wait for each other then, and a row is many times as dear as a moment later. Of several it is the one that
+    waited least. Where other processes train nothing is seen of that, and it is done once.
+    """
+    start, found = time.monotonic(), []
+    while True:
+        waited, begun = waited_seconds(), time.monotonic()
+        one = measure()
+        now = time.monotonic()
+        share = (waited_seconds() - waited) / max(now - begun, 1e-9)
+        found.append((share, one))
+        if share <= MOST_WAITED or now - start > min(LONGEST_AGAIN, AGAIN_SHARE * seconds_left):
+            return min(found, key=itemgetter(0))[1]
 
 
 def measure_one(
