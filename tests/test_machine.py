@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -229,13 +230,24 @@ def test_a_first_sign_stands_for_the_home_folder_where_there_is_such_a_one() -> 
 @pytest.mark.parametrize(
     ("files", "seconds"),
     [
-        ({"proc/self/schedstat": "2500000000 1500000000 42\n"}, 4),
-        ({"proc/self/schedstat": "0 0 0\n"}, math.inf),
-        ({}, math.inf),
+        ({"proc/self/schedstat": "2500000000 1500000000 42\n"}, (2.5, 1.5)),
+        ({"proc/self/schedstat": "0 0 0\n"}, (math.inf, 0)),
+        ({}, (math.inf, 0)),
     ],
 )
-def test_what_a_process_had_of_cores_is_the_kernel_s_word(root: Root, files: Files, seconds: float) -> None:
+def test_what_a_process_had_of_cores_is_the_kernel_s_word(
+    root: Root, files: Files, seconds: tuple[float, float]
+) -> None:
     assert machine.core_seconds(root(files)) == seconds
+
+
+@pytest.mark.parametrize(("had", "times"), [(0.2, 1.0), (0.3, 1.0), (0.05, 4.0), (0.0, 200.0)])
+def test_how_crowded_the_cores_are_is_seen_by_a_thread_that_does_nothing(
+    had: float, times: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall, own = iter([5.0, 5.1, 5.2]), iter([1.0, 1.0 + had])
+    monkeypatch.setattr(machine, "time", SimpleNamespace(monotonic=wall.__next__, thread_time=own.__next__))
+    assert machine.crowding() == pytest.approx(times)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ import math
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 ROOT = Path("/")
 """Where /proc and /sys are."""
@@ -109,14 +111,37 @@ def is_busy(load: float | None) -> bool:
     return load is not None and load > BUSY_SHARE * (os.cpu_count() or 1)
 
 
-def core_seconds(root: Path = ROOT) -> float:
-    """Seconds that this process's first thread has had a core or waited for one; inf where the system does not say.
+class CoreSeconds(NamedTuple):
+    """Seconds that a process's first thread has had a core, and waited for one that others had."""
+
+    had: float
+    waited: float
+
+
+UNKNOWN_CORE_SECONDS = CoreSeconds(math.inf, 0.0)
+"""Where the system does not say, or they are of more than what is asked for."""
+
+
+def core_seconds(root: Path = ROOT) -> CoreSeconds:
+    """Those of this process by now.
 
     Not those in which it slept, waited for a disk, or was stopped (SIGSTOP, Ctrl-Z, SLURM's suspend).
     """
     had, waited, *_ = (*(_text(root / "proc/self/schedstat") or "").split(), "", "")
-    nanoseconds = int(had) + int(waited) if had.isdecimal() and waited.isdecimal() else 0
-    return nanoseconds / 1e9 or math.inf
+    if not (had.isdecimal() and waited.isdecimal() and int(had) + int(waited)):
+        return UNKNOWN_CORE_SECONDS
+    return CoreSeconds(int(had) / 1e9, int(waited) / 1e9)
+
+
+def crowding(seconds: float = 0.2) -> float:
+    """Times as long as it has a core that a thread of this process takes for its work now: 1 where no other needs it.
+
+    Seen by one that does nothing for so many `seconds`.
+    """
+    begun, had = time.monotonic(), time.thread_time()
+    while (passed := time.monotonic() - begun) < seconds:
+        pass
+    return max(1.0, passed / max(time.thread_time() - had, 1e-3))
 
 
 def waited_seconds(root: Path = ROOT) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any
 
 import pytest
 
 from loraloom.errors import BudgetError, RecipeError
+from loraloom.machine import CoreSeconds
 from loraloom.recipe import fields, read_recipe
 from loraloom.search import clock as clocks
 from loraloom.search.clock import (
@@ -84,17 +86,40 @@ def test_what_a_called_function_loaded_does_not_show_that_a_machine_is_quick(cal
 
 
 def test_a_process_that_was_stopped_while_it_loaded_is_not_on_a_slow_machine() -> None:
-    assert Clock(60, _Hand(), started=960, core_seconds=3).loading_seconds == 3
-    assert Clock(60, _Hand(), started=960, core_seconds=50).loading_seconds == 40  # what came before its clock began
+    assert Clock(60, _Hand(), started=960, core_seconds=CoreSeconds(2, 1)).loading_seconds == 3
+    assert (
+        Clock(60, _Hand(), started=960, core_seconds=CoreSeconds(50, 0)).loading_seconds == 40
+    )  # what came before its clock began
 
 
 @pytest.mark.parametrize(("called", "loading"), [(False, 3), (True, 40)])
 def test_what_a_process_computed_before_it_called_is_not_what_it_loaded(
     called: bool, loading: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clocks, "core_seconds", lambda: 3.0)
+    monkeypatch.setattr(clocks, "core_seconds", lambda: CoreSeconds(3.0, 0.0))
     clock = make_clock(60, None, time.monotonic() - 40, called=called)
     assert clock.loading_seconds == pytest.approx(loading, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("core", "crowding", "loading", "suffices"),
+    [
+        (CoreSeconds(3, 27), 1.0, 3, True),  # what had the cores has ended
+        (CoreSeconds(3, 27), 4.0, 12, False),
+        (CoreSeconds(3, 27), 20.0, 30, False),  # more others have them now; the plan is made anew by what trials take
+        (CoreSeconds(29, 1), 1.0, 30, False),  # it loaded for so long, and hardly waited
+    ],
+)
+def test_a_machine_that_others_had_while_it_loaded_is_as_slow_as_they_make_it_now(
+    core: CoreSeconds, crowding: float, loading: float, suffices: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search beside a program that was starting was refused, though it had the cores for itself a second later."""
+    monkeypatch.setattr(clocks, "crowding", lambda: crowding)
+    clock = Clock(70, _Hand(), started=970, core_seconds=core)
+    assert clock.loading_seconds == 30
+    with nullcontext() if suffices else pytest.raises(BudgetError):
+        clock.refuse_too_little()
+    assert clock.loading_seconds == loading
 
 
 def test_what_was_measured_while_the_process_stood_still_is_measured_again() -> None:

@@ -17,13 +17,15 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from loraloom.errors import BudgetError, RecipeError
-from loraloom.machine import core_seconds
+from loraloom.machine import UNKNOWN_CORE_SECONDS, CoreSeconds, core_seconds, crowding
 
 T = TypeVar("T")
 MOST_SECONDS = 315_360_000
 """Ten years, as recipe/fields.py has it, which takes a while to import."""
 LOADING_SECONDS = 2.0
 """What the command's own libraries take to load, where that was not seen: the measure of how slow the machine is."""
+MOST_WAITED = 0.1
+"""Of the time in which loading had a core: where it waited longer for one, how slow the machine is now is looked at."""
 END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.4, 1.0, 0.8, 4.5
 """What the process's end, the report's page, its pictures, and a model's first steps (with the loading of torch and of
 the report's libraries) take, in the time that loading took."""
@@ -62,7 +64,7 @@ class Clock:
     """Whether a program called it, which may have loaded libraries before: what was seen of that is no measure then."""
     pauses: Callable[[], int] = lambda: 0
     """How often the process stood still until now: what was timed meanwhile says nothing."""
-    core_seconds: float = math.inf
+    core_seconds: CoreSeconds = UNKNOWN_CORE_SECONDS
     """Those of the process by now: it loads no longer, however long it was stopped or waited for a disk meanwhile."""
     reports: bool = True
     """Whether a report is written, for which time is kept."""
@@ -80,8 +82,20 @@ class Clock:
 
     def __post_init__(self) -> None:
         self.begun = self.now() if self.started is None else self.started
-        least = LOADING_SECONDS if self.started is None or self.called else LOADING_SECONDS / 2
-        self.loading_seconds = max(least, min(self.now() - self.begun, self.core_seconds))
+        self.loading_seconds = max(self._least_loading, min(self.now() - self.begun, sum(self.core_seconds)))
+
+    @property
+    def _least_loading(self) -> float:
+        return LOADING_SECONDS if self.started is None or self.called else LOADING_SECONDS / 2
+
+    def look_again(self) -> None:
+        """Takes loading to be as slow as other programs make it now, where it waited for cores that they had.
+
+        They may have been starting, and the machine is quicker than it seemed.
+        """
+        had, waited = self.core_seconds
+        if waited > MOST_WAITED * had:
+            self.loading_seconds = min(self.loading_seconds, max(self._least_loading, had * crowding()))
 
     @property
     def page_seconds(self) -> float:
@@ -131,11 +145,13 @@ class Clock:
         return BEGIN_SHARE * self.loading_seconds + self.page_seconds
 
     def refuse_too_little(self) -> None:
-        """Refuses what can't be begun and reported in the time that is left.
+        """Refuses what can't be begun and reported in the time that is left, by how slow the machine is now.
 
         Raises:
             BudgetError: there is too little; with what would do in all, twice what it takes at least from here.
         """
+        if self.max_seconds is not None:
+            self.look_again()
         left, least = self.seconds_left, self.least_seconds
         if left is not None and left < least:
             raise BudgetError(
@@ -208,7 +224,7 @@ def make_clock(
             f"{option}: {max_seconds:g} is no number of seconds that a command can have; it must be over 0 and at most "
             f"{MOST_SECONDS:,}, ten years, or inf for no limit"
         )
-    own = math.inf if called else core_seconds()  # a program may call from any of its threads
+    own = UNKNOWN_CORE_SECONDS if called else core_seconds()  # a program may call from any of its threads
     clock = Clock(None, started=started, called=called, core_seconds=own, reports=reports)
     slurm = slurm_seconds_left()
     left = None if deadline is None else seconds_until(deadline, called=called)
