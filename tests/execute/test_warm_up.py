@@ -197,7 +197,7 @@ def test_the_job_that_loads_the_model_is_evaluated_on_many_rows_only_for_their_s
 def test_the_longest_loading_is_known_but_for_what_is_done_once(
     loads: tuple[int, int], longest: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is kept for the winner's test, which fetches nothing and compiles no kernels."""
+    """It is kept for the winner's test, which fetches nothing."""
     simulated: Any = Simulated(keeps=True, lengths=(512, 128), loads=loads)
     monkeypatch.setattr(time, "monotonic", lambda: simulated.now)
     assert warm_up(simulated, simulated, 3600, tmp_path).loading_seconds == pytest.approx(longest)

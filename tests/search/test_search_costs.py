@@ -121,6 +121,12 @@ def test_what_was_timed_comes_back_as_it_was_measured() -> None:
     assert [Measured(**values) for values in Costs([one]).as_json()] == [one]
 
 
+def test_what_kernels_took_to_compile_is_no_part_of_what_trials_to_come_take_beside_their_steps() -> None:
+    timings = Timings(seconds=11, train_seconds=10, examples_per_second=20, kernels_seconds=12)
+    one = measured(TOP, timings, 23.5, train_rows=100, eval_rows=50, passes=2, evaluated=2)
+    assert one.beside_seconds == 0.5
+
+
 @pytest.mark.parametrize(("rows", "layers", "dropout"), [(None, "", ""), (0, "top-half", "off")])
 def test_a_trial_that_computed_no_states_kept_none_or_read_all(rows: int | None, layers: str, dropout: str) -> None:
     timings = Timings(seconds=11, train_seconds=10, examples_per_second=20, prefix_rows=rows)

@@ -34,7 +34,7 @@ FILLED_SHARE = 0.5
 """Of the seconds of a timed job, what token ids and the states of frozen layers may take."""
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.7, 4.0
 LONGEST_LOADING = 30.0
-"""Where a model takes longer, it was fetched or kernels were compiled, which is done once."""
+"""Where a model takes longer, it was fetched, which is done once."""
 SHARE = 0.03
 """Of the time that is left, for each model."""
 NOT_ENDED = "it had not ended when the time was over"

@@ -238,7 +238,7 @@ def measured(
         **cost_key(configuration)._asdict(),
         train_row_seconds=timings.train_seconds / max(1.0, train_rows * passes),
         eval_row_seconds=(timings.seconds - timings.train_seconds) / max(1.0, eval_rows * evaluated),
-        beside_seconds=max(0.0, seconds - timings.seconds - timings.prefix_seconds),
+        beside_seconds=max(0.0, seconds - timings.seconds - timings.prefix_seconds - timings.kernels_seconds),
         prefix_row_seconds=timings.prefix_seconds / timings.prefix_rows if timings.prefix_rows else 0.0,
         train_rows=train_rows,
         examples=round(train_rows * passes),

@@ -156,6 +156,8 @@ class Timings(_Frozen):
     """Beside `seconds`: what the states of frozen layers took, which are computed once and kept for other trials."""
     prefix_rows: int | None = None
     """The rows whose states were computed in them, 0 where all were read; None where none are kept."""
+    kernels_seconds: Least0 = 0.0
+    """Beside `seconds` too: what it took to have the kernels, which are compiled once for a machine."""
 
 
 class TrialRecord(_Frozen):

@@ -102,6 +102,16 @@ def test_no_share_is_told_of_a_peak_that_is_not_known_or_that_training_is_above(
     assert all(share is None for share in shares) == (peak != 1e18)
 
 
+def test_what_it_took_to_have_kernels_is_told_with_the_trial_that_waited_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loraloom.engine.loom.setting.time", SimpleNamespace(monotonic=iter([100.0, 112.0]).__next__))
+    folder, engine = save_model("bert", tmp_path / "model"), LoomEngine()
+    jobs = [make_job(folder, tmp_path / name, {}) for name in ("first", "second")]
+    told = [engine.train_pack([job], hear)[0].timings for job in jobs]
+    assert [timings and timings.kernels_seconds for timings in told] == [12, 0]
+
+
 @pytest.mark.parametrize("other", ["model", "head", "dropout", "type", "rows"])
 def test_what_an_engine_keeps_of_a_trial_is_not_taken_for_that_of_another(tmp_path: Path, other: str) -> None:
     folder = save_model("bert", tmp_path / "model")

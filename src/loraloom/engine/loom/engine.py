@@ -170,14 +170,16 @@ class LoomEngine:
         dtype = choose_dtype(job.configuration.train)
         if dtype == "fp16" and device().type == "cpu" and self._ready is None:
             note("train.fp16: it is for a GPU; a processor is many times slower in it than in fp32")
+        before = self._ready
         with quietly():  # no other thread draws between the seed and LoRA's weights
             model = add_lora(self._base(job, found, dtype), job)
         assert self._ready is not None
         if not self._told and (said := kernels.to_mend(self._ready.why_plain)) is not None:
             self._told = True
             note(f"engine: {said}")
-        window = self._ready.frozen.ops.sorted_batches
-        return Trial(job, model, dtype, note, window=window, taken=self._ready.taken)
+        ready, ops = self._ready, self._ready.frozen.ops
+        readied = 0.0 if ready is before else ops.ready_seconds
+        return Trial(job, model, dtype, note, window=ops.sorted_batches, taken=ready.taken, kernels_seconds=readied)
 
     def _base(self, job: Job, found: Anatomy, dtype: str) -> nn.Module:
         """The job's classifier without the frozen matrices, which are laid out once for all jobs that have the same."""
@@ -303,8 +305,7 @@ class LoomEngine:
     def _evaluate(self, group: _Group, number: int, listener: Listener, heed: Callable[[], None]) -> None:
         assert group.pack is not None
         start, trial, pack = time.monotonic(), group.trials[number], group.pack
-        prefixes = trial.prefix_seconds
-        rows = trial.job.rows
+        prefixes, rows = trial.prefix_seconds, trial.job.rows
         states = self._states(trial, rows.validation, pack, heed)
         own_logits = pack.evaluator(number)
 
@@ -352,8 +353,7 @@ class LoomEngine:
             if trial.prefix_rows is not None or (learns and file is not None):
                 trial.prefix_rows = (trial.prefix_rows or 0) + computed
             if learns and file is not None:
-                frozen, lowest = pack.encoder.frozen, pack.encoder.lowest
-                trial.flops_per_token = frozen.flops_per_token(lowest, prefix_kept=True)
+                trial.flops_per_token = pack.encoder.frozen.flops_per_token(pack.encoder.lowest, prefix_kept=True)
         return trial.states[id(encoded)]
 
     def _split(self, encoded: Encoded, pack: Pack) -> tuple[Chunk, ...]:

@@ -73,6 +73,8 @@ class PlainOps:
 
     sorted_batches = 8
     """Batches that are sorted by length together: attention pays for the longest text of a batch."""
+    ready_seconds = 0.0
+    """What it took until they could be used: kernels are compiled where this machine has none of theirs yet."""
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ All of it is read once a pack, before the first step; a step pays nothing for it
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,9 +58,11 @@ def why_plain(dtype: torch.dtype, place: torch.device, found: Anatomy, config: A
 
 def choose_ops(dtype: torch.dtype, place: torch.device, found: Anatomy, config: Any) -> PlainOps:
     """The compiled kernels of a type where they are to be had, else plain torch."""
-    if why_plain(dtype, place, found, config) is not None:
-        return PlainOps()
-    return FusedOps() if dtype == torch.float32 else CompiledOps()
+    start = time.monotonic()
+    is_plain = why_plain(dtype, place, found, config) is not None
+    ops = PlainOps() if is_plain else FusedOps() if dtype == torch.float32 else CompiledOps()
+    ops.ready_seconds = time.monotonic() - start
+    return ops
 
 
 def canonical(name: str) -> str:

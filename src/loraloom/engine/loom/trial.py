@@ -26,10 +26,21 @@ from loraloom.study.record import Dtype, Timings
 
 
 class Trial(Course):
-    """A job under way; what its model no longer holds is `taken`, in parameters."""
+    """A job under way; what its model no longer holds is `taken`, in parameters.
+
+    `kernels_seconds` went by before it began, until there were kernels.
+    """
 
     def __init__(
-        self, job: Job, model: PeftModel, dtype: Dtype, note: Callable[[str], None], *, window: int, taken: int
+        self,
+        job: Job,
+        model: PeftModel,
+        dtype: Dtype,
+        note: Callable[[str], None],
+        *,
+        window: int,
+        taken: int,
+        kernels_seconds: float,
     ) -> None:
         counts = count_parts(model)
         counts = counts.model_copy(update={"frozen": counts.frozen + taken})
@@ -44,6 +55,7 @@ class Trial(Course):
         self.step_seconds = 0.0
         self.prefix_seconds = 0.0
         self.prefix_rows: int | None = None
+        self.kernels_seconds = kernels_seconds
         self.states: dict[int, PrefixFile | None] = {}
         self.flops_per_token = 0.0
         self._examples = self._tokens = 0
@@ -131,6 +143,7 @@ class Trial(Course):
         """What it took, shares of its pack's steps."""
         seconds = self.step_seconds + self.evaluation_seconds
         prefix = {"prefix_seconds": self.prefix_seconds, "prefix_rows": self.prefix_rows}
+        beside = {**prefix, "kernels_seconds": self.kernels_seconds}
         return Timings.model_validate(
-            {"seconds": seconds, "train_seconds": self.step_seconds, **self.speed(), **prefix}
+            {"seconds": seconds, "train_seconds": self.step_seconds, **self.speed(), **beside}
         )
