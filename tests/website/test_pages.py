@@ -241,6 +241,17 @@ def test_a_notebook_runs(path: Path, commands: Commands, tmp_path: Path) -> None
     assert done.out
 
 
+def test_notebooks_that_are_run_in_one_folder_take_no_run_of_each_other() -> None:
+    written = [
+        folder
+        for path in NOTEBOOKS
+        for folder in set(re.findall(r'"(runs/[\w-]+)', path.read_text(encoding="utf-8").replace("\\", "")))
+        if folder != "runs/wrong"  # which is refused
+    ]
+    assert len(written) >= 3
+    assert len(written) == len(set(written))
+
+
 def test_a_notebook_is_run_in_its_folder_and_refused_where_it_names_a_place_of_the_machine(tmp_path: Path) -> None:
     nbformat: Any = pytest.importorskip("nbformat", reason="the extra docs is not installed")
     pytest.importorskip("nbclient", reason="the extra docs is not installed")
