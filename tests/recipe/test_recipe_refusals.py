@@ -144,6 +144,8 @@ _BAD_FIELDS = [
     ("axis with a twin in another type", "lora_alpha: [16, 16.0]", "[16, 16.0] holds 16 twice; list each once"),
     ("min above max", "r: {min: 8, max: 2}", "has min 8 not below max 2; min must be below max"),
     ("half a range", "r: {min: 8}", "is not a range; a range is {min: 1, max: 16, log: true}"),
+    ("a mapping of a word", "bias: {a: 1, b: 10}", "lora.bias: {'a': 1, 'b': 10} is not allowed; it must be none or "),
+    ("a mapping of a number", "r: {low: 1}", "lora.r: {'low': 1} is not a range; a range is {min: 1, max: 16, log: "),
     ("unknown range key", "r: {min: 1, max: 2, step: 1}", "'step' is not one of min, max, log"),
     ("log as a number", "r: {min: 1, max: 8, log: 2}", "log is true or false"),
     ("range of words", "bias: {min: all, max: none}", "is a range of a field that takes no numbers"),
@@ -163,6 +165,11 @@ def test_a_bad_field_is_refused_with_line_field_value_and_rule(tmp_path: Path, f
 def test_columns_that_are_numbers_are_to_be_quoted(tmp_path: Path) -> None:
     problem = problem_of(tmp_path, "data:\n  text_column: [0, 1]\n")
     assert problem == "recipe.yaml:2: data.text_column: 1 is not text; put it in quotes"
+
+
+@pytest.mark.parametrize("mapping", ["bias: {a: 1, b: 10}", "r: {low: 1, high: 8}"])
+def test_a_mapping_that_is_no_axis_is_refused_once(tmp_path: Path, mapping: str) -> None:
+    assert len(problems_of(tmp_path, f"lora:\n  {mapping}\n")) == 1
 
 
 def test_keys_of_any_kind_are_refused_by_their_names(tmp_path: Path) -> None:

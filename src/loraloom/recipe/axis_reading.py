@@ -18,6 +18,7 @@ from loraloom.recipe.problems import Source, explain, shown
 
 CHOICES_KEYS = ("values", "when", "otherwise")
 RANGE_KEYS = ("min", "max", "log", "when", "otherwise")
+A_RANGE = "a range is {min: 1, max: 16, log: true}"
 
 
 def candidates_of(name: str, value: Any) -> list[Any] | None:
@@ -67,6 +68,13 @@ def read_axis(source: Source, section: str, leaf: str, value: Any) -> Axis | Non
 
 def _check_keys(source: Source, path: tuple[str, str], value: dict[str, Any]) -> None:
     """Whether a mapping is a range or a list of values, with all that belongs to it and no more."""
+    if value.keys().isdisjoint((*CHOICES_KEYS, *RANGE_KEYS)):
+        section, leaf = path
+        if is_number(SECTIONS[section].model_fields[leaf].get_default()):
+            source.refuse(path, value, f"is not a range; {A_RANGE}")
+        else:  # nor meant as one, as a weight for each class
+            _checked(source, section, leaf, value)
+        return
     kind, known = ("an axis of values", CHOICES_KEYS) if "values" in value else ("a range", RANGE_KEYS)
     for key in sorted(value.keys() - set(known), key=str):
         source.refuse(path, value, f"is not {kind}: {key!r} is not one of {', '.join(known)}")
@@ -74,7 +82,7 @@ def _check_keys(source: Source, path: tuple[str, str], value: dict[str, Any]) ->
         if not isinstance(value["values"], list):
             source.refuse(path, value, "is not an axis; values is a list, as in {values: [0, 100]}")
     elif {"min", "max"} - value.keys():
-        source.refuse(path, value, "is not a range; a range is {min: 1, max: 16, log: true}")
+        source.refuse(path, value, f"is not a range; {A_RANGE}")
     if not isinstance(value.get("log", False), bool):
         source.refuse(path, value, "is not a range; log is true or false")
     if "otherwise" in value and "when" not in value:
