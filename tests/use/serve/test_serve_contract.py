@@ -80,6 +80,38 @@ def test_what_is_wrong_is_said_in_one_sentence(client: TestClient, body: Any, st
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("/v1/classify", '{"adapter": "food"}', "body.texts: is missing"),
+        ("/v1/classify", '{"adapter": "food", "texts": []}', "body.texts: is empty"),
+        ("/v1/classify", '{"adapter": "food", "texts": "one"}', "body.texts: is not a list"),
+        ("/v1/classify", '{"adapter": "food", "texts": [1]}', "body.texts.0: is not text"),
+        ("/v1/classify", '{"adapter": "food", "texts": ["a"], "more": 1}', "body.more: is no field of this request"),
+        ("/v1/classify", '["a"]', "body: is not a JSON object"),
+        ("/v1/classify", "null", "body: is not a JSON object"),
+        ("/v1/classify", "", "body: is missing"),
+        ("/v1/classify", '{"adapter": "food",', "the body can't be read: it is no JSON from character 19 on"),
+        ("/models/food", '{"inputs": 5}', "body.inputs: is not text"),
+        ("/models/food", '{"inputs": "a", "parameters": 5}', "body.parameters: is not a JSON object"),
+        ("/models/food", '{"inputs": "a", "parameters": {"top_k": 0}}', "body.parameters.top_k: must be 1 or more"),
+        (
+            "/models/food",
+            '{"inputs": "a", "parameters": {"top_k": 2.5}}',
+            "body.parameters.top_k: is not a whole number",
+        ),
+        (
+            "/models/food",
+            '{"inputs": "a", "parameters": {"function_to_apply": "tanh"}}',
+            "body.parameters.function_to_apply: must be 'softmax', 'sigmoid' or 'none'",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_words_of_json(client: TestClient, path: str, body: str, says: str) -> None:
+    answer = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()) == (422, {"error": says})
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"", b"{", b"\xff\xfe", b'{"adapter": "food", "texts": ["\\ud800"]}', b'{"adapter": "food", "texts": [NaN]}',

@@ -41,6 +41,18 @@ _BY_THE_ROUTER = {
 }
 """In the place of Starlette's own `Not Found` and `Method Not Allowed`."""
 
+_RULES = {
+    "missing": "is missing",
+    "extra_forbidden": "is no field of this request",
+    "too_short": "is empty",
+    "list_type": "is not a list",
+    "string_type": "is not text",
+    "int_type": "is not a whole number",
+    "dict_type": "is not a JSON object",
+    "model_attributes_type": "is not a JSON object",
+}
+"""What is wrong, by pydantic's name for it."""
+
 
 class GoneError(Exception):
     """The client has gone away."""
@@ -63,8 +75,10 @@ def add_refusals(app: FastAPI) -> None:
         if isinstance(error.body, bytes):  # FastAPI leaves a body as it came that is not declared as JSON
             return refusal(422, "body: is not declared as JSON; send it with content-type: application/json")
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return refusal(422, f"the body can't be read: it is no JSON from character {first['loc'][-1]:,} on")
         place = ".".join(str(part) for part in first["loc"] if part not in (ONE, SEVERAL))[:100]
-        return refusal(422, f"{place.encode('utf-8', 'replace').decode()}: {message_of(first)[:200]}")
+        return refusal(422, f"{place.encode('utf-8', 'replace').decode()}: {_rule_of(first)[:200]}")
 
     @app.exception_handler(StarletteHTTPException)
     async def refused(_: Request, error: StarletteHTTPException) -> JSONResponse:
@@ -97,6 +111,17 @@ def add_refusals(app: FastAPI) -> None:
         answer = refusal(500, f"a fault of the server's: {type(error).__name__}")
         answer.raw_headers += HEADERS  # this answer does not pass the gate
         return answer
+
+
+def _rule_of(detail: Any) -> str:
+    """The rule that was broken, in the words of JSON and not of Python's types."""
+    match detail["type"]:
+        case "greater_than_equal":
+            return f"must be {detail['ctx']['ge']} or more"
+        case "literal_error":
+            return f"must be {detail['ctx']['expected']}"
+        case known:
+            return _RULES.get(known) or message_of(detail)
 
 
 def _why_unread(error: BaseException | None) -> str:
