@@ -21,7 +21,7 @@ from loraloom.intervals import Floats
 from loraloom.study.durable import write_manifest
 from loraloom.study.evidence import Predicted, read_predicted, write_predicted
 from loraloom.study.integrity import write_recipe
-from loraloom.study.record import Result, Score, read_record
+from loraloom.study.record import Result, Score, read_record, write_record
 from loraloom.study.run import Run
 from loraloom.use.class_shares import Shift, as_predicted, asked_shares, expected_shares
 from loraloom.use.ensemble import load_ensemble
@@ -279,8 +279,27 @@ def test_validation_rows_of_other_shares_are_weighed_as_training_rows(unlike: Pa
     by_class = [rows[label] * shares[predicted.labels == n].mean(axis=0) for n, label in enumerate(record.labels)]
     assert expected_of(best) == pytest.approx(np.sum(by_class, axis=0) / sum(rows.values()))
     alone = shutil.copytree(best, tmp_path / "alone")
+    assert expected_of(alone).tolist() == expected_of(best).tolist()
+    write_record(alone, record.model_copy(update={"class_rows": None}))  # as it was written by earlier versions
+    write_manifest(alone)
     with pytest.raises(AdapterError, match="validation rows came from a file of their own"):
         expected_of(alone)
+
+
+def test_a_copy_of_held_out_rows_expects_what_it_does_in_its_run(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
+) -> None:
+    place = tmp_path_factory.mktemp("held_out")
+    rows = make_rows(120, seed=3)
+    few = [row for row in rows if row[1] != rows[0][1]] + [row for row in rows if row[1] == rows[0][1]][:4]
+    loraloom.search(make_recipe(tiny_model, write_csv(place / "train.csv", few)), place / "run", report=False)
+    best = place / "run" / "best"
+    predicted, told = read_predicted(best, 3), np.array(read_record(best).class_rows)
+    assert predicted is not None
+    held_out = np.bincount(predicted.labels, minlength=3)
+    assert np.abs(held_out / held_out.sum() - told / told.sum()).max() > 0.01  # rounded, the rare class up to a row
+    alone = shutil.copytree(best, place / "alone")
+    assert expected_of(alone).tolist() == expected_of(best).tolist()
 
 
 def test_a_refit_expects_shares_of_all_rows_that_it_was_trained_on(unlike: Path, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ import loraloom
 from loraloom.data import telling
 from loraloom.errors import DataError, OptionError
 from loraloom.report.wording import LEVEL
+from loraloom.study.durable import write_manifest
+from loraloom.study.record import read_record, write_record
 from loraloom.use import submit as submitting
 from loraloom.use.submission import (
     Submission,
@@ -341,10 +343,15 @@ def test_a_class_is_told_by_its_label_its_name_and_its_share_of_training(
     assert result.verdict == "They are alike."
 
 
-def test_an_adapter_away_from_its_run_compares_shares_with_nothing(best: Path, tmp_path: Path) -> None:
+def test_an_adapter_away_from_its_run_compares_shares_with_those_that_it_tells(best: Path, tmp_path: Path) -> None:
     alone = shutil.copytree(best, tmp_path / "alone")
     test = write_csv(tmp_path / "test.csv", make_rows(30, seed=3))
     result = submitting.submit(alone, test, tmp_path / "s.csv")
+    in_place = submitting.submit(best, test, tmp_path / "in_place.csv")
+    assert (result.verdict, result.classes) == (in_place.verdict, in_place.classes)
+    write_record(alone, read_record(alone).model_copy(update={"class_rows": None}))  # as earlier versions wrote it
+    write_manifest(alone)
+    result = submitting.submit(alone, test, tmp_path / "older.csv")
     assert "is not known here" in result.verdict
     assert result.classes[0].training_share is None
 

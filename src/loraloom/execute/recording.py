@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from loraloom.data import TextData
 from loraloom.engine import Job, Outcome
 from loraloom.execute.workplace import Workplace
@@ -67,6 +69,7 @@ class Recorder:
             epochs=_passes(job, self._epochs.pop(job.number, 0.0)),
             labels=data.labels,
             label_codes=data.label_codes,
+            class_rows=tuple(np.bincount(data.train.labels, minlength=len(data.labels)).tolist()),
             backbone_revision=self._place.revision(proposal.configuration.backbone),
             counts=outcome.counts,
             result=outcome.result,

@@ -175,6 +175,8 @@ class TrialRecord(_Frozen):
     """Passes over them that were done."""
     labels: tuple[str, ...]
     label_codes: tuple[str, ...]
+    class_rows: tuple[Count, ...] | None = None
+    """The run's training rows of each label, which a copy of the folder tells shares by; None in older records."""
     counts: Counts
     result: Result | None = None
     timings: Timings | None = None
@@ -260,6 +262,8 @@ class TrialRecord(_Frozen):
     def _fits(self) -> Self:
         if len(self.label_codes) != len(self.labels):
             raise ValueError(f"it has {len(self.labels)} labels, and {len(self.label_codes)} codes for them")
+        if self.class_rows is not None and len(self.class_rows) != len(self.labels):
+            raise ValueError(f"it has {len(self.labels)} labels, and rows of {len(self.class_rows)} classes")
         for score in (self.result.validation, self.result.test) if self.result else ():
             if score and score.confusion is not None and len(score.confusion) != len(self.labels):
                 raise ValueError(f"it has {len(self.labels)} labels, and its confusion {len(score.confusion)}")

@@ -48,16 +48,19 @@ def earlier_winner(adapter: Path, record: TrialRecord) -> str | None:
 
 
 def training_rows(adapter: Path, record: TrialRecord) -> Mapping[str, int] | None:
-    """Training rows by class, as the adapter's run told them, for a refit with those of validation that it was given.
+    """Training rows by class, as the adapter's run tells them, for a refit with those of validation that it was given.
+
+    Of an adapter that was taken from its run, as it tells them itself.
 
     A refit leaves out validation rows that test has too: its record says how many, not of which classes. They are taken
     to have validation's shares, and those that the recipe lets be learnt of, training's.
 
-    None for an adapter that was taken from its run, and where the run does not tell.
+    None where neither tells, and for a refit that was taken from its run: those are not its own rows.
     """
     run = run_of(adapter)
     if run is None:
-        return None
+        told = None if record.is_refitted else record.class_rows
+        return None if told is None else dict(zip(record.labels, told, strict=True))
     try:
         recipe = Run(run).recipe
     except LoraloomError:

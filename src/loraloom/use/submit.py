@@ -290,7 +290,7 @@ def _told(
     notes: Sequence[str],
     advice: str = "",
 ) -> Submitted:
-    """The shares of the classes, beside training's where the run is at hand; where they differ, why, and `advice`."""
+    """The shares of the classes, beside training's where those are known; where they differ, why, and `advice`."""
     counts = Counter(of_row)
     training = training_rows(folder, record) if folder is not None and record is not None else None
     names = record.labels if record is not None else None
