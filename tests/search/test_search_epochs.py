@@ -37,7 +37,7 @@ from loraloom.search.presets import in_order, preset_points
 from loraloom.search.presets import leading as how_many_lead
 from loraloom.search.proposals import Proposals
 from loraloom.search.ranks import Ranks
-from loraloom.search.replanning import extended
+from loraloom.search.replanning import MORE_ROWS, extended, planned_anew
 from loraloom.search.space import default_space
 from loraloom.search.task import Task
 from loraloom.search.tried import Tried
@@ -222,6 +222,34 @@ def test_a_run_that_goes_on_with_more_time_has_rungs_above_those_it_had() -> Non
     assert all(REDUCTION_FACTOR - 0.01 < more / fewer <= REDUCTION_FACTOR**2 for fewer, more in pairwise(sizes))
 
 
+def test_a_search_under_way_has_no_final_of_so_many_rows_that_it_takes_all_the_time() -> None:
+    """Costs fall: begun now, the first would have all the time, of which a part is used."""
+    recipe = default_space(read_recipe({"backbone": {"model": SMALL}, "search": {"sampler": "auto"}}), deadline=True)
+    leading = tuple(map(recipe.configuration, preset_points(recipe, lambda _: None)[:2]))
+    task = Task(recipe, 50_000, EVAL_ROWS, 8, None, leading)
+
+    def costs(row: float) -> Costs:
+        times: dict[str, Any] = {"train_row_seconds": row, "eval_row_seconds": row / 3, "beside_seconds": 0.5}
+        return Costs([Measured(**cost_key(kind)._asdict(), **times) for kind in task.kinds])
+
+    before, now = costs(0.057), costs(0.0456)
+    kept, new = make_plan(task, before, 200, slots=1), make_plan(task, now, 200, slots=1)
+    assert (len(kept.rungs), len(new.rungs), new.finalists) == (3, 1, 1)
+    assert task.rows(new.top) >= MORE_ROWS * task.rows(kept.top)
+    found = planned_anew(kept, new, task, now, 200, begun=False)
+    assert found.rungs == kept.rungs
+    assert found.epochs == passes_in_time(task, now, task.rows(kept.top), CLOCKED_SHARE * 200)
+
+
+def test_where_nothing_that_was_tried_is_a_candidate_the_passes_are_those_of_one_final() -> None:
+    plan, task, costs = _plan(2_000, 20_000)
+    assert plan.finalists == 3
+    for candidates, finals in ((0, 1), (1, 1), (2, 2), (5, 3)):
+        each = 300 / (finals * plan.seeds)
+        found = fitted(plan, task, costs, 300, slots=1, candidates=candidates)
+        assert found.epochs == passes_in_time(task, costs, 2_000, each, FITTED_EPOCHS)
+
+
 @pytest.mark.parametrize(("asked", "planned"), [(1, 3), (2, 3), (3, 3), (5, 5)])
 def test_finalists_have_more_seeds_than_asked_for_where_the_time_of_finals_allows(asked: int, planned: int) -> None:
     plan, _, _ = _plan(2_000, 20_000, seeds=asked)
@@ -284,6 +312,19 @@ def test_where_there_is_time_for_one_trial_on_the_lowest_rung_alone_the_final_ha
     else:
         lowest = costs.seconds(plan.planned(task.kinds[0], plan.rungs[0]), 300, task.validated(300))
         assert final + 2 * lowest <= seconds
+
+
+@pytest.mark.parametrize(("trials", "alone"), [(1.95, True), (2.05, False), (2.95, False)])
+def test_of_so_few_rows_that_they_are_one_rung_two_trials_are_a_choice(trials: float, *, alone: bool) -> None:
+    """The final is one of the two; where there is time for both, what is dearer leaves time for another too."""
+    recipe = _recipe()
+    task, costs = Task(recipe, 300, EVAL_ROWS, 4, None), _costs(recipe)
+    whole = [costs.seconds(with_epochs(kind, most_passes(300)), 300, EVAL_ROWS) for kind in task.kinds]
+    seconds = trials * min(whole)
+    plan = make_plan(task, costs, seconds, slots=1)
+    assert (plan.rungs, plan.finalists, plan.seeds) == ((None,), 1, 1)
+    shared, all_of_it = passes_in_time(task, costs, 300, CLOCKED_SHARE * seconds), (seconds, FITTED_EPOCHS)
+    assert plan.epochs == (passes_in_time(task, costs, 300, *all_of_it) if alone else shared)
 
 
 @pytest.mark.parametrize(("seconds", "alone"), [(110.0, True), (230.0, True), (290.0, False), (590.0, False)])

@@ -7,7 +7,7 @@ import pytest
 from loraloom.recipe import read_recipe
 from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured
-from loraloom.search.pace import Pace
+from loraloom.search.pace import Kept, Pace
 from loraloom.search.plan import Plan
 from loraloom.search.task import Task
 
@@ -78,3 +78,18 @@ def test_a_trial_that_does_not_end_in_time_could_have_as_many_rows_as_fill_it() 
         shared = pace.costs.shared_seconds(TRIAL, number, pace.task.validated(number)) if pace.task else 0.0
         assert (pace.seconds(TRIAL, number) + shared <= left) == ends
     assert _pace(0.1).most_rows(TRIAL, None) == 0
+
+
+def test_one_configuration_that_alone_comes_to_the_last_rung_is_left_time_for_all_of_its_seeds() -> None:
+    """And for what it makes for all, where that is more than what the one that is kept for still needs."""
+    pace = _pace()
+    pace.plan = Plan((1_000, 3_000, None), 1, 2)
+    assert pace.task is not None
+    assert pace.seconds_left is not None
+    beside = 150 - pace.seconds_left
+    own, made = pace.seconds(TRIAL, None), sum(pace.costs.shared(TRIAL, 9_000, 300).values())
+    keep = Kept(2 * own, {})  # of another, which has made all
+    first = pace.seconds(TRIAL, 1_000) + sum(pace.costs.shared(TRIAL, 1_000, pace.task.validated(1_000)).values())
+    for seconds, allowed in ((first + 2 * own + made - 1, False), (first + 2 * own + made + 1, True)):
+        pace.clock.max_seconds = seconds + beside
+        assert pace.allows(TRIAL, 1_000, keep) == allowed
