@@ -18,7 +18,7 @@ from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError, StoppedError
 from loraloom.execute import planning
 from loraloom.execute.planning import Planner
-from loraloom.execute.reserve import REHEARSAL_SECONDS, REHEARSAL_TEXTS, TEST_CAUTION, Rehearsal
+from loraloom.execute.reserve import PART_TESTING, REHEARSAL_SECONDS, REHEARSAL_TEXTS, TEST_CAUTION, Rehearsal
 from loraloom.execute.warm_up import WarmedUp
 from loraloom.machine import read_machine
 from loraloom.recipe import Configuration, Recipe, read_recipe
@@ -290,6 +290,15 @@ def test_a_test_that_was_rehearsed_on_a_machine_that_had_become_slower_is_not_sl
     for _ in range(4):
         found.trained({}, 6 * ROW_SECONDS)
     assert clock.test_seconds == pytest.approx(TEST_CAUTION * 3 * (1.0 + 100 * 0.001))
+
+
+def test_a_page_that_was_rehearsed_on_a_machine_that_had_become_slower_is_not_slower_once_more(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    reserve, clock = found.planner.reserve, found.planner.pace.clock
+    clock.slowdown = 2.0
+    reserve.rehearse_page(Rehearsal(lambda *_: (1.0, 0.001), lambda _: 10.0), 1)
+    judged = 2 * 100 * JUDGED_ROW_SECONDS
+    assert clock.page_seconds == pytest.approx(PAGE_CAUTION * 10 + judged)
 
 
 def test_a_test_is_tried_on_many_texts_where_few_are_held_out(tmp_path: Path) -> None:
@@ -574,6 +583,19 @@ def test_where_a_test_on_all_rows_takes_most_of_the_time_a_part_of_them_is_teste
     assert said == [rows < 20_000 for rows in tested]
 
 
+def test_the_part_that_is_tested_takes_a_quarter_of_what_is_left_beside_the_report_with_its_loading(
+    tmp_path: Path,
+) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4]}})
+    found = _Planned(recipe, tmp_path, seconds=60, test_rows=20_000)
+    clock = found.planner.pace.clock
+    assert 200 < clock.test_rows < 20_000
+    assert clock.seconds_left is not None
+    every = replace(clock, test_rows=20_000, now=lambda: found.at)  # by whose report the part is chosen
+    to_share = clock.seconds_left - every.report_seconds
+    assert clock.test_seconds == pytest.approx(PART_TESTING * to_share, rel=0.01)
+
+
 def test_where_the_test_of_few_rows_alone_takes_longer_than_is_left_that_is_said(tmp_path: Path) -> None:
     alone = r"the test of 200 rows and the report alone take about (\d+) s, and (\d+) s are left in all; give it"
     recipe = read_recipe({"lora": {"r": [2, 4]}})
@@ -740,6 +762,19 @@ def test_what_came_before_the_plan_is_no_time_for_training(tmp_path: Path) -> No
     planned = found.planner.pace.plan
     found.trained({}, ROW_SECONDS)
     assert found.planner.pace.plan == planned
+
+
+def test_time_that_trials_took_as_was_planned_changes_nothing_of_the_plan(tmp_path: Path) -> None:
+    """A final's share is of all the time that was planned for, and not of what is left."""
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path)
+    for _ in range(4):  # whose costs are all that counts
+        found.trained({}, ROW_SECONDS)
+    planned = found.planner.pace.plan
+    assert len(planned.rungs) > 1
+    for found.at in (50.0, 100.0, 150.0):
+        found.trained({}, ROW_SECONDS)
+        assert found.planner.pace.plan == planned
 
 
 def test_where_rows_are_dearer_than_was_measured_a_final_on_the_kept_rows_still_fits_its_share(tmp_path: Path) -> None:
