@@ -165,6 +165,13 @@ def test_a_mean_of_other_seeds_with_the_same_best_one_is_an_earlier_look_at_the_
     assert f"The test rows were looked at before: trial {first.number:04d} was tested on them" in said
 
 
+def test_one_of_the_seeds_is_no_mean_of_some_of_them(run_of_soup: Path) -> None:
+    run = Run(run_of_soup)
+    seeds = souping.standing_of(run, run.winner())
+    assert souping.is_soup_of_some(run.winner(), seeds)
+    assert not any(souping.is_soup_of_some(trial, seeds) for trial in seeds.trials)
+
+
 def test_seeds_of_many_rows_are_not_mixed(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
