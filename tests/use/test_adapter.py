@@ -19,7 +19,8 @@ from transformers import DebertaV2Config
 import loraloom
 from bench.random_adapters import save_random_adapter
 from loraloom.errors import AdapterError, DataError
-from loraloom.study.durable import replacing_folder, write_manifest
+from loraloom.study.durable import MANIFEST, replacing_folder, write_manifest
+from loraloom.use.adapter import unreplaced
 from loraloom.use.backbones import Backbones
 from loraloom.use.export import export
 from loraloom.use.peft_weights import checked_weights
@@ -88,6 +89,34 @@ def test_within_autocast_answers_are_as_without(tmp_path: Path, *, by_loom: bool
     with torch.autocast("cpu"):
         assert np.array_equal(classifiers[0].logits(texts), alone)
         assert np.array_equal(backbones.logits(classifiers, encoded), mixed)
+
+
+def test_a_folder_that_is_replaced_while_its_files_are_compared_is_not_called_damaged(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest is of the one, and the files are of the other."""
+    place = Path(shutil.copytree(folders[0], tmp_path / "best"))
+
+    def late(folder: Path) -> dict[str, str]:
+        digests = json.loads((folder / MANIFEST).read_bytes())["sha256"]
+        with replacing_folder(place) as new:
+            shutil.copytree(folders[1], new, dirs_exist_ok=True)
+        return dict(digests)
+
+    monkeypatch.setattr("loraloom.study.durable._digests", late)
+    with pytest.raises(AdapterError, match="best: was replaced while it was loaded; load it again"):
+        Backbones().add(place)
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_what_is_wrong_with_a_folder_that_no_other_took_the_place_of_is_told(copy: Path, *, left: bool) -> None:
+    def load() -> None:
+        if not left:
+            shutil.rmtree(copy)
+        raise AdapterError("is broken")
+
+    with pytest.raises(AdapterError, match="is broken"), unreplaced(copy):
+        load()
 
 
 def test_texts_longer_than_the_backbone_reads_are_refused_at_once(copy: Path) -> None:

@@ -298,10 +298,15 @@ def unreplaced(folder: Path) -> Iterator[None]:
     Raises:
         AdapterError: it was replaced.
     """
-    stamp = file_stamp(folder / MANIFEST)
-    yield
+    stamp, replaced = file_stamp(folder / MANIFEST), f"{folder}: was replaced while it was loaded; load it again"
+    try:
+        yield
+    except (AdapterError, OSError) as error:  # as where files of the one are not those of the other's manifest
+        if file_stamp(folder / MANIFEST) not in (stamp, None):
+            raise AdapterError(replaced) from error
+        raise
     if file_stamp(folder / MANIFEST) != stamp:
-        raise AdapterError(f"{folder}: was replaced while it was loaded; load it again")
+        raise AdapterError(replaced)
 
 
 def _checked_record(folder: Path) -> TrialRecord:
