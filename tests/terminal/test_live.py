@@ -444,6 +444,8 @@ def test_trials_that_were_trained_side_by_side_took_no_longer_than_their_search(
         ({"search": {"seeds": 2, "n_trials": 9}}, 2, 30, "seeds=4"),  # there are two
         ({"search": {"seeds": 2, "sampler": "random"}, "lora": {"r": {"min": 1, "max": 9}}}, 1, 30, None),
         ({"search": {"seeds": 2}, "budget": {}}, 2, 30, "seeds=4"),  # it had --deadline
+        ({"search": {"seeds": 600}}, 2, 30, "seeds=1000"),  # as many as a recipe may have
+        ({"search": {"seeds": 1000}}, 2, 30, None),
     ],
 )
 def test_where_half_of_the_time_was_not_used_there_is_a_command_that_uses_it(

@@ -15,7 +15,7 @@ from typing import Any
 
 from loraloom.errors import RunError, shell_options, shell_path
 from loraloom.recipe import Recipe
-from loraloom.recipe.fields import Metric
+from loraloom.recipe.fields import MOST_SEEDS, Metric
 from loraloom.search.costs import CAUTION
 from loraloom.search.passes import most_passes
 from loraloom.search.plan import CLOCKED_SHARE
@@ -154,14 +154,16 @@ def time_of_seeds(
 def to_use_the_rest(run: Path, recipe: Recipe, seeds: int) -> str | None:
     """What to set for a search that uses its time, of which this one used half at most; None where there is none left.
 
-    More configurations, where their number was asked for and there are others; else more than the winner's `seeds`.
+    More configurations, where their number was asked for and there are others; else more than the winner's `seeds`, as
+    far as a recipe may have them.
     """
     had, asked = _time_had(run, recipe), recipe.search.n_trials
     if had is None or 2 * _used(run) > had:
         return None
     if asked is not None and asked < (points_of(recipe) or math.inf):
         return f"search.n_trials={2 * asked}"
-    return f"search.seeds={2 * max(seeds, recipe.search.seeds)}"
+    had_seeds = max(seeds, recipe.search.seeds)
+    return f"search.seeds={min(2 * had_seeds, MOST_SEEDS)}" if had_seeds < MOST_SEEDS else None
 
 
 def _trained(records: Sequence[TrialRecord]) -> float:
