@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -171,16 +171,14 @@ def state_budget(
         dtype=dtype,
         axes=tuple(searched.axes),
         point=point_name({name: configuration.base(name) for name in told_by}),
-        points=tuple(
-            CountedPoint(
-                point_name(point),
-                demands.parameters(at := searched.configuration(point)).trainable,
-                demands.why_not(at),
-            )
-            for point in points
-        ),
+        points=tuple(_counted(demands, point) for point in points),
         alone=_alone(demands, counted, told_by) if timed else (),
     )
+
+
+def _counted(demands: Demands, point: Mapping[str, Any]) -> CountedPoint:
+    configuration = demands.recipe.configuration(point)
+    return CountedPoint(point_name(point), demands.parameters(configuration).trainable, demands.why_not(configuration))
 
 
 def _alone(demands: Demands, counted: Counted, told_by: Collection[str]) -> tuple[CountedPoint, ...]:
