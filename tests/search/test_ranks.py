@@ -165,7 +165,7 @@ def test_a_trial_is_chosen_by_as_many_looks_among_a_thousand_as_among_a_hundred(
             ledger.tell(proposal.number, "complete", values.random())
         looks[0] = 0
         assert proposals.next() is not None
-        assert proposals.finals_begun >= 0
+        assert proposals.finals_to_come >= 0
         found[trials] = looks[0]
     assert found[1_000] <= found[100] + 10
 

@@ -235,7 +235,7 @@ def test_where_not_one_trial_fits_on_all_rows_a_stratified_part_is_learnt() -> N
     assert pace.plan.top is not None
     assert 10_000 < pace.plan.top < 100_000
     assert found.by_rows()[pace.plan.top] >= 1
-    outlook = look_ahead(pace, 36, tried=0, ended=0, finals_begun=0)
+    outlook = look_ahead(pace, 36, tried=0, ended=0)
     assert outlook.part == pace.plan.top
     assert outlook.seeds == 1
 
@@ -294,18 +294,51 @@ def test_finals_that_were_begun_are_not_to_come(rows: int, seconds: float | None
         ledger: Any = InMemoryLedger()
         ledger.kept = found.ledger.kept[:count]
         begun = Proposals(found.recipe, ledger, lambda _: None, pace, rows=(None, None))
-        outlook = look_ahead(pace, 9, tried=begun.tried, ended=count, finals_begun=begun.finals_begun)
+        outlook = look_ahead(pace, 9, tried=begun.tried, ended=count, finals_to_come=begun.finals_to_come)
         to_come.append(outlook.finals.trials)
     plan = pace.plan
     assert plan.finalists is not None
     assert to_come[0] == plan.finalists * (plan.seeds - (len(plan.rungs) == 1)) > 0
-    assert to_come == sorted(to_come, reverse=True)
+    planned = to_come[: to_come.index(0) + 1]  # then time that is left may find another finalist
+    assert planned == sorted(planned, reverse=True)
+    further = [proposal.configuration.train.seed > 42 for proposal in found.trained]
+    assert all(left > 0 for left, is_final in zip(to_come, further, strict=False) if is_final)
     assert to_come[-1] == 0
+
+
+def _after_a_change_of_leaders(seconds: float | None) -> tuple[Proposals, Pace]:
+    """Of two finalists each had both seeds, by the second of which one fell behind a configuration that had one."""
+    recipe, ledger = _recipe(pruner="halving"), InMemoryLedger()
+    costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
+    pace = Pace(Task(recipe, 200, EVAL_ROWS, 4, 3), Plan((None,), 2, 2), Clock(seconds, lambda: 0.0), costs)
+    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace, rows=(None, None))
+    points = [{"lora.r": r, "lora.lora_alpha": 16, "train.learning_rate": 1e-3} for r in (2, 4, 8)]
+    for point, seed, value in ((0, 0, 0.9), (1, 0, 0.8), (2, 0, 0.7), (0, 1, 0.9), (1, 1, 0.5)):
+        ledger.tell(ledger.ask({}, points[point], seed_index=seed).number, "complete", value)
+    return proposals, pace
+
+
+def test_finals_of_a_finalist_who_came_up_later_are_to_come_though_as_many_as_planned_were_begun() -> None:
+    proposals, pace = _after_a_change_of_leaders(None)
+    outlook = look_ahead(pace, 3, tried=3, ended=5, finals_to_come=proposals.finals_to_come)
+    assert outlook.trials == 1
+
+
+@pytest.mark.parametrize(("seconds", "beyond"), [(None, False), (0.5, False), (1_000.0, True)])
+def test_time_that_is_left_after_the_finals_goes_beyond_the_plan(seconds: float | None, beyond: bool) -> None:
+    proposals, _ = _after_a_change_of_leaders(seconds)
+    assert proposals.goes_beyond is beyond
+
+
+def test_where_all_is_trained_in_full_nothing_is_beyond_it() -> None:
+    proposals, pace = _after_a_change_of_leaders(1_000.0)
+    pace.plan = Plan(seeds=2)
+    assert not proposals.goes_beyond
 
 
 def test_without_finals_all_seeds_are_to_come_but_those_that_have_ended() -> None:
     pace = Pace(Task(_recipe(), 2_000, EVAL_ROWS, 4, 4), Plan(seeds=3))
-    outlook = look_ahead(pace, 4, tried=2, ended=5, finals_begun=0)
+    outlook = look_ahead(pace, 4, tried=2, ended=5)
     assert (outlook.rungs, outlook.finals.trials, outlook.leading) == ((), 7, None)
 
 
@@ -314,7 +347,7 @@ def test_where_the_time_is_over_no_trial_is_to_come(ended: int) -> None:
     found = _Simulated(_recipe(), 300, 100_000)
     pace = found.run()
     found.at = 100_100
-    assert look_ahead(pace, 36, tried=36, ended=ended, finals_begun=0).trials == 0
+    assert look_ahead(pace, 36, tried=36, ended=ended).trials == 0
 
 
 @pytest.mark.parametrize(("finalists", "leading_rung"), [(None, 0), (1, 0), (1, 1)])
@@ -326,7 +359,7 @@ def test_a_first_trial_is_to_come_though_what_takes_longest_would_not_end_in_tim
     task = Task(recipe, 2_000, EVAL_ROWS, 4, 36, leading=(recipe.configuration({}),))
     costs = Costs([Measured("roberta-base", 128, 16, ROW_SECONDS, EVAL_SECONDS, BESIDE)])
     pace = Pace(task, Plan((200, None), finalists, 1, None, leading_rung), Clock(6, lambda: 0.0, reserve=5.5), costs)
-    to_come = [look_ahead(pace, 36, tried=tried, ended=tried, finals_begun=1).trials for tried in (0, 1)]
+    to_come = [look_ahead(pace, 36, tried=tried, ended=tried, finals_to_come=0).trials for tried in (0, 1)]
     assert to_come == [1, 0]
 
 
@@ -336,7 +369,7 @@ def test_what_leads_is_to_come_once(configurations: int) -> None:
     task = Task(recipe, 2_000, EVAL_ROWS, 4, configurations, leading=2 * (recipe.configuration({}),))
     outlooks = [
         look_ahead(
-            Pace(task, Plan((200, None), 1, leading_rung=1)), configurations, tried=tried, ended=0, finals_begun=1
+            Pace(task, Plan((200, None), 1, leading_rung=1)), configurations, tried=tried, ended=0, finals_to_come=0
         )
         for tried in range(configurations)
     ]
@@ -347,7 +380,7 @@ def test_what_leads_is_to_come_once(configurations: int) -> None:
 def test_there_are_no_more_finalists_to_come_than_configurations(configurations: int) -> None:
     task = Task(_recipe(pruner="halving"), 2_000, EVAL_ROWS, 4, configurations)
     pace = Pace(task, make_plan(task, Costs(), None, slots=1))
-    outlook = look_ahead(pace, configurations, tried=0, ended=0, finals_begun=0)
+    outlook = look_ahead(pace, configurations, tried=0, ended=0)
     assert outlook.finalists == configurations
     assert outlook.finals.trials == 2 * configurations
 

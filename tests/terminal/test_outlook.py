@@ -52,6 +52,17 @@ def test_where_no_trial_is_to_come_it_is_said_whether_the_time_is_why(
     assert f"plan    {said}" in plan_lines(plan)
 
 
+def test_where_all_that_was_planned_was_trained_and_time_is_left_it_is_said_what_it_goes_to() -> None:
+    """Such a run trains on, and may be broken off."""
+    outlook, out = replace(_outlook((), Step(0, 9000)), seconds_left=60.0), io.StringIO()
+    plan = make_plan(outlook, configurations=1, finished=1, goes_beyond=True)
+    Terminal(Console(file=out, width=120), quiet=False).planned(plan)
+    said = "what was planned was trained; the time goes to further seeds and finalists"
+    assert f"plan    {said}\n" in out.getvalue()
+    assert "all was trained" not in out.getvalue()
+    assert "run     run; if it is broken off: " in out.getvalue()
+
+
 @pytest.mark.parametrize(("seconds", "form"), [(3600.0, "%H:%M:%S"), (200_000.0, "%Y-%m-%d %H:%M:%S")])
 def test_the_end_is_as_far_away_as_the_time_that_is_left_and_has_its_date_where_that_is_a_day(
     monkeypatch: pytest.MonkeyPatch, seconds: float, form: str

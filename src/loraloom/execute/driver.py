@@ -149,6 +149,7 @@ class Driver:
                 outlook=self._outlook(),
                 more_dropped=more_dropped,
                 broken_off=self._proposals.broken_off,
+                goes_beyond=self._proposals.goes_beyond,
             )
         )
 
@@ -389,7 +390,7 @@ class Driver:
 
     def _outlook(self) -> Outlook:
         begun = self._proposals
-        return self._planner.outlook(begun.tried, self._leaderboard.finished, begun.finals_begun)
+        return self._planner.outlook(begun.tried, self._leaderboard.finished, begun.finals_to_come)
 
 
 def _failure(outcome: Outcome) -> str | None:

@@ -249,7 +249,7 @@ class Planner:
         plan = self.pace.plan
         values = {
             **as_json(plan),
-            "first": read_plan(self._run).get("first") or asdict(self.outlook(0, 0, 0)),
+            "first": read_plan(self._run).get("first") or asdict(self.outlook(0, 0)),
             "configurations": self._listing.configurations,
             "measured": self.pace.costs.as_json(),
             "machine": self._where,
@@ -266,10 +266,10 @@ class Planner:
         if self.pace.limited and self.pace.plan != self._kept:
             self.write()
 
-    def outlook(self, tried: int, ended: int, finals_begun: int) -> Outlook:
-        """The plan as people see it, with `tried` configurations and `finals_begun` begun, and `ended` trials ended."""
+    def outlook(self, tried: int, ended: int, finals_to_come: int | None = None) -> Outlook:
+        """The plan as people see it, with `tried` configurations begun and `ended` trials ended, as by `look_ahead`."""
         configurations = self._listing.configurations
-        return look_ahead(self.pace, configurations, tried=tried, ended=ended, finals_begun=finals_begun)
+        return look_ahead(self.pace, configurations, tried=tried, ended=ended, finals_to_come=finals_to_come)
 
     def note(self, job: Job, outcome: Outcome, epochs: float, seconds: float | None) -> None:
         """Plans anew after a trial, by what it took: `seconds` from its start to its end.

@@ -51,10 +51,12 @@ class Outlook:
         return first + self.finals.trials + sum(step.trials for step in self.rungs)
 
 
-def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int, finals_begun: int) -> Outlook:
+def look_ahead(
+    pace: Pace, configurations: int | None, *, tried: int, ended: int, finals_to_come: int | None = None
+) -> Outlook:
     """What `pace` has in mind, with `tried` configurations begun and `ended` trials behind it.
 
-    Of the plan's finals `finals_begun` are none that are to come.
+    `finals_to_come` are the trials that its finalists lack; None: all that the plan has.
     """
     task, plan = pace.task, pace.plan
     assert task is not None
@@ -75,7 +77,7 @@ def look_ahead(pace: Pace, configurations: int | None, *, tried: int, ended: int
     else:
         # On one rung a finalist has its first seed already.
         wanted = plan.finalists * (plan.seeds - (len(rows) == 1))
-        finals = Step(max(0, wanted - finals_begun), rows[-1])
+        finals = Step(wanted if finals_to_come is None else finals_to_come, rows[-1])
         to_come -= compared
         if left is not None and seconds[0] > 0:
             climb = sum(cost / REDUCTION_FACTOR**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]

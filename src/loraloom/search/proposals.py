@@ -92,20 +92,25 @@ class Proposals:
         return len(self._tried)
 
     @property
-    def finals_begun(self) -> int:
-        """How many trials on the last rung were begun; where it is the only one, those of further seeds.
+    def finals_to_come(self) -> int:
+        """How many trials the finalists of this moment lack; where there is one rung, of their further seeds.
 
         0 where a plan has no finalists.
         """
-        plan = self._pace.plan
-        if plan.finalists is None:
-            return 0
+        return self._finals.to_come()
+
+    @property
+    def goes_beyond(self) -> bool:
+        """Whether the time that is left after all finals holds a trial more, of a further seed or finalist."""
+        compares = self._pace.limited and self._pace.plan.finalists is not None
+        return compares and self._finals.more() is not None
+
+    @property
+    def _finals(self) -> Finals:
+        """Those of this moment."""
         self._update()
-        return sum(
-            count
-            for (rows, _, repeated), count in self._tried.counts.items()
-            if plan.is_last(rows) and (len(plan.rungs) > 1 or repeated)
-        )
+        self._ranks.update()
+        return Finals(self._pace, self._ranks, self.at)
 
     def interrupted(self) -> Iterator[Proposal]:
         """Trials that were under way when the run was broken off, to be begun again; what can't be is rejected."""

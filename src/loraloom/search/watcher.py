@@ -32,6 +32,8 @@ class SearchPlan:
     """Than `dropped` names."""
     broken_off: int = 0
     """Trials that were under way when the run was broken off and go on, before all that is to come."""
+    goes_beyond: bool = False
+    """Time is left after all finals for a further seed, or a further finalist."""
 
 
 class Watcher:

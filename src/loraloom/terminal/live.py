@@ -48,7 +48,7 @@ from loraloom.study.provenance import rows_of, unbeaten
 from loraloom.study.record import Evaluation, Timings, TrialRecord, trained_point
 from loraloom.study.run import BEST
 from loraloom.terminal.console import is_drawn_on, make_console, make_table, say
-from loraloom.terminal.outlook import in_words, no_more, plan_lines
+from loraloom.terminal.outlook import in_words, is_over, no_more, plan_lines
 from loraloom.terminal.wording import (
     finding_lines,
     labels_in_words,
@@ -114,7 +114,7 @@ class Terminal(Watcher):
         for line in plan_lines(plan):
             self._say(escape(line))
         self._say(f"engine  {plan.engine} ({escape(plan.engine_reason)})")
-        if plan.outlook.trials == plan.broken_off == 0:
+        if is_over(plan):
             self._say(f"run     {escape(str(plan.run))}: {no_more(plan)}")
         else:
             self._say(

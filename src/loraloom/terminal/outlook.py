@@ -39,8 +39,15 @@ def plan_lines(plan: SearchPlan) -> Iterator[str]:
         yield f"clock   {roughly(outlook.seconds_left)} left, ends by {ends}{measured}"
 
 
+def is_over(plan: SearchPlan) -> bool:
+    """Whether no trial is to come."""
+    return plan.outlook.trials == plan.broken_off == 0 and not plan.goes_beyond
+
+
 def no_more(plan: SearchPlan) -> str:
-    """Why no trial is to come."""
+    """Why no trial is to come, or none of those that were planned."""
+    if plan.goes_beyond:
+        return "what was planned was trained; the time goes to further seeds and finalists"
     untried = plan.configurations is None or plan.finished < plan.configurations
     return "no further trial fits the time" if untried and plan.outlook.seconds_left is not None else "all was trained"
 
