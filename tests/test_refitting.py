@@ -417,6 +417,7 @@ def test_the_command_prints_both_accuracies_and_how_the_adapter_is_used(commands
     assert re.search(r"^refitted    trial \d, on 120 rows$", ended.out, re.MULTILINE)
     assert re.search(r"^accuracy    0\.\d+ \(95 % interval .*\) on 30 test rows$", ended.out, re.MULTILINE)
     assert re.search(r"^winner      0\.\d+ .* on the same, trained on 90 rows$", ended.out, re.MULTILINE)
+    assert "\n            whoever keeps the better of the two by these rows has chosen by the test, " in ended.out
     assert f"loraloom predict {searched / 'refit'} --text" in ended.out
     told = json.loads(commands.run("refit", searched, "--json").out)
     assert told["refit"]["train_rows"] == 120
@@ -432,11 +433,14 @@ def test_one_that_is_stopped_by_a_signal_is_saved_and_says_how_it_goes_on(comman
     assert commands.run("refit", searched).code == 0
 
 
-def test_passes_are_said_as_they_are_done(searched: Path) -> None:
-    ear = Ear()
-    refitting.refit(searched, watcher=ear)
-    assert any(re.fullmatch(r"training trial \d again on 120 rows, in about .* s", said) for said in ear.notes)
-    assert any(sentence.startswith("2 of 2 passes done, training loss") for sentence in ear.notes)
+def test_passes_are_said_as_they_are_done_where_they_take_long(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short, long = Ear(), Ear()
+    refitting.refit(searched, watcher=short)
+    monkeypatch.setattr(refitting, "SAID_EVERY", 0.0)
+    refitting.refit(searched, watcher=long)
+    assert any(re.fullmatch(r"training trial \d again on 120 rows, in about .* s", said) for said in short.notes)
+    assert any(sentence.startswith("2 of 2 passes done, training loss") for sentence in long.notes)
+    assert not any("done, training loss" in sentence for sentence in short.notes)
 
 
 def test_what_a_training_takes_is_foreseen_by_its_rows() -> None:

@@ -13,6 +13,7 @@ on with.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -66,6 +67,9 @@ from loraloom.use.backbones import Backbones
 from loraloom.use.copies import keep_fitted
 from loraloom.use.evaluate import test_winner
 from loraloom.wording import in_passes, plural
+
+SAID_EVERY = 30.0
+"""Seconds after which how far a training is may be said again: it has a line each time."""
 
 
 def refit(
@@ -198,10 +202,14 @@ def _train(place: Workplace, job: Job, stop: Stop, note: Callable[[str], None]) 
     Raises:
         LoraloomError: it came to nothing.
     """
-    passes = job.configuration.train.num_train_epochs
+    passes, said = job.configuration.train.num_train_epochs, time.monotonic()
 
     def heard(job: Job, evaluation: Evaluation) -> bool:
+        nonlocal said
         del job
+        if time.monotonic() - said < SAID_EVERY:
+            return True
+        said = time.monotonic()
         note(f"{_done(evaluation.epoch, passes)}, training loss {evaluation.train_loss:.3f}")
         return True
 
