@@ -8,7 +8,8 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,11 +21,13 @@ from loraloom.data import telling
 from loraloom.errors import AdapterError, RunError
 from loraloom.intervals import Paired, wilson_interval
 from loraloom.metrics import softmax
+from loraloom.recipe.fields import Metric
 from loraloom.report import reading
 from loraloom.report.beside import beside
 from loraloom.report.findings import findings
 from loraloom.report.markdown import markdown
 from loraloom.report.page import page
+from loraloom.report.points import points
 from loraloom.report.reading import read_run
 from loraloom.report.rounding import rounded, rounded_span
 from loraloom.search.watcher import Watcher
@@ -211,6 +214,20 @@ def test_a_server_names_it_after_its_run(run_blended: Path) -> None:
         "run",
         "run-blend",
     ]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_the_gain_is_said_in_what_chooses_and_its_test_is_of_accuracy(blended: Path, metric: Metric) -> None:
+    run, made = Run(blended), blending.blend(blended)
+    first = points(made.record.test.macro_f1 - run.winner().test.macro_f1)
+    searched = run.recipe.model_copy(update={"search": run.recipe.search.model_copy(update={"metric": metric})})
+    lines = list(blended_lines(made, cast(Any, SimpleNamespace(recipe=searched, path=blended, winner=run.winner))))
+    gain = next(place for place, line in enumerate(lines) if line.startswith("gain"))
+    by_f1 = f"gain        {first} of macro-F1 over the winner, of which no interval is made"
+    assert (lines[gain] == by_f1) is (metric == "macro_f1")
+    tested = lines[gain + (metric == "macro_f1")]
+    assert re.search(r"pp of accuracy.* McNemar's test, corrected for two tests$", tested)
+    assert (" over the winner" in tested) is (metric == "accuracy")
 
 
 def test_rows_from_python_are_given_again(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def prepare(
         seed=recipe.train.seed,
         allow_leak=allow_leak,
         revision=data_revision(recipe),
+        metric=recipe.search.metric,
         note=watcher.note,
         **in_memory,
     )

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loraloom import preparation
 from loraloom.data import Finding, Split, TextData, load_data, overlap, telling
 from loraloom.data.checks import with_validation
 from loraloom.data.overlap import text_key
 from loraloom.data.text_data import fingerprint
 from loraloom.errors import DataError, MissingExtraError
-from loraloom.recipe import Data
+from loraloom.recipe import Data, read_recipe
+from loraloom.search.watcher import Watcher
 from tests.data.files import CLASSES, load, refusal, rows, sentence, write_csv, write_jsonl
 
 ASIDE = " (signs, capitals and the like aside)"
@@ -634,6 +636,21 @@ def test_where_one_class_is_nearly_all_it_is_said_that_accuracy_tells_little(
         " Accuracy tells little: always answering “ham” would reach 90.9 % of training. Where rare classes matter as "
         "much, search.metric: macro_f1 chooses by each alike." in found.sentence
     ) == said
+
+
+@pytest.mark.parametrize(("metric", "advised"), [("accuracy", True), ("macro_f1", False)])
+def test_macro_f1_is_not_advised_where_a_recipe_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str, advised: bool
+) -> None:
+    monkeypatch.setattr(preparation, "Workplace", lambda *_: None)
+    path = write_csv(tmp_path / "train.csv", rows(200, ("ham",)) + rows(15, ("spam",), start=200))
+    recipe, watcher = read_recipe({"data": {"train_file": path}, "search": {"metric": metric}}), Watcher()
+    found = list[Finding]()
+    monkeypatch.setattr(watcher, "found", found.append)
+    preparation.prepare(recipe, watcher, allow_leak=False, in_memory={})
+    said = next(one.sentence for one in found if one.kind == "class_shares")
+    assert "Accuracy tells little" in said
+    assert ("search.metric" in said) is advised
 
 
 def test_shares_are_said_to_be_whole_or_none_only_where_they_are(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from loraloom.data.overlap import Keys, near_copies
 from loraloom.data.text_data import Finding, Split, TextData
 from loraloom.data.wording import MAX_EXAMPLES, beside_figure, examples_of, listed, quoted, shorten
 from loraloom.errors import DataError
+from loraloom.recipe.fields import Metric
 from loraloom.wording import percent, plural
 
 MOST_LEAKING = 0.5  # of the test rows
@@ -96,8 +97,11 @@ def _unspaced(texts: Iterable[str]) -> set[str]:
     return {"".join(text.split()) for text in texts}
 
 
-def find_shares(train: Split, labels: Sequence[str]) -> Finding:
-    """How many rows the classes have; a warning where the largest has over eight times the smallest's."""
+def find_shares(train: Split, labels: Sequence[str], metric: Metric) -> Finding:
+    """How many rows the classes have; a warning where the largest has over eight times the smallest's.
+
+    Where the `metric` that chooses is accuracy, and one class is nearly all, the other one is advised.
+    """
     counts = np.bincount(train.labels, minlength=len(labels))
     largest, smallest = int(counts.argmax()), int(counts.argmin())
 
@@ -120,9 +124,10 @@ def find_shares(train: Split, labels: Sequence[str]) -> Finding:
     if counts[largest] > NEARLY_ALL * len(train):
         sentence += (
             f" Accuracy tells little: always answering “{shorten(labels[largest])}” would reach "
-            f"{percent(counts[largest] / len(train))} of training. Where rare classes matter as much, search.metric: "
-            "macro_f1 chooses by each alike."
+            f"{percent(counts[largest] / len(train))} of training."
         )
+        if metric == "accuracy":
+            sentence += " Where rare classes matter as much, search.metric: macro_f1 chooses by each alike."
     return Finding("class_shares", "warning" if unbalanced else "note", len(train), sentence)
 
 

@@ -54,6 +54,7 @@ from loraloom.data.telling import Telling
 from loraloom.data.text_data import Finding, Split, TextData, fingerprint
 from loraloom.errors import DataError
 from loraloom.recipe import Data, Recipe
+from loraloom.recipe.fields import Metric
 from loraloom.study.provenance import data_revision
 from loraloom.wording import percent, plural
 
@@ -87,6 +88,7 @@ def load_data(
     seed: int,
     allow_leak: bool = False,
     revision: str | None = None,
+    metric: Metric = "accuracy",
     note: Callable[[str], None] = lambda _: None,
     train: Any = None,
     validation: Any = None,
@@ -96,8 +98,8 @@ def load_data(
 
     `train`, `validation` and `test` stand for files: each a pandas.DataFrame, a datasets.Dataset or a pair of
     sequences (texts, labels). Validation and test that are not given are held out from training by `seed`.
-    `revision` is the commit of a data set on the hub, else its newest. `note` hears that it begins, and how far
-    it is where it takes long.
+    `revision` is the commit of a data set on the hub, else its newest. What is advised is for a choice by `metric`.
+    `note` hears that it begins, and how far it is where it takes long.
 
     Raises:
         DataError: rows, columns, labels or splits that can't be used.
@@ -122,7 +124,7 @@ def load_data(
     leaks += leaks_of_held
     _check_left(train_rows, labels, leaks, held)
     validation_rows, test_rows = ((given | held)[name] for name in ("validation", "test"))
-    checked = _check_splits(train_rows, validation_rows, test_rows, labels, leaks, keys)
+    checked = _check_splits(train_rows, validation_rows, test_rows, labels, metric, leaks, keys)
     return TextData(
         name=source.name,
         labels=labels.names,
@@ -297,9 +299,9 @@ def _split_made(where: str, held: Split, train: Split, seed: int) -> Finding:
 
 
 def _check_splits(
-    train: Split, validation: Split, test: Split, labels: Labels, leaks: Findings, keys: Keys
+    train: Split, validation: Split, test: Split, labels: Labels, metric: Metric, leaks: Findings, keys: Keys
 ) -> Findings:
-    findings = [find_shares(train, labels.names), *find_alike(labels.names), *find_joined(labels.names)]
+    findings = [find_shares(train, labels.names, metric), *find_alike(labels.names), *find_joined(labels.names)]
     findings += [*leaks, *find_shared(validation, test, keys)]
     for split, where in ((train, "training"), (validation, "validation"), (test, "test")):
         findings += find_repeats(split, keys.of(split.texts), labels.names, where)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from loraloom.blending import Blend
 from loraloom.errors import shell_path
+from loraloom.intervals import Paired
+from loraloom.recipe.fields import Metric
 from loraloom.report.points import points, spread
 from loraloom.report.wording import p_value, share
 from loraloom.study.leaderboard import metric_name, validation
@@ -27,12 +29,24 @@ def blended_lines(made: Blend, run: Run) -> Iterator[str]:
     for name, one in zip(("test", "winner", "TF-IDF"), each, strict=True):
         rows = f" on {plural(one.test.examples, 'test row')}" if name == "test" else " on the same"
         yield f"{name:<11} {with_interval(one.test, metric)}{rows}"
-    if (gain := made.gain) is not None:
-        interval = "" if gain.interval is None else f" (95 % interval {spread(gain.interval)})"
-        difference = f"{points(gain.difference, gain.interval)} of accuracy over the winner{interval}"
-        yield f"gain        {difference}; {p_value(gain.p)} by McNemar's test, corrected for two tests"
+    if made.gain is not None:
+        yield from _gain(made.gain, made.record.test.macro_f1 - winner.test.macro_f1, metric)
     chosen, why = run.path / BLEND, ""
     if (blend := validation(made.record, metric)) <= (best := validation(winner, metric)):
         beside = "behind it" if blend < best else "no better"
         chosen, why = run.path / BEST, f"   (the blend is {beside} on the validation rows)"
     yield f"use         loraloom predict {shell_path(chosen)} --text …{why}"
+
+
+def _gain(gain: Paired, of_macro_f1: float, metric: Metric) -> Iterator[str]:
+    """In accuracy, which the test is of; where macro-F1 is what chooses, that first."""
+    interval = "" if gain.interval is None else f" (95 % interval {spread(gain.interval)})"
+    over = " over the winner"
+    if metric == "macro_f1":
+        yield f"gain        {points(of_macro_f1)} of macro-F1{over}, of which no interval is made"
+        over = ""
+    head = "gain" if over else ""
+    yield (
+        f"{head:<11} {points(gain.difference, gain.interval)} of accuracy{over}{interval}; {p_value(gain.p)} by "
+        "McNemar's test, corrected for two tests"
+    )
