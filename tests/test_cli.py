@@ -257,7 +257,7 @@ def test_budget_counts_every_rank_of_a_range(
     assert "32 combinations differ in what is counted; 11 fit the budget" in out
     assert "the fewest parameters: 630,532 (lora.r=1)" in out
     assert "the most parameters: 999,172 (lora.r=11)" in out
-    assert out.count("never trained: lora.r=") == 3
+    assert out.count("left out: lora.r=") == 3
     assert "  and 18 more" in out.splitlines()
     assert "with all else as here, the largest rank that fits is r = 11" in out
 
@@ -281,7 +281,7 @@ def test_budget_counts_the_points_that_memory_leaves(
     )
     code, out, _ = call(capsys, monkeypatch, *command)
     assert "2 combinations differ in what is counted; 1 fit the budget" in out
-    assert "never trained: train.per_device_train_batch_size=4096: it would take about" in out
+    assert "left out: train.per_device_train_batch_size=4096: it would take about" in out
 
 
 def test_budget_under_a_clock_says_what_a_pass_takes_and_what_null_is(

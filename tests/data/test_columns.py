@@ -241,14 +241,17 @@ def test_text_of_a_row_refuses_a_missing_column() -> None:
         text_of({}, ("body",))
 
 
-@pytest.mark.parametrize("cell", [3, 1.5, ["a"], {"a": "b"}, True])
-def test_a_cell_that_is_not_text_is_refused(tmp_path: Path, cell: Any) -> None:
-    with pytest.raises(DataError, match=f"column 'text' holds a {type(cell).__name__}"):
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [(3, "number"), (1.5, "number"), (["a"], "list"), ({"a": "b"}, "mapping"), (True, "truth value")],
+)
+def test_a_cell_that_is_not_text_is_refused(tmp_path: Path, cell: Any, kind: str) -> None:
+    with pytest.raises(DataError, match=rf"column 'text' holds a {kind} \("):
         text_of({"text": cell}, ("text",))
     content: list[dict[str, Any]] = [{"text": text, "label": label} for text, label in rows(30)]
     content[4]["text"] = cell
     message = refusal(train_file=write_jsonl(tmp_path / "rows.jsonl", content))
-    assert f"row 5, column 'text' holds a {type(cell).__name__}" in message
+    assert f"row 5, column 'text' holds a {kind} (" in message
 
 
 def test_nan_is_a_missing_text_as_null_is(tmp_path: Path) -> None:

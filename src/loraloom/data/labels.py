@@ -22,7 +22,7 @@ from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.tables import Table, read_table
 from loraloom.data.telling import SILENT, Telling
 from loraloom.data.text_data import Split
-from loraloom.data.wording import labels_listed, listed, quoted, shorten
+from loraloom.data.wording import kind_of_cell, labels_listed, listed, quoted, shorten
 from loraloom.errors import DataError
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,4000}(\.0*)?")  # Python makes no number of more than 4,300 digits
@@ -106,9 +106,7 @@ def _check_kinds(cells: Sequence[Any], place: str) -> None:
     kinds = set(of_cells)
     if unfit := kinds - {str, bool, float}:
         several = ", one of each text: for several, train a classifier for each" if unfit & _SEVERAL else ""
-        raise DataError(
-            f"{place} holds a {min(kind.__name__ for kind in unfit)}; a label is a name or a number{several}"
-        )
+        raise DataError(f"{place} holds {min(map(kind_of_cell, unfit))}; a label is a name or a number{several}")
     if len(kinds) > 1:
         row = next(row for row, kind in enumerate(of_cells, start=1) if kind is not of_cells[0])
         mixed = f"mixes text, numbers or truth values (row {row} is not as row 1)"

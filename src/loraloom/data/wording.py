@@ -16,6 +16,24 @@ _UNPRINTABLE = re.compile(rf"{OBEYED}|[\ud800-\udfff]")
 _ENDS_IN_NUMBER = re.compile(r"(^|\s)[-+]?\d[\d.,]*$")
 
 
+_KINDS = {
+    "int": "a number",
+    "float": "a number",
+    "bool": "a truth value",
+    "list": "a list",
+    "tuple": "a list",
+    "ndarray": "a list",
+    "dict": "a mapping",
+    "bytes": "bytes",
+}
+
+
+def kind_of_cell(kind: type) -> str:
+    """What a cell of this type is, as people call it who wrote a file: `a number`, `a list`, `a set`."""
+    name = kind.__name__
+    return _KINDS.get(name, f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}")
+
+
 def shorten(text: str) -> str:
     """One printable line of at most 120 characters, for people."""
     line = printable(" ".join(text[: 4 * EXAMPLE_CHARACTERS].split()))

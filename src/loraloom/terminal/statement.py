@@ -106,7 +106,7 @@ def _extremes(fitting: Sequence[CountedPoint]) -> Iterator[str]:
 
 def _left_out(points: Sequence[CountedPoint]) -> Iterator[str]:
     left_out = [one for one in points if one.why_not is not None]
-    yield from (f"never trained: {one.name}: {one.why_not}" for one in left_out[:SHOWN_POINTS])
+    yield from (f"left out: {one.name}: {one.why_not}" for one in left_out[:SHOWN_POINTS])
     if len(left_out) > SHOWN_POINTS:
         yield f"and {len(left_out) - SHOWN_POINTS:,} more"
 
