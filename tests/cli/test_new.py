@@ -73,7 +73,7 @@ def test_rows_to_choose_by_and_to_test_on_are_named_and_checked_too(here: Path, 
     assert done.exit_code == 0, done.output
     data = read_recipe(here / "mine.yaml").data
     assert (data.train_file, data.validation_file, data.test_file) == ("train.csv", "validation.csv", "test.csv")
-    assert re.search(r"\d+ rows of 3 classes", done.output)
+    assert re.search(r"\d+ training, \d+ validation and \d+ test rows of 3 classes", done.output)
 
 
 @pytest.mark.usefixtures("here")

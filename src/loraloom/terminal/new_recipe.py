@@ -16,9 +16,14 @@ from loraloom.wording import plural
 
 
 def print_data(console: Console, data: TextData) -> None:
-    """How many rows of which classes there are, what a check warns of, how many are repeated, what separates cells."""
-    rows = len(data.train) + len(data.validation) + len(data.test)
-    say(console, f"{rows:,} rows of {plural(len(data.labels), 'class')}: {labels_in_words(data.labels)}")
+    """How many rows of which classes there are, what a check warns of, how many are repeated, what separates cells.
+
+    As many as a search takes, of each split: what is dropped, since others have it too, is none of them.
+    """
+    splits = (
+        f"{len(data.train):,} training, {len(data.validation):,} validation and {plural(len(data.test), 'test row')}"
+    )
+    say(console, f"{splits} of {plural(len(data.labels), 'class')}: {labels_in_words(data.labels)}")
     for finding in data.findings:
         if finding.severity == "warning" or finding.kind in ("duplicate", "separated"):
             _print_finding(console, finding)
