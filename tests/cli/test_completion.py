@@ -103,3 +103,16 @@ finally:
         [sys.executable, "-c", code], cwd=here, env={**os.environ, **words}, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.split()) == (0, offered), done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_what_a_shell_is_told_to_complete_is_loraloom_also_by_python_m(shell: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "loraloom", "--show-completion", shell],
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"_LORALOOM_COMPLETE=complete_{shell}" in told
+    assert "python -m" not in told

@@ -74,7 +74,8 @@ def _exit_code() -> int:
         stripped = "python -OO (PYTHONOPTIMIZE=2) drops docstrings, without which transformers can't be imported"
         return _fail(f"{stripped}; run it without, or with -O", 2)
     try:
-        code = app(standalone_mode=False) or 0
+        # By `python -m loraloom` a shell would be told to complete that, by a variable whose name has blanks.
+        code = app(prog_name="loraloom", standalone_mode=False) or 0
         return _fail("stopped by Ctrl-C", code) if code == 130 else code  # typer takes Ctrl-C, and says nothing
     except LoraloomError as error:
         return _fail(str(error), error.exit_code)
