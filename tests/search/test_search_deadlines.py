@@ -391,6 +391,19 @@ def test_time_left_over_goes_to_more_seeds_and_finalists() -> None:
     assert len(found.finals()) > FINALISTS * 2
 
 
+@pytest.mark.parametrize(("seconds", "goes_beyond"), [(300, True), (None, False)])
+def test_without_a_limit_a_search_that_goes_on_ends_with_what_its_recipe_asks_for(
+    seconds: float | None, goes_beyond: bool
+) -> None:
+    recipe = _recipe(pruner="halving")
+    search = _Simulated(recipe, 2_000, 300)
+    search.run()
+    assert len(search.finals()) > FINALISTS * 2
+    resumed = _Simulated(recipe, 2_000, seconds, ledger=search.ledger)
+    resumed.run()
+    assert bool(resumed.trained) == goes_beyond
+
+
 @pytest.mark.parametrize(("state", "value", "then"), [("complete", 0.91, None), ("failed", None, '{"place": 1}')])
 def test_a_final_that_the_clock_cuts_short_is_begun_once(state: str, value: float | None, then: str | None) -> None:
     """One that failed would fail again on a row less: the next configuration has it."""
