@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from loraloom.data import counting
 from loraloom.data.counting import count_classes
+from loraloom.data.loading import load_data
 from loraloom.errors import DataError
 from loraloom.recipe import Data
 from tests.data.files import CLASSES, rows, sentence, write_csv
@@ -29,16 +31,24 @@ def test_rows_that_will_be_held_out_are_not_counted_nor_is_any_compared(
 ) -> None:
     monkeypatch.setattr(counting, "load_data", lambda *_, **__: pytest.fail("the data are checked"))
     path = write_csv(tmp_path / "rows.csv", rows(50))
-    assert count_classes(Data(train_file=path))[:3] == (3, 40, 6)
-    assert count_classes(Data(train_file=path, validation_share=0.3))[:3] == (3, 20, 15)
-    assert count_classes(Data(train_file=path, test_file="test.csv"))[:3] == (3, 45, 6)
+    assert count_classes(Data(train_file=path))[:3] == (3, 38, 6)
+    assert count_classes(Data(train_file=path, test_file="test.csv"))[:3] == (3, 44, 6)
     given = Data(train_file=path, validation_file="validation.csv", test_file="test.csv")
     assert count_classes(given)[:3] == (3, 50, None)
 
 
-def test_of_many_classes_a_row_of_each_is_held_out_where_there_is_another(tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "rows.csv", [*rows(75, [f"class {n}" for n in range(25)]), ("a lone text", "alone")])
-    assert count_classes(Data(train_file=path)).validation == 25
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.35])
+@pytest.mark.parametrize(("of_classes", "tests"), [((88, 47, 55, 30, 25), 0), ((88, 47, 55), 40), ([6] * 25 + [1], 0)])
+def test_as_many_are_counted_as_a_search_holds_out_and_trains_on(
+    tmp_path: Path, of_classes: Sequence[int], tests: int, share: float
+) -> None:
+    """Of many classes that is a row of each, and of none the last."""
+    names = [f"class {number}" for number, of in enumerate(of_classes) for _ in range(of)]
+    path = write_csv(tmp_path / "rows.csv", [(sentence(n), name) for n, name in enumerate(names)])
+    test = write_csv(tmp_path / "test.csv", [(sentence(1_000 + n), names[n]) for n in range(tests)]) if tests else None
+    data = Data(train_file=path, test_file=test, validation_share=share)
+    found = load_data(data, seed=42)
+    assert count_classes(data)[:3] == (len(of_classes), len(found.train), len(found.validation))
 
 
 def test_of_the_texts_some_are_given_to_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from loraloom.data.columns import choose_columns
@@ -48,12 +48,25 @@ def count_classes(data: Data, revision: str | None = None, note: Callable[[str],
         columns, _ = choose_columns(table, data.text_column, data.label_column)
         labels, rows, _ = training_rows(table, columns)
         refuse_one_class(labels.names, table.source)
-        share = data.validation_share
-        train = round(len(rows) * (1 - share * [data.validation_file, data.test_file].count(None)))
-        held_out = sum(max(1, round(share * of)) for of in Counter(rows.labels.tolist()).values() if of > 1)
-        return Counted(len(labels.names), train, None if data.validation_file else held_out, _some(rows.texts))
+        train, validation = _split(Counter(rows.labels.tolist()).values(), data)
+        return Counted(len(labels.names), train, validation, _some(rows.texts))
     loaded = load_data(data, seed=0, allow_leak=True, revision=revision, note=note)
     return Counted(len(loaded.labels), len(loaded.train), len(loaded.validation), _some(loaded.train.texts))
+
+
+def _split(of_classes: Collection[int], data: Data) -> tuple[int, int | None]:
+    """Rows to train on and, where they are held out of these, to choose by: as a search holds out different texts."""
+    share = data.validation_share
+    rest = [rows - (0 if data.test_file else _held(rows, share)) for rows in of_classes]
+    if data.validation_file:
+        return sum(rest), None
+    held = sum(_held(rows, share if data.test_file else share / (1 - share)) for rows in rest)
+    return sum(rest) - held, held
+
+
+def _held(rows: int, share: float) -> int:
+    """Of a class: one at least, and one at least stays."""
+    return min(max(1, round(share * rows)), rows - 1)
 
 
 def _some(texts: tuple[str, ...]) -> tuple[str, ...]:
