@@ -75,8 +75,8 @@ def of_few_rows(seeds: int) -> tuple[Recipe, list[TrialRecord]]:
 def test_a_winner_that_saw_a_part_of_the_rows_is_to_see_all(tmp_path: Path) -> None:
     found = of(tmp_path, *ranks({1: 0.9}, budget={"max_seconds": 90}), train_rows=306)
     assert found.next_steps[0].sentence == (
-        "All rows: the winner was trained on 306 of 1,558, which is what 1 min 30 s had time for. A search of all "
-        "would take about 8 min."
+        "All rows: the winner was trained on 306 of 1,558, in a search that had 1 min 30 s. One of all would take "
+        "about 8 min."
     )
     assert found.next_steps[0].command == (
         f"loraloom search {tmp_path}/run/recipe.yaml --out {tmp_path}/run-longer --set budget.max_seconds=510"
@@ -142,7 +142,7 @@ def test_a_search_that_nothing_limited_had_time_for_all(tmp_path: Path) -> None:
     assert not any("All rows" in step.sentence for step in steps)
     write_commands(tmp_path / "run", unlimited, SEARCH.model_copy(update={"allowed_seconds": 60}))
     step = findings(read_run(tmp_path / "run")).next_steps[0]
-    assert "306 of 1,558, which is what 2 min 58 s had time for" in step.sentence
+    assert "306 of 1,558, in a search that had 2 min 58 s." in step.sentence
 
 
 def test_a_grid_that_takes_long_to_count_is_one_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

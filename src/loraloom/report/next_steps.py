@@ -110,8 +110,8 @@ def _more_time(run: RunRead, longer: AllRows | MoreConfigurations | None) -> Ite
     match longer:
         case AllRows(seen, every, wanted, had):
             yield Step(
-                f"All rows: the winner was trained on {count(seen)} of {count(every)}, which is what "
-                f"{duration(had)} had time for. A search of all would take about {roughly(wanted)}.",
+                f"All rows: the winner was trained on {count(seen)} of {count(every)}, in a search that had "
+                f"{duration(had)}. One of all would take about {roughly(wanted)}.",
                 longer.command(run.place, run.recipe),
             )
         case MoreConfigurations(tried, most, again, had):
