@@ -201,6 +201,20 @@ def test_it_says_what_the_page_says(tmp_path: Path) -> None:
     assert "What follows is of" not in made  # it is of the test rows
 
 
+def test_an_interval_of_seeds_is_marked_and_explained_as_on_the_page(tmp_path: Path) -> None:
+    recipe = make_recipe(lora={"r": [1, 2]}, train={})
+    trials = ((1, 0.94, 42), (1, 0.96, 43), (2, 0.9, 42))
+    records = [make_record(recipe, n, {"lora.r": r}, a, seed=seed) for n, (r, a, seed) in enumerate(trials)]
+    found = findings(read_run(write_run(tmp_path / "run", recipe, records)))
+    made = markdown(found)
+    first, second = (line for line in made.splitlines() if line.startswith(("| 1 ", "| 2 ")))
+    assert re.search(r"\| [\d.]+–[\d.]+ seeds \| 2 \|", first)
+    assert re.search(r"\| [\d.]+–[\d.]+ \| 1 \|", second)
+    assert found.board.intervals in made
+    alone = findings(read_run(write_run(tmp_path / "alone", recipe, records[2:])))
+    assert alone.board.intervals not in markdown(alone)
+
+
 def test_a_small_part_of_the_cap_is_not_rounded_to_nothing(tmp_path: Path) -> None:
     found = findings(read_run(whole_run(tmp_path / "demo")))
     assert found.answer.winner is not None

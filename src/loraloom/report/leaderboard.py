@@ -141,6 +141,14 @@ class Leaderboard:
         )
 
     @property
+    def intervals(self) -> str:
+        """What the rows' intervals are of."""
+        return (
+            "Intervals are 95 %: of one seed Wilson's, over the validation rows; of more seeds (marked so) Student's t "
+            "over the seeds, with the rounding to whole rows, which says nothing of other rows."
+        )
+
+    @property
     def unlisted(self) -> int:
         """The numbers below the last trial's that no row has: proposals that were not trained, or are under way."""
         numbers = {number for row in self.rows for number in row.numbers}

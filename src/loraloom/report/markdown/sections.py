@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 from loraloom.report.findings import Findings
-from loraloom.report.leaderboard import Leaderboard
+from loraloom.report.leaderboard import Leaderboard, Row
 from loraloom.report.markdown import verdicts
 from loraloom.report.markdown.text import bullets, code, fenced, table, text, told
 from loraloom.report.rounding import rounded, rounded_span
@@ -121,7 +121,7 @@ def _ranked(board: Leaderboard) -> Iterator[str]:
             *(code(shortened(value, CELL)) for value in row.values),
             *([share(row.macro_f1)] if by_f1 else []),
             text(rounded(row.accuracy, row.interval, places)),
-            rounded_span(row.interval),
+            _interval(row),
             str(row.seeds),
             count(row.trainable),
             duration(row.seconds),
@@ -129,8 +129,16 @@ def _ranked(board: Leaderboard) -> Iterator[str]:
         for row in board.ranked[:MOST_ROWS]
     ]
     yield table(head, rows, numbers=(0, *range(len(board.axes) + 1, len(head))))
+    if any(row.interval and row.seeds > 1 for row in board.ranked[:MOST_ROWS]):
+        yield board.intervals
     if len(board.ranked) > 1:
         yield board.rule
+
+
+def _interval(row: Row) -> str:
+    """`0.05–0.67 seeds` where it is of the seeds and not of the rows, as on the page."""
+    of = f" {row.interval_of}" if row.interval and row.seeds > 1 else ""
+    return f"{rounded_span(row.interval)}{of}"
 
 
 def tested(found: Findings) -> Iterator[str]:
