@@ -86,8 +86,8 @@ def test_an_answer_does_not_stand_under_a_text_that_was_refused(browser: Browser
 
 def test_shares_are_rounded_so_that_none_but_certainty_seems_certain(browser: Browser, server: Running) -> None:
     shown = {
-        1: "100.00 %", 0.99996: ">99.99 %", 0.99994: "99.99 %", 0.9995: "99.95 %", 0.9994: "99.9 %", 0.1: "10.0 %",
-        0.0994: "9.94 %", 0.00005: "0.01 %", 0.00004: "<0.01 %", 0: "0.00 %",
+        1: "100 %", 0.99996: ">99.99 %", 0.99994: "99.99 %", 0.9995: "99.95 %", 0.9994: "99.9 %", 0.1: "10.0 %",
+        0.0994: "9.94 %", 0.00005: "0.01 %", 0.00004: "<0.01 %", 0: "0 %",
     }  # fmt: skip
     with opened(browser, server) as (page, _):
         assert page.evaluate("shares => shares.map(percent)", list(shown)) == list(shown.values())

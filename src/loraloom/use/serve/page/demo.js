@@ -32,7 +32,7 @@ async function ask(path, body, signal) {
   return found;
 }
 
-const percent = (share) => share < 1 && share > 0.99995 ? ">99.99 %" : share > 0 && share < 0.00005 ? "<0.01 %"
+const percent = (share) => share === 0 || share === 1 ? 100 * share + " %" : share < 1 && share > 0.99995 ? ">99.99 %" : share > 0 && share < 0.00005 ? "<0.01 %"
   : (100 * share).toFixed(share >= 0.9995 || share < 0.0995 ? 2 : 1) + " %";
 const chosen = () => adapters.find((each) => each.name === at("adapter").value);
 
