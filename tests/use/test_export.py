@@ -558,6 +558,23 @@ def test_of_a_form_that_is_another_function_it_is_said_what_that_changes(
     assert said is None or re.match(said, notes[0])
 
 
+@pytest.mark.parametrize(("each", "rounds"), [(0.125, 4), (0.3, 2), (2.0, 1)])
+def test_few_rows_are_timed_until_that_says_something(
+    monkeypatch: pytest.MonkeyPatch, each: float, rounds: int
+) -> None:
+    now, asked = [0.0], list[int]()
+
+    def logits_of(texts: Sequence[str]) -> NDArray[np.float32]:
+        now[0] += each
+        asked.append(len(texts))
+        return np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    found = measure("adapter", 8, logits_of, Rows("two", ("a", "b"), np.array([0, 1])))
+    assert len(asked) == 1 + rounds  # the first is to warm up
+    assert found.texts_per_second == pytest.approx(2 / each)
+
+
 def test_a_form_is_measured_by_the_rows_labels_and_beside_the_adapter() -> None:
     rows = Rows("four", ("a", "b", "c", "d"), np.array([0, 1, 1, 0]))
     own = np.array([[2, 0], [0, 2], [0, -4], [1, 0]], np.float32)
