@@ -228,6 +228,16 @@ def test_on_a_phone_the_link_of_the_section_that_is_read_is_in_sight(browser: Br
             assert box["x"] + box["width"] <= 360
 
 
+def test_back_at_the_top_no_section_is_marked_as_the_one_that_is_read(browser: Browser, demo: Path) -> None:
+    with opened(browser, demo, width=360) as found:
+        page = found.page
+        page.evaluate("document.getElementById('data').scrollIntoView()")
+        page.wait_for_selector("nav a[href='#data'][aria-current]")
+        page.evaluate("scrollTo(0, 0)")
+        page.wait_for_selector("nav a[aria-current]", state="detached", timeout=5_000)
+        assert page.evaluate("document.querySelector('nav ol').scrollLeft") == 0
+
+
 def test_the_leaderboard_is_sorted_by_any_column_with_the_keyboard(browser: Browser, demo: Path) -> None:
     with opened(browser, demo) as found:
         page = found.page

@@ -482,18 +482,17 @@
 
   const addFollowing = () => {
     const links = new Map(all('nav a').map((link) => [link.hash.slice(1), link]));
+    const sections = all('main > section');
+    const near = new Set();  // those at the height that is read
     const watch = new IntersectionObserver((entries) => {
-      for (const { target, isIntersecting } of entries) {
-        if (!isIntersecting) continue;
-        for (const link of links.values()) link.removeAttribute('aria-current');
-        const link = links.get(target.id);
-        if (!link) continue;
-        link.setAttribute('aria-current', 'true');
-        const bar = link.closest('ol');  // of a narrow screen, which it may lie beyond
-        bar.scrollLeft = link.offsetLeft - (bar.clientWidth - link.offsetWidth) / 2;
-      }
+      for (const { target, isIntersecting } of entries) isIntersecting ? near.add(target) : near.delete(target);
+      for (const link of links.values()) link.removeAttribute('aria-current');
+      const bar = document.querySelector('nav ol');  // of a narrow screen, beyond which the link may lie
+      const link = links.get(sections.findLast((section) => near.has(section))?.id);  // none above the first section
+      link?.setAttribute('aria-current', 'true');
+      bar.scrollLeft = link ? link.offsetLeft - (bar.clientWidth - link.offsetWidth) / 2 : 0;
     }, { rootMargin: '-15% 0px -75% 0px' });
-    for (const section of all('main > section')) watch.observe(section);
+    for (const section of sections) watch.observe(section);
   };
 
   addTheme();
