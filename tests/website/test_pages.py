@@ -221,7 +221,7 @@ def test_the_examples_of_the_page_on_python_run(tmp_path: Path, monkeypatch: pyt
             exec(compile(example, str(page), "exec"), names)  # noqa: S102
         assert len(examples) == 7
         assert hub.repositories["you/news"].private
-    assert names["classifier"].score(texts, labels) > 0.35  # of five classes, from 80 rows in one epoch
+    assert names["classifier"].score(texts, labels) > 0.75  # of five classes, from 80 rows; in one pass it is 0.6
 
 
 def test_there_are_notebooks() -> None:
