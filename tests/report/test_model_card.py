@@ -185,7 +185,7 @@ def test_nothing_of_this_machine_or_this_hour_is_in_it(tmp_path: Path) -> None:
 def test_a_winner_tested_after_another_says_so(tmp_path: Path) -> None:
     run, tested = run_of(tmp_path / "run")
     write_commands(run, SEARCH.model_copy(update={"tested": (0,)}))
-    assert "The test rows were looked at before: trial 0000" in model_card(run, tested)
+    assert "The test rows were looked at before: trial 0" in model_card(run, tested)
 
 
 def test_a_head_of_our_own_is_not_promised_to_peft(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_a_mean_of_seeds_that_does_not_lead_is_not_called_one_of_its_trials(tmp_
     told = findings(read_run(write_run(tmp_path / "r", recipe, records, best=best))).cautions
     assert any(each.startswith("The folder best/ holds the mean of trials 2 and 3, whose ") for each in told)
     alone = findings(read_run(write_run(tmp_path / "one", recipe, records, best=records[2]))).cautions
-    assert any(each.startswith("The folder best/ holds trial 0002, whose ") for each in alone)
+    assert any(each.startswith("The folder best/ holds trial 2, whose ") for each in alone)
 
 
 def test_why_another_would_be_chosen_now_is_not_said_of_what_best_holds_from_before(tmp_path: Path) -> None:

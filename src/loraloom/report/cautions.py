@@ -113,10 +113,9 @@ def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> It
             if first.cut_short
             else "saw more rows, but is far below it, as a training that has collapsed"
         )
-        holds = winner.record.called if winner.record.is_soup else f"trial {winner.record.number:04d}"
         yield (
-            f"The folder best/ holds {holds}, whose configuration has rank {row.rank}: by the mean over seeds, "
-            f"{describe(board.axes, first.values)} {above}"
+            f"The folder best/ holds {winner.record.called}, whose configuration has rank {row.rank}: by the mean "
+            f"over seeds, {describe(board.axes, first.values)} {above}"
             + (f". It was chosen since {why}: within noise, {rule}." if why else ".")
         )
     if row.lost_seeds:

@@ -109,7 +109,7 @@ def of_looks(run: RunRead, commands: tuple[Command, ...]) -> Iterator[str]:
         for number in trials[:-1]:
             result = results.get(number)
             had = f" ({rounded(result.test.accuracy, None)})" if result and result.test else ""
-            named.append(f"{number:04d}{had}")
+            named.append(f"{number}{had}")
         yield (
             f"The test rows were looked at before: {'trial' if len(named) == 1 else 'trials'} {listed(named)} "
             f"{'was' if len(named) == 1 else 'were'} tested on them, and the search went on. Every choice was by "
