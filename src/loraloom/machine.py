@@ -20,6 +20,8 @@ ROOT = Path("/")
 """Where /proc and /sys are."""
 BUSY_SHARE = 0.25
 """Load average, as a share of the machine's cores, from which other programs are taken to need them."""
+MOST_WAITED = 0.1
+"""Of the time of a measurement: where it waited longer for a core, others had it, and it says little of the machine."""
 THREADS = "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 """Environment variables by which torch is told how many threads to take; the second goes before the first."""
 

@@ -21,7 +21,7 @@ import torch
 
 from loraloom.engine.device import device
 from loraloom.engine.linear import linear
-from loraloom.machine import read_machine, waited_seconds
+from loraloom.machine import MOST_WAITED, read_machine, waited_seconds
 from loraloom.study.record import Dtype
 
 _SECONDS = 0.1
@@ -33,8 +33,6 @@ _MANY_TOKENS = 8192
 """So many fill a GPU, whose best product is the peak; a batch has fewer, and what it takes is told by `_TOKENS`."""
 _DOUBTFUL, _DOUBTS = 1.5, 2
 """A processor with bf16 that looks no faster in it than this was measured in a busy moment: it is measured again."""
-_MOST_WAITED = 0.1
-"""Of the time of a measurement: where it waited longer for a core, others had it, and what was measured is no peak."""
 _SLOW_RATE = 20e9
 """FLOP/s under which products have few tokens: a type that the processor only emulates would take seconds."""
 _REFUSED = "CUBLAS_STATUS_NOT_SUPPORTED"
@@ -167,7 +165,7 @@ def _rates(dtype: torch.dtype, products: tuple[tuple[int, int], ...]) -> _Rates:
             crowded = probe.flops / min(probe.seconds() for _ in range(3)) > sum(work) / sum(fastest)
             if crowded:
                 fastest = list(map(min, fastest, _fastest(layer)))
-    had_to_wait = waited_seconds() - waited > _MOST_WAITED * (time.perf_counter() - start)
+    had_to_wait = waited_seconds() - waited > MOST_WAITED * (time.perf_counter() - start)
     busy = crowded or (had_to_wait and device().type == "cpu")
     best = _best(layer, fastest)
     if device().type == "cuda" and sum(fastest) * _GPU_REPEATS * _MANY_TOKENS / tokens < _SLOW_SECONDS:

@@ -20,7 +20,7 @@ from loraloom.engine import Job, never
 from loraloom.errors import LoraloomError
 from loraloom.execute.executor import Executor
 from loraloom.execute.workplace import Workplace
-from loraloom.machine import waited_seconds
+from loraloom.machine import MOST_WAITED, waited_seconds
 from loraloom.recipe import Configuration
 from loraloom.search.costs import Measured, measured
 from loraloom.search.pace import LeftOut, named
@@ -39,8 +39,6 @@ SHARE = 0.03
 """Of the time that is left, for each model."""
 NOT_ENDED = "it had not ended when the time was over"
 """Why nothing is known of what was trained by a worker that hangs, or that a cluster has no room for."""
-MOST_WAITED = 0.1
-"""Of the time of a warm-up: where it waited longer for a core, other programs had it, and it is done again."""
 AGAIN_SHARE, LONGEST_AGAIN = 0.15, 30.0
 """Of the time that is left, and in seconds: after so much of measuring the last one counts, for nothing has passed."""
 HARMLESS_RATE = 1e-7

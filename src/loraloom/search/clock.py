@@ -17,15 +17,13 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from loraloom.errors import BudgetError, RecipeError
-from loraloom.machine import UNKNOWN_CORE_SECONDS, CoreSeconds, core_seconds, crowding
+from loraloom.machine import MOST_WAITED, UNKNOWN_CORE_SECONDS, CoreSeconds, core_seconds, crowding
 
 T = TypeVar("T")
 MOST_SECONDS = 315_360_000
 """Ten years, as recipe/fields.py has it, which takes a while to import."""
 LOADING_SECONDS = 2.0
 """What the command's own libraries take to load, where that was not seen: the measure of how slow the machine is."""
-MOST_WAITED = 0.1
-"""Of the time in which loading had a core: where it waited longer for one, how slow the machine is now is looked at."""
 END_SHARE, PAGE_SHARE, PICTURES_SHARE, BEGIN_SHARE = 0.4, 1.0, 0.8, 4.5
 """What the process's end, the report's page, its pictures, and a model's first steps (with the loading of torch and of
 the report's libraries) take, in the time that loading took."""
