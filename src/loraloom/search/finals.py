@@ -91,8 +91,7 @@ class Finals:
         """How many trials the finals still take, as `missing`; where there is one rung the first seeds are its own."""
         plan = self._pace.plan
         wanted = plan.finalists or 0
-        unknown = max(0, wanted - len(self._ranks)) * (plan.seeds - (len(plan.rungs) == 1))
-        return unknown + sum(1 for _ in self._missing(wanted, plan.seeds))
+        return plan.lacking(max(0, wanted - len(self._ranks))) + sum(1 for _ in self._missing(wanted, plan.seeds))
 
     def next(self, planned: Plan) -> Wanted | None:
         """The next final; on as many rows as the time allows where it is the first and does not fit.

@@ -75,9 +75,7 @@ def look_ahead(
             trials = min(trials, max(least, int(pace.slots * left / seconds[-1])))
         finals = Step(trials, rows[-1])
     else:
-        # On one rung a finalist has its first seed already.
-        wanted = plan.finalists * (plan.seeds - (len(rows) == 1))
-        finals = Step(wanted if finals_to_come is None else finals_to_come, rows[-1])
+        finals = Step(plan.lacking(plan.finalists) if finals_to_come is None else finals_to_come, rows[-1])
         to_come -= compared
         if left is not None and seconds[0] > 0:
             climb = sum(cost / REDUCTION_FACTOR**rung for rung, cost in enumerate(seconds[:-1])) or seconds[0]

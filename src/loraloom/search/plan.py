@@ -90,6 +90,10 @@ class Plan:
             configuration = with_epochs(configuration, passes_of(cost_key(configuration), self.epochs))
         return configuration if self.finalists is None else on_rung(configuration, rows)
 
+    def lacking(self, finalists: int) -> int:
+        """Trials that so many finalists lack, of which none has had a final; on one rung each has its first seed."""
+        return finalists * (self.seeds - (len(self.rungs) == 1))
+
     def is_last(self, rows: int | None) -> bool:
         """Whether a trial on `rows` is on the last rung."""
         return self.rung(rows) == len(self.rungs) - 1

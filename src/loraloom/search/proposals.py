@@ -97,18 +97,21 @@ class Proposals:
 
         0 where a plan has no finalists.
         """
-        return self._finals.to_come()
+        if self._pace.plan.finalists is None:
+            return 0
+        self._update()
+        return self._finals().to_come()
 
     @property
     def goes_beyond(self) -> bool:
         """Whether the time that is left after all finals holds a trial more, of a further seed or finalist."""
-        compares = self._pace.limited and self._pace.plan.finalists is not None
-        return compares and self._finals.more() is not None
-
-    @property
-    def _finals(self) -> Finals:
-        """Those of this moment."""
+        if not self._pace.limited or self._pace.plan.finalists is None:
+            return False
         self._update()
+        return self._finals().more() is not None
+
+    def _finals(self) -> Finals:
+        """Those of this moment, by what was tried at the last update."""
         self._ranks.update()
         return Finals(self._pace, self._ranks, self.at)
 
@@ -163,8 +166,7 @@ class Proposals:
     def _wanted(self) -> Wanted | None:
         if self._pace.plan.finalists is None:
             return self._repeated() or self._new(self._pace.plan.top) or self._repeated(under_way=True)
-        self._ranks.update()
-        finals = Finals(self._pace, self._ranks, self.at)
+        finals = self._finals()
         wanted = self._climb(finals.missing)
         if wanted is None and (self._pace.limited or not finals.undecided):
             wanted = self._final(finals) or self._time_left_over(finals)
