@@ -41,12 +41,10 @@ def blended_lines(made: Blend, run: Run) -> Iterator[str]:
 def _gain(gain: Paired, of_macro_f1: float, metric: Metric) -> Iterator[str]:
     """In accuracy, which the test is of; where macro-F1 is what chooses, that first."""
     interval = "" if gain.interval is None else f" (95 % interval {spread(gain.interval)})"
-    over = " over the winner"
+    tested = f"{interval}; {p_value(gain.p)} by McNemar's test, corrected for two tests"
+    accuracy = f"{points(gain.difference, gain.interval)} of accuracy"
     if metric == "macro_f1":
-        yield f"gain        {points(of_macro_f1)} of macro-F1{over}, of which no interval is made"
-        over = ""
-    head = "gain" if over else ""
-    yield (
-        f"{head:<11} {points(gain.difference, gain.interval)} of accuracy{over}{interval}; {p_value(gain.p)} by "
-        "McNemar's test, corrected for two tests"
-    )
+        yield f"gain        {points(of_macro_f1)} of macro-F1 over the winner, of which no interval is made"
+        yield f"            {accuracy}{tested}"
+    else:
+        yield f"gain        {accuracy} over the winner{tested}"

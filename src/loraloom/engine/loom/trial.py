@@ -141,9 +141,13 @@ class Trial(Course):
 
     def timings(self) -> Timings:
         """What it took, shares of its pack's steps."""
-        seconds = self.step_seconds + self.evaluation_seconds
-        prefix = {"prefix_seconds": self.prefix_seconds, "prefix_rows": self.prefix_rows}
-        beside = {**prefix, "kernels_seconds": self.kernels_seconds}
         return Timings.model_validate(
-            {"seconds": seconds, "train_seconds": self.step_seconds, **self.speed(), **beside}
+            {
+                "seconds": self.step_seconds + self.evaluation_seconds,
+                "train_seconds": self.step_seconds,
+                **self.speed(),
+                "prefix_seconds": self.prefix_seconds,
+                "prefix_rows": self.prefix_rows,
+                "kernels_seconds": self.kernels_seconds,
+            }
         )
