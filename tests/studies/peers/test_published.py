@@ -278,7 +278,8 @@ def test_the_defaults_page_says_which_preset_won_which_search() -> None:
             won.setdefault(search, set()).add(one["settings"]["point"]["lora.layers_to_transform"])
     half = {search for search, layers in won.items() if layers == {"top-half"}}
     assert {search for search, layers in won.items() if len(layers) > 1} == {"subj16", "3600 s, mpnet"}
-    either = "; either on Subj and, by the base-size encoder in an hour (the first with AMX), on AG News"
+    by_base = "by the base-size encoder in an hour (the first with AMX, every layer on family 25)"
+    either = f"; either on Subj and, {by_base}, on AG News"
     assert first.endswith(either)
     first = first.removesuffix(either)
     for name, title in TITLES.items():
@@ -291,6 +292,7 @@ def test_the_defaults_page_says_which_preset_won_which_search() -> None:
         "1200 s, demo",
         "1200 s, demo, family 25",
         "3600 s, demo",
+        "3600 s, mpnet, family 25",
     }
 
 
