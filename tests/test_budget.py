@@ -15,6 +15,7 @@ from loraloom.backbone import sources
 from loraloom.backbone.adapting import Shapes
 from loraloom.budget import (
     ACHIEVED_SHARE,
+    OPTIMIZER_STATES,
     PROCESS_BYTES,
     STEP_FLOPS,
     Adaptation,
@@ -30,6 +31,7 @@ from loraloom.budget import (
 )
 from loraloom.recipe import Configuration, Head, Recipe, read_recipe
 from tests.numerics.covering import covering
+from tests.pages import text_of
 
 MILLION = 1_000_000
 MODELS = {
@@ -376,3 +378,11 @@ def test_seconds_are_the_products_of_all_tokens_by_the_machines_rate() -> None:
     found = estimate_seconds(adaptation, rows=100, tokens=5, epochs=2, flops_per_second=1e6)
     forward = 2 * 64 + 3 * 4 * 5 * 8
     assert found == pytest.approx(100 * 2 * 5 * forward * STEP_FLOPS / (1e6 * ACHIEVED_SHARE))
+
+
+def test_the_page_on_budgets_has_what_the_estimates_are_made_of() -> None:
+    page, names = text_of("docs/budget.md"), {"adam": "Adam", "muon": "Muon", "sgd": "SGD"}
+    states = ", ".join(f"{OPTIMIZER_STATES[optim]} for {name}" for optim, name in names.items())
+    assert f"**Memory**: {PROCESS_BYTES / 1e9:g} GB for Python and its libraries" in page
+    assert f"states of the optimizer ({states})" in page
+    assert (ACHIEVED_SHARE, "over two fifths of the rate of matrix products" in page) == (2 / 5, True)
