@@ -198,6 +198,27 @@ def test_what_is_searched_is_what_the_page_on_data_says(
     assert points_of(default_space(recipe, deadline=deadline)) == points
 
 
+@pytest.mark.parametrize(
+    ("written", "changes", "epochs"),
+    [
+        ("`search.epochs` is `clock`;", ["search.sampler=grid", "search.epochs=clock"], "clock"),
+        ("it is `auto`, its default, beside `search.sampler: auto`", [], "clock"),
+        ("it is `auto`, its default", ["search.epochs=recipe"], "recipe"),
+        ("`search.pruner: none`", ["search.pruner=none"], "recipe"),
+        ("`search.resource: epochs`", ["search.resource=epochs", "search.pruner=halving"], "recipe"),
+        ("`train.num_train_epochs` are not written", ["train.num_train_epochs=2"], "recipe"),
+    ],
+)
+def test_which_search_has_passes_by_the_clock_is_what_the_page_on_it_says(
+    written: str, changes: list[str], epochs: str
+) -> None:
+    page = (ROOT / "docs" / "clock.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith("| `search.epochs` is"))
+    recipe = read_recipe({"data": {"dataset": "demo"}, "search": {"sampler": "auto"}}, changes)
+    assert written in line
+    assert default_space(recipe, deadline=True).search.epochs == epochs
+
+
 def test_the_split_by_groups_of_the_page_on_data_keeps_each_on_one_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
