@@ -19,6 +19,7 @@ from loraloom.data.tables import read_table
 from loraloom.recipe import Range, Recipe, read_recipe
 from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
+from loraloom.report.wording import listed
 from loraloom.search.next_search import points_of
 from loraloom.search.space import default_space
 from loraloom.study.record import Result, Score
@@ -196,6 +197,21 @@ def test_what_is_searched_is_what_the_page_on_data_says(
     recipe = read_recipe({"data": {"dataset": "demo"}}, [override])
     assert written in text_of("docs/data.md")
     assert points_of(default_space(recipe, deadline=deadline)) == points
+
+
+def test_how_many_passes_are_searched_without_a_clock_is_what_the_page_on_data_says() -> None:
+    searched = default_space(read_recipe({"search": {"sampler": "auto"}}))
+    passes = listed([f"{number:g}" for number in searched.values("train.num_train_epochs")])
+    assert f"Without a time limit `search: {{sampler: auto}}` searches {passes}." in text_of("docs/data.md")
+
+
+def test_the_rows_that_the_page_on_data_begins_with_are_found_without_a_name(tmp_path: Path) -> None:
+    rows, *_ = fenced((ROOT / "docs" / "data.md").read_text(encoding="utf-8"), "text")
+    (tmp_path / "train.csv").write_text(rows, encoding="utf-8")
+    table = read_table(str(tmp_path / "train.csv"))
+    columns, _ = choose_columns(table, None, None)
+    assert (columns.text, columns.label) == (("text",), "label")
+    assert texts_of(table, columns.text)[0] == "Shares fell after a warning, the bank said."
 
 
 @pytest.mark.parametrize(
