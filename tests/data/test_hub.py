@@ -15,6 +15,7 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from loraloom.data import load_data
 from loraloom.recipe import Data
 from tests.data.files import load, refusal, rows, write_csv
+from tests.pages import text_of
 
 CLASS_LABEL = datasets.ClassLabel(names=["World", "Sports"])
 
@@ -117,6 +118,7 @@ def test_a_test_split_without_labels_is_not_used_and_said(monkeypatch: pytest.Mo
     data = load(dataset="news")
     assert "split_unused" in {finding.kind for finding in data.findings}
     assert len(data.test) == 6
+    assert "Splits of other names, or without labels, are not used, and it names them." in text_of("docs/data.md")
 
 
 @pytest.mark.parametrize("name", ["dev", "valid", "val"])

@@ -24,6 +24,7 @@ from loraloom.errors import DataError, MissingExtraError
 from loraloom.recipe import Data, read_recipe
 from loraloom.search.watcher import Watcher
 from tests.data.files import CLASSES, load, refusal, rows, sentence, write_csv, write_jsonl
+from tests.pages import text_of
 
 ASIDE = " (signs, capitals and the like aside)"
 
@@ -304,6 +305,7 @@ def test_empty_texts_are_dropped_from_training_and_kept_in_test(tmp_path: Path) 
     assert _finding(data, "empty_text").sentence == "Training has 2 empty texts: dropped."
     assert _finding(data, "empty_text").examples == ("row 31", "row 32")
     assert _finding(data, "empty_text", 1).sentence == "Test has 1 empty text: kept."
+    assert "empty texts (an empty cell, `null`, NaN; training goes without them)" in text_of("docs/data.md")
 
 
 def test_a_class_of_empty_texts_alone_is_refused(tmp_path: Path) -> None:
