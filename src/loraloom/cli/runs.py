@@ -170,7 +170,7 @@ def resume(
 
 
 def refit(run: RunPath, quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """Train a run's winner once more, on the rows that were held out to choose it too: RUN/refit.
+    """Train a run's winner once more, on its training rows and those that were held out to choose it: RUN/refit.
 
     Configuration, seed and passes are the winner's (of a mean of seeds, each of them is trained again); the test rows
     stay held out, and it is tested on them. A training that was stopped is gone on with by the same command.
