@@ -126,6 +126,16 @@ def test_the_options_of_every_command_are_known() -> None:
     }
 
 
+def test_what_workers_are_beside_ray_is_said_where_both_can_be_given() -> None:
+    import typer
+
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    found = {name: {o: p.help for p in command.params for o in p.opts} for name, command in commands.items()}
+    said = [options["--workers"] for options in found.values() if {"--workers", "--ray"} <= options.keys()]
+    assert len(said) == 2
+    assert all("with --ray, in as many at most" in text for text in said)
+
+
 def test_every_command_has_an_example_that_its_parser_takes() -> None:
     from website.commands import parsed
 

@@ -88,7 +88,11 @@ Profile = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="Train in this many worker processes, each with its share of cores."),
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Train in this many worker processes, each with its share of cores; with --ray, in as many at most.",
+    ),
 ]
 RayAddress = Annotated[
     str | None, typer.Option("--ray", metavar="ADDRESS", help="Train on a Ray cluster: host:port of its head, or auto.")
