@@ -21,6 +21,7 @@ from loraloom.report.effects.axes import columns_of
 from loraloom.report.effects.model import LEAST_FREEDOM
 from loraloom.report.wording import listed
 from loraloom.search.next_search import points_of
+from loraloom.search.presets import preset_points
 from loraloom.search.space import default_space
 from loraloom.study.record import Result, Score
 from loraloom.terminal.live import closing_lines
@@ -197,6 +198,15 @@ def test_what_is_searched_is_what_the_page_on_data_says(
     recipe = read_recipe({"data": {"dataset": "demo"}}, [override])
     assert written in text_of("docs/data.md")
     assert points_of(default_space(recipe, deadline=deadline)) == points
+
+
+def test_the_recipe_for_a_processor_uses_the_lever_that_the_page_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "cpu.md").read_text(encoding="utf-8")
+    (block,) = fenced(page, "yaml")
+    first, *_ = preset_points(default_space(_read(block, tmp_path), deadline=True), lambda _: None)
+    assert (first["lora.layers_to_transform"], first["backbone.dropout"]) == ("top-half", "off")
+    levers = [line for line in page.split("| --- | --- |")[1].splitlines() if line.startswith("| ")]
+    assert levers[2].startswith("| `lora.layers_to_transform` with `backbone.dropout: off` |")
 
 
 def test_how_many_passes_are_searched_without_a_clock_is_what_the_page_on_data_says() -> None:
