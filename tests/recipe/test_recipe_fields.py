@@ -205,6 +205,11 @@ def test_the_schema_takes_the_recipes_that_come_along(name: str) -> None:
     jsonschema.validate(_Yaml12Loader(shipped_text(name)).get_single_data(), json_schema())
 
 
+def test_the_schema_says_what_each_engine_is() -> None:
+    engine = json_schema()["properties"]["engine"]
+    assert all(f"{name}:" in engine["description"] for name in engine["enum"])
+
+
 @pytest.mark.parametrize(
     ("section", "field", "value"),
     [("data", "text_column", "text"), ("lora", "target_modules", "query"), ("lora", "layers_to_transform", 11)],

@@ -100,7 +100,11 @@ class Recipe(Configuration):
 
     search: Search = Field(default_factory=Search)
     budget: Budget = Field(default_factory=Budget)
-    engine: Literal["auto", "loom", "trainer"] = Field("auto", description="What trains a trial.")
+    engine: Literal["auto", "loom", "trainer"] = Field(
+        "auto",
+        description="What trains a trial. loom: loraloom's own, which is quick; trainer: HF Trainer with PEFT; "
+        "auto: loom where it knows the model, else trainer.",
+    )
     report_to: Trackers = Field(
         (), description="Trackers that are told of the run as it goes; each needs its extra, as in loraloom[mlflow]."
     )
