@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from loraloom.data import overlap
 from loraloom.data.overlap import Keys, near_copies, text_key, words_of
+from tests.pages import text_of
 
 
 @pytest.mark.parametrize(
@@ -172,3 +173,14 @@ def test_hashes_are_drawn_anew_until_no_two_5_grams_share_one(monkeypatch: pytes
 def test_5_grams_of_one_hash_are_not_taken_for_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlap, "_factors", lambda attempt: np.zeros(5, dtype=np.uint64))
     assert near_copies(["b c d e a", "a b c d e"], ["a b c d e"]) == {1: (0,)}
+
+
+@pytest.mark.parametrize(("words", "copies"), [(23, {}), (24, {0: (0,)})])
+def test_near_copies_are_what_the_page_on_data_says(words: int, copies: dict[int, tuple[int, ...]]) -> None:
+    """Of two texts that differ in their last word the runs but one of each are in both."""
+    said = "over nine tenths of the runs of five words in either stand in both"
+    shared, either = words - 5, words - 3
+    text = [f"w{number}" for number in range(words)]
+    assert near_copies([" ".join(text)], [" ".join([*text[:-1], "other"])]) == copies
+    assert (shared / either > 0.9) is bool(copies)
+    assert said in text_of("docs/data.md")
