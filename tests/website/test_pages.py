@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -15,6 +16,7 @@ import yaml
 from loraloom.data.columns import choose_columns, texts_of
 from loraloom.data.hub import named_source
 from loraloom.data.labels import codes_of
+from loraloom.data.record import Record
 from loraloom.data.tables import read_table
 from loraloom.recipe import Range, Recipe, read_recipe
 from loraloom.report.effects.axes import columns_of
@@ -25,6 +27,7 @@ from loraloom.search.presets import preset_points
 from loraloom.search.space import default_space
 from loraloom.study.record import Result, Score
 from loraloom.terminal.live import closing_lines
+from loraloom.use.writing import Added, CsvOutput, Predicted
 from tests.commands import Commands
 from tests.data.files import sentence, write_csv
 from tests.pages import text_of
@@ -213,6 +216,17 @@ def test_how_many_passes_are_searched_without_a_clock_is_what_the_page_on_data_s
     searched = default_space(read_recipe({"search": {"sampler": "auto"}}))
     passes = listed([f"{number:g}" for number in searched.values("train.num_train_epochs")])
     assert f"Without a time limit `search: {{sampler: auto}}` searches {passes}." in text_of("docs/data.md")
+
+
+def test_the_row_that_the_page_on_predicting_shows_is_written_so() -> None:
+    """Its confidence is one that the tutorial printed."""
+    header, row = "id,text,prediction,confidence", "007,Shares fell after the warning.,business,0.982903"
+    read = Record(1, {"id": "007", "text": "Shares fell after the warning."})
+    written = Predicted([read], ["business"], [0.982903], np.array([[0.982903]]), [])
+    rendered = CsvOutput(Added(("business",), ()), "articles.csv", ",", "").render(written).decode()
+    assert rendered == f"{header}\n{row}\n"
+    assert f"the output has `{header}`, and a row is `{row}`." in text_of("docs/predict.md")
+    assert '"confidence": 0.982903' in text_of("docs/tutorial.md")
 
 
 def test_the_rows_that_the_page_on_data_begins_with_are_found_without_a_name(tmp_path: Path) -> None:

@@ -407,6 +407,15 @@ def test_the_description_has_an_example_that_is_answered(client: TestClient) -> 
     assert client.post("/v1/classify", json=example).status_code == 200
 
 
+def test_the_page_of_serving_shows_what_an_answer_holds(client: TestClient) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "serve.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^is answered by `(\{.*\})`", page, re.MULTILINE)
+    answer = client.post("/v1/classify", json={"adapter": "food", "texts": ["a"]}).json()
+    keys = [*answer, *answer["results"][0]]
+    assert len(keys) == 5
+    assert re.findall(r'"(\w+)": ', shown)[: len(keys)] == keys
+
+
 def test_the_page_of_serving_has_every_status_that_is_described(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"].values()
     described = {status for methods in paths for method in methods.values() for status in method["responses"]}
