@@ -146,6 +146,14 @@ def test_several_labels_of_a_text_are_refused_with_what_is_done_instead(cell: An
     assert refusal.endswith("one of each text: for several, train a classifier for each")
 
 
+@pytest.mark.parametrize("unit", ["D", "us", "ns"])
+def test_a_time_is_no_label_whatever_it_is_counted_in(unit: str) -> None:
+    """Of nanoseconds, as pandas has long counted in, numpy makes whole numbers."""
+    days = np.array(["2026-01-01", "2026-01-02"], dtype=f"datetime64[{unit}]")
+    assert "column 'label' holds a datetime64; a label is a name or a number" in _refusal(list(days))
+    assert "column 'label' holds a timedelta64; a label is a name or a number" in _refusal(list(days - days[0]))
+
+
 @pytest.mark.parametrize(("cell", "kind"), [(["a"], "list"), ({"a": 1}, "mapping")])
 def test_nested_labels_are_refused(cell: Any, kind: str) -> None:
     assert f"holds a {kind};" in _refusal(["a", cell])

@@ -90,9 +90,10 @@ def refuse_long(labels: Labels, source: str, advice: str) -> None:
 def _plain(cell: Any, known: Collection[str] = ()) -> Any:
     """A numpy scalar, or a database's decimal, as Python's own number; blank text as None, other text in NFC.
 
-    A folder's name may be in NFD. Text that is known stays as it stands.
+    A folder's name may be in NFD. Text that is known stays as it stands, and so does a time: of nanoseconds numpy would
+    make a number, and of each time a class.
     """
-    if isinstance(cell, np.generic):
+    if isinstance(cell, np.generic) and not isinstance(cell, np.datetime64 | np.timedelta64):
         cell = cell.item()
     if isinstance(cell, Decimal):
         return int(cell) if cell.is_finite() and cell == cell.to_integral_value() else float(cell)
