@@ -162,6 +162,13 @@ def test_what_is_no_text_is_refused_before_a_model_is_loaded(tmp_path: Path, tex
         cli.app(["predict", str(tmp_path / "nothing"), "--text", "a cat", "--text", text], standalone_mode=False)
 
 
+def test_of_a_long_text_that_is_none_the_beginning_is_shown(tmp_path: Path) -> None:
+    """A text that a shell took from a file in another encoding: its byte is far behind."""
+    with pytest.raises(DataError, match=r"^--text 'words words .*…': has U\+DCE9 at character 60000, which is") as told:
+        cli.app(["predict", str(tmp_path), "--text", 10_000 * "words " + "\udce9"], standalone_mode=False)
+    assert len(str(told.value)) < 250
+
+
 @pytest.mark.parametrize(
     ("source", "out", "says"),
     [

@@ -18,6 +18,7 @@ from typing import IO, Protocol
 from loraloom.data.cells import text_problem
 from loraloom.data.opening import format_of
 from loraloom.data.record import Record
+from loraloom.data.wording import quoted
 from loraloom.errors import DataError
 from loraloom.machine import with_home
 from loraloom.study.durable import refuse_place
@@ -135,7 +136,7 @@ def check_texts(texts: Sequence[str]) -> None:
     """
     for text in texts:
         if problem := text_problem(text) or (None if text.strip() else "has no text"):
-            raise DataError(f"--text {text!a}: {problem}")
+            raise DataError(f"--text {quoted(text)}: {problem}")
 
 
 def predict_texts(ensemble: Ensemble, texts: Sequence[str], stdout: IO[str], min_confidence: float | None) -> None:
