@@ -255,6 +255,21 @@ def test_a_branch_is_taken_at_the_commit_that_it_stands_for(best: Path, hub: Hub
 
 
 @pytest.mark.filterwarnings(OWN_MODEL)
+def test_a_commit_that_the_hub_names_is_no_path(best: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged folder of the cache is removed, to be made anew; and one that is whole is this adapter's."""
+    loraloom.load(best).push_to_hub(NAME)
+    other = default_cache() / "adapters" / "other--adapter"
+    shutil.copytree(best, other / "theirs")
+    hub.repositories[NAME].commits.append(("../other--adapter", files_of(hub)))
+    with pytest.raises(AdapterError, match=r"the hub's answer can't be used: '\.\./other--adapter' is no commit"):
+        loraloom.load(NAME)
+    assert (other / "theirs").is_dir()
+    monkeypatch.setattr("loraloom.hub.reachable", lambda: False)
+    with pytest.raises(AdapterError, match="the hub can't be reached"):
+        loraloom.load(NAME, revision="../other--adapter/theirs")
+
+
+@pytest.mark.filterwarnings(OWN_MODEL)
 def test_without_the_hub_what_was_fetched_before_is_used(best: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     loraloom.load(best).push_to_hub(NAME)
     first = hub.repositories[NAME].commits[-1][0]

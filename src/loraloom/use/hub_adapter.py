@@ -36,6 +36,8 @@ OPTIONAL = (CARD, CLASSES, TERMS, SCORES)
 _FILES = "train_file", "validation_file", "test_file"
 _SECONDS = 10
 _COMMITS = "commits.json"
+_COMMIT = re.compile(r"[0-9a-f]{40,64}")
+"""What alone may name a folder of the cache, which is removed where it is damaged."""
 
 
 def is_name(given: Path | str) -> bool:
@@ -55,11 +57,10 @@ def download(name: str, revision: str | None) -> Path:
     """
     from huggingface_hub import HfApi, snapshot_download
 
-    place = default_cache() / "adapters" / name.replace("/", "--")
-    wanted, commits = revision or "main", _commits(place)
-    fetched = place / commits.get(wanted, wanted)
+    place, wanted = default_cache() / "adapters" / name.replace("/", "--"), revision or "main"
+    fetched = _fetched(place, wanted)
     if not hub.reachable():
-        if not fetched.is_dir():
+        if fetched is None:
             raise AdapterError(
                 f"{name}: there is no such folder, and as a name on the hub it can't be had: the hub can't be reached"
             )
@@ -68,14 +69,24 @@ def download(name: str, revision: str | None) -> Path:
         try:
             info = HfApi().model_info(name, revision=revision, timeout=_SECONDS)
         except Exception as error:  # what a network can do to a request is no closed list
-            if not _is_answer(error) and fetched.is_dir():
+            if not _is_answer(error) and fetched is not None:
                 return fetched
             raise
         _check_files(name, [file.rfilename for file in info.siblings or ()])
-        kept = snapshot_download(name, revision=info.sha, allow_patterns=list(SAFE), etag_timeout=_SECONDS)
-        folder = _plain(Path(kept), place / str(info.sha))
-        write_json(place / _COMMITS, {**commits, wanted: info.sha})
+        commit = str(info.sha)
+        if _COMMIT.fullmatch(commit) is None:
+            raise AdapterError(f"{name}: the hub's answer can't be used: {commit[:64]!r} is no commit")
+        kept = snapshot_download(name, revision=commit, allow_patterns=list(SAFE), etag_timeout=_SECONDS)
+        folder = _plain(Path(kept), place / commit)
+        write_json(place / _COMMITS, {**_commits(place), wanted: commit})
         return folder
+
+
+def _fetched(place: Path, wanted: str) -> Path | None:
+    """The copy of the commit that `wanted` is, or stood for when the hub was last asked; None where there is none."""
+    commit = _commits(place).get(wanted, wanted)
+    folder = place / commit
+    return folder if _COMMIT.fullmatch(commit) and folder.is_dir() else None
 
 
 def _commits(place: Path) -> dict[str, str]:
