@@ -226,6 +226,17 @@ def test_a_column_is_named_without_the_blanks_around_it(
     assert (data.text_column, data.label_column) == ((" title", " body"), " topic of it")
 
 
+def test_a_path_in_what_is_asked_holds_nothing_that_a_terminal_obeys(
+    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "\x1b[2J.csv").write_text("id,title,body,topic\n" + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
+    given_flags = ["--train_file", "\x1b[2J.csv", "--model", str(tiny_model), "--max_trainable_parameters", "9"]
+    done = new("mine.yml", *given_flags, "--max_seconds", "0", answers="none\ntitle\ntopic\n", monkeypatch=monkeypatch)
+    assert done.exit_code == 0, done.output
+    assert "the columns of \\x1b[2J.csv: 'id', 'title', 'body', 'topic'\n" in done.output
+    assert "Error: \\x1b[2J.csv: has no column 'none'" in done.output
+
+
 def test_the_label_is_no_text_and_a_column_that_is_answered_twice_is_read_once(
     here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

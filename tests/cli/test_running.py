@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 
 from loraloom import cli, machine
 from loraloom.cli import adapters, entry, runs
-from loraloom.cli.running import TerminatedError, follow, run_search, say_line, stoppable
+from loraloom.cli.running import TerminatedError, follow, run_search, say_doing, say_line, stoppable
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.placement import IN_PROCESS
 from loraloom.recipe import read_recipe
@@ -328,6 +328,14 @@ def test_commands_that_load_a_model_say_so_at_once(
 def test_a_line_with_a_path_holds_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
     say_line("use  predict runs/\x1b[2J\x9b31m/best\nand more")
     assert capsys.readouterr().out == "use  predict runs/\\x1b[2J\\x9b31m/best\nand more\n"
+
+
+def test_what_is_done_meanwhile_holds_nothing_that_a_terminal_obeys(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    say_doing("reading \x1b[2J.csv: 9,000 rows so far")
+    assert capsys.readouterr().err == "reading \\x1b[2J.csv: 9,000 rows so far\n"
 
 
 def test_a_python_without_docstrings_is_refused_in_a_sentence() -> None:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from loraloom.cli.running import say_line
 from loraloom.errors import DataError, LoraloomError
 from loraloom.machine import with_home
+from loraloom.wording import unobeyed
 
 if TYPE_CHECKING:
     from loraloom.data.columns import Columns
@@ -49,7 +51,7 @@ def ask_columns(table: Table, text: tuple[str, ...], label: str | None, guess: C
         question = f"2. Text in {', '.join(map(repr, guess.text))}, label in {guess.label!r}"
         if typer.confirm(question, default=True):
             return guess
-    typer.echo(f"   the columns of {table.source}: {', '.join(map(repr, table.columns))}")
+    say_line(f"   the columns of {table.source}: {', '.join(map(repr, table.columns))}")
 
     written = {name.strip(): name for name in table.columns}  # of a header such as "text, label", which is answered so
 
@@ -107,7 +109,7 @@ def _asked(question: str, default: str | None, understood: Callable[[str], Answe
         try:
             return understood(answer.strip())
         except LoraloomError as error:
-            raise typer.BadParameter(str(error)) from None
+            raise typer.BadParameter(unobeyed(str(error))) from None
 
     answered: Answer = typer.prompt(question, default=default, value_proc=process)
     return answered

@@ -206,7 +206,7 @@ def say_line(line: str, *, err: bool = False) -> None:
 def say_doing(what: str) -> None:
     """What is done that takes seconds, where somebody waits before a terminal."""
     if sys.stderr.isatty():
-        typer.echo(what, err=True)
+        say_line(what, err=True)
 
 
 def say_loading(what: str) -> None:
