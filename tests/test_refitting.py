@@ -124,7 +124,8 @@ def test_one_of_an_earlier_winner_is_named_where_it_is_used(
     assert said in commands.run("predict", refitted / "refit", "--text", "the cat").err
     assert said in submit(refitted / "refit", rows_file, tmp_path / "out.csv", text_column=("text",)).notes
     pytest.importorskip("fastapi")
-    with commands.start("serve", refitted / "refit", "--port", "0") as serving:
+    home = {"HOME": str(refitted.parent)}
+    with commands.start("serve", f"a=~/{refitted.name}/refit", "--port", "0", environment=home) as serving:
         serving.line()
         serving.send(signal.SIGTERM)
         assert said in serving.wait().err

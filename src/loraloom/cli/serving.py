@@ -113,9 +113,10 @@ def _serve(adapters: Sequence[str], class_shares: Sequence[str], host: str, port
         contextlib.suppress(KeyboardInterrupt, TerminatedError),
     ):
         registry = Registry(class_shares or None)
-        for name, folder in named:
-            served = registry.add(name, adapter_folder(folder)).classifier
-            say_line(f"{name}: {folder}" + (f", for class shares: {served.shift}" if served.shift else ""), err=True)
+        for name, given in named:
+            folder = adapter_folder(given)
+            served = registry.add(name, folder).classifier
+            say_line(f"{name}: {given}" + (f", for class shares: {served.shift}" if served.shift else ""), err=True)
             if said := earlier_winner(folder, served.record):
                 say_line(said, err=True)
         if not _is_local(host) and not settings.access.keys:
