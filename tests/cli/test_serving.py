@@ -161,6 +161,14 @@ def test_a_file_that_holds_no_secret_is_refused(
     assert why in output
 
 
+def test_keys_are_read_as_an_editor_of_windows_leaves_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a mark of the byte order, which nobody sees, and carriage returns."""
+    (tmp_path / "keys").write_bytes(f"\ufeff{16 * 'k'}\r\n{16 * 'l'}\r\n".encode())
+    settings, output = served(["--api_keys_file", str(tmp_path / "keys")], monkeypatch)
+    assert settings is not None, output
+    assert settings.access.keys == (16 * "k", 16 * "l")
+
+
 def test_that_whoever_reaches_a_server_may_ask_it_is_said_where_others_can_and_no_key_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

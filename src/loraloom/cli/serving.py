@@ -186,7 +186,7 @@ def _access(
 def _secrets(path: Path, option: str) -> tuple[str, ...]:
     """The lines of a file of keys."""
     try:
-        lines = tuple(filter(None, map(str.strip, with_home(path).read_text(encoding="utf-8").splitlines())))
+        lines = tuple(filter(None, map(str.strip, with_home(path).read_text(encoding="utf-8-sig").splitlines())))
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"{option}: {path} can't be read: {without_path(error)}") from None
     if not lines:
