@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -527,8 +528,9 @@ def test_who_is_to_give_a_label_for_each_class_sees_all_classes() -> None:
 
 
 def test_a_cell_is_text_as_it_stands_but_for_blanks_and_the_point_of_a_whole_number() -> None:
-    cells = [None, " ", "07 ", 7, 7.0, 7.5, True]
-    assert [cell_text(cell) for cell in cells] == [None, None, "07", "7", "7", "7.5", "True"]
+    cells = [None, " ", "07 ", 7, 7.0, 7.5, True, Decimal("7.00"), Decimal("7.50"), float("inf")]
+    written = [None, None, "07", "7", "7", "7.5", "True", "7", "7.50", "inf"]
+    assert [cell_text(cell) for cell in cells] == written
 
 
 def test_one_label_is_too_few_for_two_rows_and_not_for_one() -> None:

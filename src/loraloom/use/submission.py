@@ -6,9 +6,11 @@ done in tables for people: a contest compares cells with its own.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -107,10 +109,10 @@ def read_template(path: Path) -> Submission:
 
 
 def cell_text(cell: Any) -> str | None:
-    """An id or a label as text: whole numbers without a point, which Parquet may have given them."""
+    """An id or a label as text: whole numbers without a point, which Parquet, or a database, may have given them."""
     if cell is None:
         return None
-    if isinstance(cell, float) and cell == cell // 1:
+    if isinstance(cell, float | Decimal) and math.isfinite(cell) and cell == int(cell):
         cell = int(cell)
     return str(cell).strip() or None
 
