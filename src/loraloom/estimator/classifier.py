@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +20,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import validate_data
 
+from loraloom.data.tables import Table
 from loraloom.estimator import saved
 from loraloom.estimator.columns import classes_of, ids_among, table_of_rows, texts_of
 from loraloom.estimator.saved import Kept
@@ -185,15 +186,10 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         if self.class_shares is not None:
             asked_shares(self.class_shares, [*map(str, classes)])  # refused now, and not when all is trained
         run_dir = None if self.run_dir is None else with_home(self.run_dir)
+        held_out = {"validation": ("val", X_val, y_val), "test": ("test", X_test, y_test)}
         with self._unfitted():
-            texts = self._texts(X, reset=True)
-            rows = {"train": table_of_rows("X and y", texts, ids, classes)}
-            for split, given, labels, suffix in (("validation", X_val, y_val, "val"), ("test", X_test, y_test, "test")):
-                if (given is None) != (labels is None):
-                    raise ValueError(f"give both X_{suffix} and y_{suffix}, or neither")
-                if given is not None:
-                    numbers = ids_among(classes, labels, f"y_{suffix}")
-                    rows[split] = table_of_rows(f"X_{suffix} and y_{suffix}", self._texts(given), numbers, classes)
+            rows = {"train": table_of_rows("X and y", self._texts(X, reset=True), ids, classes)}
+            rows |= self._held_out(held_out, classes)
             with named_by_parameters(parameters):
                 fitted = fitting.fit(
                     recipe, rows, run_dir, started=started, allow_leak=self.allow_leak, verbose=self.verbose
@@ -205,24 +201,8 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
             raise KeyboardInterrupt(
                 f"fit was stopped{lacks}; the estimator has the best so far: predict and save work, partial_ is True"
             )
-        if fitted.unfinished is not None:
-            warnings.warn(f"fit ended before all was done: {fitted.unfinished}", ConvergenceWarning, stacklevel=2)
-        elif fitted.more_passes is not None:
-            given = fitted.record.configuration.train.num_train_epochs
-            warnings.warn(
-                "the classifier is not shown to beat a constant answer: so few rows are few steps with "
-                f"num_train_epochs={given:g}; try num_train_epochs={fitted.more_passes:g}, or max_seconds and no field "
-                "of the adapters, the head or the training",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        elif fitted.no_better:
-            warnings.warn(
-                "on the test rows the classifier is no better than a constant answer; "
-                "give it more max_seconds, or rows",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        if fitted.doubt is not None:
+            warnings.warn(fitted.doubt, ConvergenceWarning, stacklevel=2)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
@@ -339,6 +319,21 @@ class LoraClassifier(ClassifierMixin, BaseEstimator):
         if len(getattr(X, "shape", ())) == 2 and (reset or hasattr(self, "n_features_in_")):
             validate_data(self, X, reset=reset, skip_check_array=True)
         return texts
+
+    def _held_out(self, given: Mapping[str, tuple[str, Any, Any]], classes: NDArray[Any]) -> dict[str, Table]:
+        """By their split, the rows of those that are `given`: the ending of their arguments' names, X and y.
+
+        Raises:
+            TypeError, ValueError: X is given without y or y without X, or they are not what they must be.
+        """
+        rows = {}
+        for split, (name, X, y) in given.items():  # noqa: N806
+            if (X is None) != (y is None):
+                raise ValueError(f"give both X_{name} and y_{name}, or neither")
+            if X is not None:
+                ids = ids_among(classes, y, f"y_{name}")
+                rows[split] = table_of_rows(f"X_{name} and y_{name}", self._texts(X), ids, classes)
+        return rows
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_kept" in self.__dict__

@@ -59,6 +59,23 @@ class Fitted:
     more_passes: float | None
     no_better: bool
 
+    @property
+    def doubt(self) -> str | None:
+        """What is to be warned of, the first where it is several; None where nothing is."""
+        if self.unfinished is not None:
+            return f"fit ended before all was done: {self.unfinished}"
+        if self.more_passes is not None:
+            given = self.record.configuration.train.num_train_epochs
+            return (
+                "the classifier is not shown to beat a constant answer: so few rows are few steps with "
+                f"num_train_epochs={given:g}; try num_train_epochs={self.more_passes:g}, or max_seconds and no field "
+                "of the adapters, the head or the training"
+            )
+        if self.no_better:
+            constant = "on the test rows the classifier is no better than a constant answer"
+            return f"{constant}; give it more max_seconds, or rows"
+        return None
+
 
 def fit(
     recipe: Recipe,
