@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,18 @@ class Submitted:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a test file: their texts, of which columns, and ids; `note` says what these are."""
+
+    texts: tuple[str, ...]
+    columns: tuple[str, ...]
+    ids: list[str]
+    note: str
+    places: Sequence[int]
+    """Which rows are written, in this order."""
+
+
 def submit(
     adapter: Path | str,
     test_file: Path | str,
@@ -113,44 +125,58 @@ def submit(
     if class_shares is not None:
         asked_shares(class_shares, record.labels)  # refused before rows are read
     table = read_table(str(test_file), Telling(note))
-    ids, id_note, taken = _ids(table, id_column, asked)
-    columns = choose_text(table, named_columns(text_column) or record.configuration.data.text_column, taken)
-    if taken is None:
-        _refuse_numbered(table, columns, ids, asked)
-    texts = texts_of(table, columns)
-    places = _places(ids, asked, str(test_file))
+    rows = _rows(table, id_column, named_columns(text_column) or record.configuration.data.text_column, asked)
     classifier = load(folder, class_shares=class_shares)
-    _, probabilities = predict_texts(classifier, texts, "predicting", note)
+    _, probabilities = predict_texts(classifier, rows.texts, "predicting", note)
     of_row = [written.labels[int(number)] for number in probabilities.argmax(axis=1)]
     refuse(constant_labels(of_row, str(test_file)))
-    id_first = asked is None or asked.columns[0] == asked.id_column
-    padded = asked.padded_ids if asked else {}  # the contest has these with blanks itself
-    before, after = asked.blanks if asked else ("", "")  # likewise
-    answered = (
-        (padded.get(row, ids[place]), f"{before}{of_row[place]}{after}") for row, place in enumerate(places, start=1)
-    )
-    rows = answered if id_first else ((label, one) for one, label in answered)
     replaced = target.exists()
     separator = asked.separator if asked else ","
-    write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, rows, separator)
-    empty = sum(not text.strip() for text in texts)
-    notes = [*table.said, id_note, f"texts from {listed(columns)}"]
+    write_submission(target, asked.columns if asked else DEFAULT_COLUMNS, _answers(rows, of_row, asked), separator)
+    notes = [*table.said, rows.note, f"texts from {listed(rows.columns)}"]
     notes.append(f"labels are {written.why}: {listed(written.labels)}")
     if separator != ",":
         notes.append(f"cells of {out} are separated by {separator!r}, as the template's are")
-    if said := earlier_winner(folder, record):
-        notes.append(said)
-    if record.is_blend:
-        notes.append(BLENDED)
+    notes += _of_adapter(folder, record)
     if classifier.shift is not None:
         notes.append(f"class shares: {classifier.shift}")
-    if empty:
+    if empty := sum(not text.strip() for text in rows.texts):
         have = "has" if empty == 1 else "have"
         notes.append(f"{plural(empty, 'row')} {have} no text, and got a label all the same")
     if replaced:
         notes.append(f"{out} is in place of a file that was there")
     advice = f" {_TELL}" if class_shares is None else ""
     return _told(str(out), of_row, written.labels, record, folder, notes, advice)
+
+
+def _rows(table: Table, id_column: str | None, text_column: tuple[str, ...] | None, asked: Submission | None) -> _Rows:
+    """The rows of a test file, in the order of the template that is `asked` for.
+
+    Raises:
+        DataError: what holds the ids or the texts can't be told, or the ids are not the template's.
+    """
+    ids, note, taken = _ids(table, id_column, asked)
+    columns = choose_text(table, text_column, taken)
+    if taken is None:
+        _refuse_numbered(table, columns, ids, asked)
+    return _Rows(texts_of(table, columns), columns, ids, note, _places(ids, asked, table.source))
+
+
+def _answers(rows: _Rows, of_row: Sequence[str], asked: Submission | None) -> Iterator[tuple[str, str]]:
+    """Each line that is written, its cells in the template's order, with the blanks that it has around them itself."""
+    id_first = asked is None or asked.columns[0] == asked.id_column
+    padded, (before, after) = (asked.padded_ids, asked.blanks) if asked else ({}, ("", ""))
+    for row, place in enumerate(rows.places, start=1):
+        one, label = padded.get(row, rows.ids[place]), f"{before}{of_row[place]}{after}"
+        yield (one, label) if id_first else (label, one)
+
+
+def _of_adapter(folder: Path, record: TrialRecord) -> Iterator[str]:
+    """What is to be known of the adapter that answers."""
+    if said := earlier_winner(folder, record):
+        yield said
+    if record.is_blend:
+        yield BLENDED
 
 
 def check(
