@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.random_adapters import save_random_adapter
 from loraloom.data import Split, telling
+from loraloom.data.tables import read_table
+from loraloom.errors import AdapterError
 from loraloom.execute import reserve
 from loraloom.use import evaluate as evaluating
 from loraloom.use.adapter import read_adapter_record
 from loraloom.use.backbones import load
 from loraloom.use.evaluate import evaluate, rehearse_test
+from loraloom.use.submit import submit
 from tests.conftest import make_rows, write_csv
 
 
@@ -64,6 +69,29 @@ def test_how_far_it_is_is_told_from_the_reading_on(
     evaluate(taught, path, note=heard.append)
     for said in (f"reading {path}: 30 rows so far", "tokenising: 0 of 30 rows so far", "testing: 30 of 30 rows so far"):
         assert said in heard
+
+
+@pytest.mark.parametrize(
+    "use", [evaluate, lambda place, file: submit(place, file, file.with_suffix(".out.csv"), labels="names")]
+)
+def test_of_an_adapter_that_is_replaced_while_rows_are_read_no_answer_is_taken_for_the_other_s(
+    tiny_model: Path, tmp_path: Path, use: Callable[[Path, Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = save_random_adapter(tmp_path / "place", tiny_model)
+    other = save_random_adapter(tmp_path / "other", tiny_model, labels=("c", "b", "a"), seed=1)
+
+    def reads(*given: Any) -> Any:
+        if other.exists():
+            shutil.rmtree(place)
+            other.rename(place)
+        return read_table(*given)
+
+    for module in ("data.labels", "use.submit"):
+        monkeypatch.setattr(f"loraloom.{module}.read_table", reads)
+    file = write_csv(tmp_path / "rows.csv", [("the cat", "a"), ("soup", "b"), ("a saw", "c")])
+    with pytest.raises(AdapterError, match=r"place: another adapter took its place while rows were read; give the"):
+        use(place, file)
+    assert not file.with_suffix(".out.csv").exists()
 
 
 def test_a_test_in_rounds_says_of_each_row_what_one_at_once_does_and_ends_where_the_next_has_no_time(

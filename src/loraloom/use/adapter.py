@@ -139,10 +139,14 @@ class Classifier:
         if self._folder is None:
             raise AdapterError("this classifier was not loaded from a folder")
         record = read_adapter_record(self._folder)
-        now, before = (one.model_dump_json(exclude={"result"}) for one in (record, self.record))  # a NaN is no NaN
-        if now != before:
+        if not self.is_of(record):
             raise AdapterError(f"{self._folder}: holds another adapter than when it was loaded; load it again")
         return self._folder, record
+
+    def is_of(self, record: TrialRecord) -> bool:
+        """Whether `record` is its own, but for what its test may have added."""
+        its, own = (one.model_dump_json(exclude={"result"}) for one in (record, self.record))  # a NaN is no NaN
+        return its == own
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """The label of each text, an empty one included: each has its place."""

@@ -161,6 +161,20 @@ def load(path: Path | str, *, revision: str | None = None, class_shares: ClassSh
     return classifier if class_shares is None else classifier.for_class_shares(class_shares)
 
 
+def load_as_read(folder: Path, record: TrialRecord, class_shares: ClassShares | None = None) -> Classifier:
+    """Loads the adapter in `folder`, whose `record` was read before, and by its labels the rows that it is to answer.
+
+    Raises:
+        OptionError: `class_shares` are none.
+        AdapterError: another adapter took its place meanwhile; see `load`.
+        BackboneError: its backbone can't be had.
+    """
+    classifier = load(folder, class_shares=class_shares)
+    if not classifier.is_of(record):
+        raise AdapterError(f"{folder}: another adapter took its place while rows were read; give the command again")
+    return classifier
+
+
 def _dtype(record: TrialRecord) -> Dtype:
     """The type that the adapter was trained in if this machine is fast in it, else fp32."""
     if record.dtype == "fp32":  # on any machine, whose products need not be measured

@@ -24,7 +24,7 @@ from loraloom.data.telling import SILENT, Telling
 from loraloom.errors import RunError
 from loraloom.study.record import Result, Score, TrialRecord
 from loraloom.use.adapter import Classifier, adapter_folder, read_adapter_record
-from loraloom.use.backbones import load
+from loraloom.use.backbones import load, load_as_read
 from loraloom.use.class_shares import ClassShares, Shift, asked_shares
 from loraloom.use.origin import earlier_winner, rows_of
 from loraloom.use.temperature import fitted_temperature
@@ -230,7 +230,7 @@ def evaluate(
     if class_shares is not None:
         asked_shares(class_shares, record.labels)  # refused before rows are read
     split, read_as = labelled_rows(record, test_file, text_column, label_column, Telling(note))
-    classifier = load(folder, class_shares=class_shares)
+    classifier = load_as_read(folder, record, class_shares)
     _, probabilities = predict_texts(classifier, split.texts, "testing", note)
     scores = metrics.score(split.labels, probabilities)
     of_run, unknown = _of_run(folder, record, split.texts)

@@ -25,7 +25,7 @@ from loraloom.study.durable import refuse_place
 from loraloom.study.outputs import refuse_over
 from loraloom.study.record import BLENDED, TrialRecord
 from loraloom.use.adapter import adapter_folder, read_adapter_record
-from loraloom.use.backbones import load
+from loraloom.use.backbones import load_as_read
 from loraloom.use.class_shares import ClassShares, asked_shares
 from loraloom.use.evaluate import predict_texts
 from loraloom.use.origin import earlier_winner, training_rows
@@ -126,7 +126,7 @@ def submit(
         asked_shares(class_shares, record.labels)  # refused before rows are read
     table = read_table(str(test_file), Telling(note))
     rows = _rows(table, id_column, named_columns(text_column) or record.configuration.data.text_column, asked)
-    classifier = load(folder, class_shares=class_shares)
+    classifier = load_as_read(folder, record, class_shares)
     _, probabilities = predict_texts(classifier, rows.texts, "predicting", note)
     of_row = [written.labels[int(number)] for number in probabilities.argmax(axis=1)]
     refuse(constant_labels(of_row, str(test_file)))
