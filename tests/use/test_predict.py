@@ -57,12 +57,17 @@ def test_that_a_file_was_replaced_is_told(
     assert told == [(0, False), (0, True)]
 
 
-def test_a_pipe_is_read_once_and_nothing_of_it_is_promised(one: Ensemble, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "in.csv")
-    content = write_rows(tmp_path / "rows.csv").read_bytes()
-    writer = threading.Thread(target=(tmp_path / "in.csv").write_bytes, args=(content,), daemon=True)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_pipe_is_read_once_and_nothing_of_it_is_promised(one: Ensemble, tmp_path: Path, kind: str) -> None:
+    pipe, rows = tmp_path / f"in.{kind}", tmp_path / f"rows.{kind}"
+    if kind == "csv":
+        write_rows(rows)
+    else:  # which is read from its end
+        cast(Any, pq).write_table(cast(Any, pa).table({"text": sentences(30)}), rows)
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(rows.read_bytes(),), daemon=True)
     writer.start()
-    summary, _ = run(one, tmp_path / "in.csv", tmp_path / "out.csv")
+    summary, _ = run(one, pipe, tmp_path / "out.csv")
     writer.join()
     assert summary.counts.rows == len(read_csv(tmp_path / "out.csv")) == 30
 

@@ -67,7 +67,7 @@ def _file_records(path: Path, form: Format, lenient: bool, file: IO[bytes] | Non
         return
     with open_bytes(path, form.compression, file) as plain:
         if form.kind == "parquet":
-            yield from parquet_records(plain, bool(form.compression), str(path))
+            yield from parquet_records(plain, bool(form.compression) or not path.is_file(), str(path))
         elif form.kind == "jsonl":
             yield from _jsonl_records(lines_of(plain, str(path), lenient=lenient), str(path))
         else:
