@@ -49,6 +49,11 @@ def test_texts_are_read_from(column: Any) -> None:
         (csr_array((3, 3)), TypeError, "sparse matrix"),
         (np.zeros((3, 1)), ValueError, "row 0 of X is of type float, not a text"),
         (pd.DataFrame({"title": TEXTS, "body": TEXTS}), ValueError, r"has the columns 'title', 'body'; .*X\['text'\]"),
+        (
+            pd.DataFrame(np.zeros((3, 200))),
+            ValueError,
+            r"has the columns '0', '1', .*, '99' and 100 more; give the one",
+        ),
         (np.array([TEXTS, TEXTS]), ValueError, r"has the shape \(2, 3\)"),
         (["one", None], ValueError, "row 1 of X is missing; fill it"),
         (pd.Series(["one", None]), ValueError, "row 1 of X is missing"),

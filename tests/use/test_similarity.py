@@ -280,6 +280,13 @@ def test_rows_without_a_text_take_their_labels_with_them(tmp_path: Path) -> None
     assert found.labels.tolist() == [0, 1, 1]
 
 
+def test_of_very_many_columns_of_a_second_file_the_first_are_named(tmp_path: Path) -> None:
+    file, numbers = tmp_path / "numbers.csv", range(200)
+    file.write_text("\n".join([",".join(f"n{number}" for number in numbers), ",".join(map(str, numbers))]))
+    with pytest.raises(DataError, match=r"its columns are 'n0', .*, 'n99' and 100 more; in the file's header, name it"):
+        read_second(file, make_record(0))
+
+
 def test_labels_that_the_run_does_not_know_are_said(run: Path, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "other.csv", [(text, f"class of {label}") for text, label in make_rows(40, seed=6)])
     assert collect(run, compare_file=file) is None

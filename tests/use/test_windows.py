@@ -29,6 +29,12 @@ def test_a_column_is_asked_for_by_its_option_where_it_is_not_known() -> None:
         text_columns(Record(1, {"id": 1, "te\x1bxt": "a"}), ("body",), "rows.csv")
 
 
+def test_of_very_many_columns_the_first_are_named() -> None:
+    """As of rows of numbers, of which none is a text."""
+    with pytest.raises(DataError, match=r"name it by --text_column; it has '0', '1', .*, '99' and 1,900 more$"):
+        text_columns(Record(1, {str(number): "1.0" for number in range(2_000)}), None, "rows.csv")
+
+
 @pytest.mark.parametrize("wanted", [None, ("text",)])
 def test_columns_that_are_separated_otherwise_are_not_to_be_named(wanted: tuple[str, ...] | None) -> None:
     with pytest.raises(DataError, match=r"it has 'id\\ttext'; its cells seem to be separated by tabs: call it \.tsv"):

@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from loraloom.data.cells import text_problem
 from loraloom.data.tables import Table
+from loraloom.data.wording import listed_to_answer
 from loraloom.estimator.saved import is_type_of_classes
 
 
@@ -48,7 +49,7 @@ def _column(X: Any) -> Any:  # noqa: N803
             )
         return X
     if len(shape) != 2 or shape[1] != 1:
-        names = ", ".join(map(repr, map(str, getattr(X, "columns", ()))))
+        names = listed_to_answer([*map(str, getattr(X, "columns", ()))])
         has = f"has the columns {names}" if names and len(shape) == 2 else f"has the shape {tuple(shape)}"
         raise ValueError(f"X {has}; give the one column that holds the texts, as in X['text']")
     if hasattr(X, "iloc"):

@@ -19,6 +19,7 @@ from loraloom.data.columns import LABEL_NAMES, TEXT_NAMES, guessed_text, headerl
 from loraloom.data.labels import Labels, ids_read, names_of
 from loraloom.data.tables import Table, read_table
 from loraloom.data.text_data import update_with_texts
+from loraloom.data.wording import listed_to_answer
 from loraloom.errors import DataError
 from loraloom.study.record import TrialRecord
 
@@ -69,7 +70,7 @@ def _text_columns(table: Table, of_run: tuple[str, ...] | None) -> tuple[str, ..
         wanted = f"{', '.join(map(repr, of_run))}, as in the run" if of_run else "'text'"
         raise DataError(
             f"{table.source}: which column is the text can't be told, its columns are "
-            f"{', '.join(map(repr, table.columns))}; in the file's header, name it {wanted}{doubt}"
+            f"{listed_to_answer(list(table.columns))}; in the file's header, name it {wanted}{doubt}"
         )
     return (guessed,)
 

@@ -17,7 +17,7 @@ from loraloom.data import Encoded, text_of
 from loraloom.data.columns import guessed_text
 from loraloom.data.csv_records import separated_by_tabs
 from loraloom.data.record import Record
-from loraloom.data.wording import listed
+from loraloom.data.wording import listed_to_answer
 from loraloom.errors import DataError
 from loraloom.use.ahead import Ahead
 
@@ -193,7 +193,7 @@ def text_columns(first: Record, wanted: Sequence[str] | None, source: str) -> tu
     Raises:
         DataError: a named one is missing, or none is beyond doubt.
     """
-    cells, has = first.cells, f"it has {listed(list(first.cells), len(first.cells))}"
+    cells, has = first.cells, f"it has {listed_to_answer(list(first.cells))}"
     is_separated = not first.line and first.batch is None  # not JSONL, nor Parquet
     separated = separated_by_tabs(list(cells)) if is_separated else ""
     if wanted is not None:
