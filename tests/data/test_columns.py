@@ -151,6 +151,15 @@ def test_of_very_many_columns_the_first_hundred_are_listed() -> None:
         text_of(dict.fromkeys(names, "a"), ("text",))
 
 
+def test_a_cell_that_is_nested_more_deeply_than_python_writes_is_no_text() -> None:
+    """Python reads a line in a thread of few frames: what it can just read there it can't write."""
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(DataError, match=r"^column 'text' holds a list \(nested too deeply to be shown\), not text$"):
+        text_of({"text": deep}, ("text",))
+
+
 def test_a_name_is_listed_with_the_blanks_by_which_it_is_another(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", rows(30), header=("text", " label"))
     message = refusal(train_file=path, text_column=("text",), label_column="label")

@@ -17,7 +17,7 @@ from loraloom.data.overlap import words_of
 from loraloom.data.record import Row
 from loraloom.data.tables import Table
 from loraloom.data.text_data import Finding
-from loraloom.data.wording import kind_of_cell, listed_to_answer, quoted, shorten
+from loraloom.data.wording import kind_of_cell, listed_to_answer, quoted, shown
 from loraloom.errors import DataError
 
 TEXT_NAMES = {
@@ -253,5 +253,5 @@ def _problem(cell: Any) -> str | None:
     if cell is None:
         return None
     if not isinstance(cell, str):
-        return f"holds {kind_of_cell(type(cell))} ({shorten(repr(cell))}), not text"
+        return f"holds {kind_of_cell(type(cell))} ({shown(cell)}), not text"
     return text_problem(cell)

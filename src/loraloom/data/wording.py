@@ -40,6 +40,14 @@ def shorten(text: str) -> str:
     return line if len(line) <= EXAMPLE_CHARACTERS else line[: EXAMPLE_CHARACTERS - 1] + "…"
 
 
+def shown(cell: object) -> str:
+    """A cell of any kind in a message; a list of lists may be deeper than Python can write down, having read it."""
+    try:
+        return shorten(repr(cell))
+    except RecursionError:
+        return "nested too deeply to be shown"
+
+
 def beside_figure(label: str) -> str:
     """A label before its share: in quotes where a number ends it, since `level 1 16 %` would read as one."""
     short = shorten(label)

@@ -16,7 +16,7 @@ from typing import Any
 from loraloom.data.columns import choose_text, named_columns, texts_of
 from loraloom.data.tables import Table, read_table
 from loraloom.data.telling import Telling
-from loraloom.data.wording import kind_of_cell, listed
+from loraloom.data.wording import kind_of_cell, listed, shown
 from loraloom.errors import DataError
 from loraloom.machine import with_home
 from loraloom.report.dataset.shares import drift
@@ -237,7 +237,7 @@ def _ids(table: Table, wanted: str | None, template: Submission | None) -> tuple
         return [str(number) for number in range(first, first + len(table))], note, None
     odd = next((cell for cell in table.cells(column) if isinstance(cell, bytes | dict | list)), None)
     if odd is not None:
-        holds = f"holds {kind_of_cell(type(odd))} ({odd!r:.40}), which no contest takes for an id"
+        holds = f"holds {kind_of_cell(type(odd))} ({shown(odd):.40}), which no contest takes for an id"
         raise DataError(f"{table.source}: column {column!r} {holds}; write the ids as text or numbers")
     cells = [cell_text(cell) for cell in table.cells(column)]
     refuse(unsound_ids(cells, f"{table.source}: column {column!r}"))
