@@ -68,7 +68,9 @@ def test_adapters_of_texts_in_other_columns_have_the_column_named(tiny_model: Pa
 
 
 def test_adapters_with_other_labels_have_no_mean(folders: list[Path]) -> None:
-    with pytest.raises(AdapterError, match="predict by each alone"):
+    with pytest.raises(
+        AdapterError, match=r"/c: .* of .*/a \(only one of the two has 'tools'\), so .*; predict by each alone$"
+    ):
         load_ensemble([folders[0], folders[2]])
 
 

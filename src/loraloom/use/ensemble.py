@@ -47,11 +47,10 @@ class Ensemble:
         self.labels = members[0].classifier.labels
         for member in members:
             own = member.classifier.labels
-            if set(own) != set(self.labels):
+            if apart := sorted(set(own) ^ set(self.labels)):
                 raise AdapterError(
-                    f"{member.folder}: its labels ({listed(own, len(own))}) are not those of {members[0].folder} "
-                    f"({listed(self.labels, len(self.labels))}), so their probabilities have no mean; predict by each "
-                    "alone"
+                    f"{member.folder}: its labels are not those of {members[0].folder} (only one of the two has "
+                    f"{listed(apart)}), so their probabilities have no mean; predict by each alone"
                 )
         places = [{label: place for place, label in enumerate(member.classifier.labels)} for member in members]
         self._columns = [[own[label] for label in self.labels] for own in places]
