@@ -398,6 +398,22 @@ def test_of_two_servers_that_have_bound_one_address_the_second_is_told() -> None
                 hear(second)
 
 
+def test_a_socket_whose_address_is_taken_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+
+    class Noted(socket.socket):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    with closing(listen("127.0.0.1", 0)) as first:
+        hear(first)
+        monkeypatch.setattr(socket, "socket", Noted)
+        with pytest.raises(LoraloomError, match=r"can't be listened on: Address already in use"):
+            listen(*first.getsockname())
+    assert [one.fileno() for one in made] == [-1]
+
+
 def test_what_is_no_http_is_refused_as_all_else_is(server: Running) -> None:
     with connected(server) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")  # without a host

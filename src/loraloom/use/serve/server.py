@@ -6,6 +6,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType
 
 import uvicorn
@@ -44,12 +45,13 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         LoraloomError: the address can't be taken.
     """
-    with taking_address(host, port):
+    with taking_address(host, port), ExitStack() as unless_bound:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         # With TCP's number asyncio knows it for TCP, and has no answer wait 40 ms for a client's delayed ACK (Nagle).
-        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening = unless_bound.enter_context(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        unless_bound.pop_all()
         return listening
 
 
