@@ -47,38 +47,53 @@ def csv_records(lines: Iterable[str], source: str, *, tabs: bool = False) -> Ite
 
     reader = csv.reader(noted(), delimiter=delimiter, strict=True)
     records = (record for record in _parsed(reader) if record)  # an empty line is no row
-    header = next(records, None)
-    if header is None:
-        raise DataError(f"{source}: is empty")
-    if isinstance(header, _NotCsv):
-        raise DataError(f"{source}: {header.told([line] if _QUOTED_THEN_TAB.search(line) else [])}")
-    if found := NOT_UTF8_BYTE.search("".join(header)):
-        raise DataError(f"{source}: its header has {byte_of(found)}, which {NOT_UTF8}")
-    if found := _FOR_SPREADSHEETS.fullmatch(delimiter.join(header)):
-        by = "" if found[1] == delimiter else f", and separate cells by {delimiter!r}"
-        raise DataError(f"{source}: its first line, {found[0]!r}, is for spreadsheets: take it out{by}")
-    check_columns(header, source)
+    first = next(records, None)
+    if isinstance(first, _NotCsv):
+        raise DataError(f"{source}: {first.told([line] if _QUOTED_THEN_TAB.search(line) else [])}")
+    header = _header(first, delimiter, source)
     for number, record in enumerate(records, start=1):
         at = reader.line_num
         if isinstance(record, _NotCsv):
             problem = f"row {number}, {record.told(header)}"
             yield Record(number, dict.fromkeys(header, ""), problem, at=at, separator=other)
-            continue
-        if len(record) == len(header) and (record != header or len(header) == 1):
+        elif len(record) == len(header) and (record != header or len(header) == 1):
             yield Record(number, dict(zip(header, record, strict=True)), at=at, separator=other)
-            continue
-        row = Record(number, dict(zip_longest(header, record[: len(header)], fillvalue="")), at=at, separator=other)
-        if record == header:
-            problem = "repeats the first line, which is to name the columns"
         else:
-            problem = f"has {plural(len(record), 'cell')} where the header has {len(header)}"
-            problem += f", separated by {other!r}" if other else ""
-            if other and len(record) == 1:
-                problem += ": if the first line of the file is a text, put the name of the column on a line above it"
-        problem += separated_by_tabs(header)
-        if tabs and any(cell.startswith('"') for cell in record):
-            problem += "; quotes are read as part of its cells, since not all quotes in the file are closed"
-        yield replace(row, problem=f"{row.called} {problem}")
+            cells = dict(zip_longest(header, record[: len(header)], fillvalue=""))
+            row = Record(number, cells, at=at, separator=other)
+            yield replace(row, problem=f"{row.called} {_misfit(record, header, other, tabs=tabs)}")
+
+
+def _header(names: list[str] | None, delimiter: str, source: str) -> list[str]:
+    """The names of the columns.
+
+    Raises:
+        DataError: there are none, or none that name columns.
+    """
+    if names is None:
+        raise DataError(f"{source}: is empty")
+    if found := NOT_UTF8_BYTE.search("".join(names)):
+        raise DataError(f"{source}: its header has {byte_of(found)}, which {NOT_UTF8}")
+    if found := _FOR_SPREADSHEETS.fullmatch(delimiter.join(names)):
+        by = "" if found[1] == delimiter else f", and separate cells by {delimiter!r}"
+        raise DataError(f"{source}: its first line, {found[0]!r}, is for spreadsheets: take it out{by}")
+    check_columns(names, source)
+    return names
+
+
+def _misfit(record: Sequence[str], header: Sequence[str], other: str, *, tabs: bool) -> str:
+    """Why a record is no row below `header`; `other` is by what cells are separated, where that is no comma."""
+    if record == header:
+        problem = "repeats the first line, which is to name the columns"
+    else:
+        problem = f"has {plural(len(record), 'cell')} where the header has {len(header)}"
+        problem += f", separated by {other!r}" if other else ""
+        if other and len(record) == 1:
+            problem += ": if the first line of the file is a text, put the name of the column on a line above it"
+    problem += separated_by_tabs(header)
+    if tabs and any(cell.startswith('"') for cell in record):
+        problem += "; quotes are read as part of its cells, since not all quotes in the file are closed"
+    return problem
 
 
 def _separator(lines: Iterator[str]) -> tuple[str, Iterator[str]]:
