@@ -90,6 +90,9 @@ def hollow(folder: Path) -> None:
         file.truncate(2**40)
 
 
+ENDLESS = {"examples": 10**400, "accuracy": 1.0, "macro_f1": 1.0, "loss": 0.0}
+"""A score of more rows than a float can tell, as where their interval is asked for."""
+
 KINDS: list[tuple[Callable[[Path], object], str]] = [
     (reweigh(lambda value: value.T.copy()), "is of shape"),
     (reweigh(lambda value: value * np.float32("nan")), "not finite"),
@@ -107,6 +110,7 @@ KINDS: list[tuple[Callable[[Path], object], str]] = [
     (lambda folder: (folder / "README.md").write_bytes(b" " * 2_000_000), "a model card has"),
     (lambda folder: (folder / CONFIG).write_text("[" * 100_000), "nested too deeply"),
     (lambda folder: (folder / CONFIG).write_text("[]"), "not a JSON object"),
+    (rewrite(RECORD, result={"validation": ENDLESS}), "less than or equal to"),
     (lambda folder: (folder / "x.PKL").write_bytes(b""), "never loaded"),
     (lambda folder: (folder / WEIGHTS).write_bytes(b"\x00" * 100_000), "can't be read"),
 ]

@@ -57,7 +57,8 @@ Ended = Literal["complete", "pruned", "failed"]
 """How a trial ends."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Least0 = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""Of rows or of parameters. Of more a number of JSON is not exact, and of far more a share can't be counted."""
 
 
 class _Frozen(BaseModel):
