@@ -110,7 +110,8 @@ def test_a_kind_has_the_most_passes_that_end_in_its_time_and_the_fewest_where_no
 
 
 @pytest.mark.parametrize(
-    ("rows", "seconds", "slots", "seeds"), [(20_000, 120, 1, 1), (300, 600, 1, 3), (20_000, 120, 3, 3)]
+    ("rows", "seconds", "slots", "seeds"),
+    [(20_000, 120, 1, 1), (300, 600, 1, 3), (300, 330, 1, 3), (20_000, 120, 3, 3)],
 )
 def test_one_configuration_has_all_the_time_since_there_is_nothing_to_choose(
     rows: int, seconds: int, slots: int, seeds: int
@@ -120,6 +121,7 @@ def test_one_configuration_has_all_the_time_since_there_is_nothing_to_choose(
     plan = make_plan(task, costs, seconds, slots)
     assert (plan.rungs, plan.finalists, plan.seeds) == ((None,), 1, seeds)
     assert plan.epochs == passes_in_time(task, costs, rows, seconds, FITTED_EPOCHS)
+    assert recounted(plan, task, costs, seconds, slots) == plan  # once its first trial has ended
 
 
 def test_the_cheaper_a_row_is_the_more_passes_it_gets() -> None:

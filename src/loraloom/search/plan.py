@@ -164,7 +164,7 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
             return replace(plan, leading_rung=leading)
     top = _most_rows(task, _for_a_pass(task, costs, alone=True), seconds)
     alone = Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds, FITTED_EPOCHS))
-    return recounted(alone, task, costs, seconds / CLOCKED_SHARE, slots) if one else alone  # nothing else has a share
+    return recounted(alone, task, costs, seconds, slots) if one else alone
 
 
 def _that_chooses(task: Task, costs: Costs, seconds: float, slots: int) -> Plan | None:
@@ -277,10 +277,14 @@ def is_hurried(task: Task, costs: Costs, seconds: float, slots: int) -> bool:
 
 
 def recounted(kept: Plan, task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
-    """A plan whose passes stay, with the finalists and seeds that the finals' share of `seconds` allows for by them."""
+    """A plan whose passes stay, with the finalists and seeds that the finals' share of `seconds` allows for by them.
+
+    The finals of a configuration that is the only one have all of it.
+    """
     rows, validated = task.rows(kept.top), task.validated(kept.top)
     each = [costs.seconds(kept.planned(kind, kept.top), rows, validated) for kind in task.kinds]
-    finalists, seeds = _finals(task, max(each), CLOCKED_SHARE * seconds, slots) or (1, 1)
+    share = 1.0 if task.configurations == 1 else CLOCKED_SHARE
+    finalists, seeds = _finals(task, max(each), share * seconds, slots) or (1, 1)
     return replace(kept, finalists=finalists, seeds=seeds)
 
 
