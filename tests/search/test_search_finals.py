@@ -146,9 +146,9 @@ def test_of_finals_at_once_the_longest_are_what_they_take() -> None:
     assert finals.missing.seconds == pytest.approx(longest) != pytest.approx(pace.seconds(at(_key(0)), None))
 
 
-def _left_over(plan: Plan, rows: dict[int | None, list[int]]) -> list[tuple[int, int]]:
-    """Configurations and seeds that time left over goes to."""
-    pace, ledger = _pace(10_000), InMemoryLedger()
+def _left_over(plan: Plan, rows: dict[int | None, list[int]], *, asked: int = 1) -> list[tuple[int, int]]:
+    """Configurations and seeds that time left over goes to, where so many seeds were `asked` for."""
+    pace, ledger = _pace(10_000, recipe=RECIPE.with_fields(search={"seeds": asked})), InMemoryLedger()
     pace.plan = plan
     _tried(pace, ledger, rows)
     got = []
@@ -168,6 +168,11 @@ def test_time_left_over_goes_to_seeds_of_the_two_that_lead_then_of_all_finalists
 def test_time_left_over_goes_to_all_seeds_of_a_single_finalist_before_any_other() -> None:
     got = _left_over(Plan(RUNGS, 1, MORE_SEEDS + 1), {3_000: [4, 5], None: [5]})
     assert got == [(5, 1), (5, 2), (5, 3), (4, 0), (4, 1), (4, 2), (4, 3)]
+
+
+def test_time_left_over_goes_to_the_seeds_that_were_asked_for_where_the_plan_had_fewer() -> None:
+    got = _left_over(Plan(RUNGS, 1, 2), {3_000: [4, 5], None: [5]}, asked=MORE_SEEDS + 2)
+    assert got == [(5, 1), (5, 2), (5, 3), (5, 4), (4, 0), (4, 1)]
 
 
 def test_a_final_that_a_damaged_ledger_lost_is_trained_and_no_other_seed_twice() -> None:

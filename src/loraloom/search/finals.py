@@ -106,9 +106,13 @@ class Finals:
         return None if self._any_on_last() else self._cut_short(planned)
 
     def more(self) -> Wanted | None:
-        """More seeds of the two that lead, then more finalists; none that merely takes less time than a better one."""
-        plan = self._pace.plan
-        seeds, finalists = max(plan.seeds, MORE_SEEDS), plan.finalists or 0
+        """More seeds of the two that lead, then more finalists; none that merely takes less time than a better one.
+
+        As many seeds as were asked for, where the time of the finals did for fewer.
+        """
+        plan, task = self._pace.plan, self._pace.task
+        asked = 1 if task is None else task.recipe.search.seeds
+        seeds, finalists = max(asked, plan.seeds, MORE_SEEDS), plan.finalists or 0
         missing = chain(
             self._missing(min(2, finalists), seeds),
             self._missing(finalists, seeds),
