@@ -200,6 +200,22 @@ def test_what_another_machine_measured_is_measured_again(tmp_path: Path, monkeyp
     assert len(asked) == 2
 
 
+def test_where_it_is_measured_again_time_is_kept_for_the_first_loading_and_is_when_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that was loaded is in memory; the test of another command loads it anew."""
+    found, loads = _Planned(read_recipe({}), tmp_path), [5.0, 0.1]
+    monkeypatch.setattr(planning, "warm_up", lambda *_: WarmedUp((found._first,), loads.pop(0)))
+    monkeypatch.setattr(planning, "quietest", lambda measure, _: [measure(), measure()][1])
+    monkeypatch.setattr(planning, "_machine", lambda: "another, 64 cores")
+    assert found.again().reserve.loading_seconds == 5.0
+    assert not loads
+    assert found.again().reserve.loading_seconds == 5.0
+    loads += [0.5, 0.1]
+    monkeypatch.setattr(planning, "_machine", lambda: "a third, 2 cores")
+    assert found.again().reserve.loading_seconds == 0.5
+
+
 def test_what_another_process_measures_is_of_where_trials_are_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

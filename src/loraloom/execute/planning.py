@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from loraloom.engine import Job, Outcome
 from loraloom.errors import BudgetError
 from loraloom.execute.executor import Executor
 from loraloom.execute.kept_plan import as_json, known_costs, plan_of, read_plan, write_plan
 from loraloom.execute.reserve import TEST_CAUTION, Reserve
-from loraloom.execute.warm_up import WarmUpFailedError, measure_one, quietest, warm_up
+from loraloom.execute.warm_up import WarmedUp, WarmUpFailedError, measure_one, quietest, warm_up
 from loraloom.execute.warmup_steps import told_by_plan
 from loraloom.execute.workplace import Workplace
 from loraloom.machine import read_machine
@@ -31,8 +31,6 @@ from loraloom.search.task import Task
 from loraloom.study.choice import SOUP_ROWS
 from loraloom.study.record import read_metrics
 from loraloom.wording import plural
-
-T = TypeVar("T")
 
 
 class Planner:
@@ -150,23 +148,29 @@ class Planner:
         before, left_out = known_costs(kept)
         if here:
             pace.costs, pace.left_out = before, left_out
+            self.reserve.loading_seconds = kept.get("loading_seconds", 0.0)
         if left is not None and not pace.costs.known:
             self._clock.refuse_too_little()
             own = ", in a process of its own, since the last command ended before that was done" if is_apart else ""
             note(f"measuring what a row costs here{own}")
             try:
-                warmed = self._timed(lambda: warm_up(self._place, executor, self._left, self._run))
+                warmed = quietest(lambda: self._warmed_up(executor), self._left)
             except WarmUpFailedError as error:
                 if not before.known or not self._proposals.has_results:
                     raise
                 note(f"{error}; no trial is begun, and the best of those that were finished is tested")
                 pace.costs, pace.left_out, self._idle = before, error.left_out, True
             else:
-                pace.costs, self.reserve.loading_seconds = Costs(warmed.measured), warmed.loading_seconds
-                pace.left_out = warmed.left_out
+                pace.costs, pace.left_out = Costs(warmed.measured), warmed.left_out
                 self._fastest = pace.costs.row_seconds  # what an earlier command measured may be of another machine
         if left is not None and pace.left_out:
             self._leave_out(note)
+
+    def _warmed_up(self, executor: Executor) -> WarmedUp:
+        """What was measured; for the test the time of the first loading is kept, since later tries have the model."""
+        found = self._clock.undisturbed(lambda: warm_up(self._place, executor, self._left, self._run))
+        self.reserve.loading_seconds = max(self.reserve.loading_seconds, found.loading_seconds)
+        return found
 
     def _leave_out(self, note: Callable[[str], None]) -> None:
         """Has what could not be measured neither proposed nor planned for; where that is all, nothing is proposed."""
@@ -214,10 +218,9 @@ class Planner:
         return foreseen(task, costs, clock.training_seconds_left, task.leading), False
 
     def _measure_one(self, configuration: Configuration, executor: Executor) -> Measured | None:
-        return self._timed(lambda: measure_one(self._place, executor, configuration, self._left, self._run))
+        def measure() -> Measured | None:
+            return measure_one(self._place, executor, configuration, self._left, self._run)
 
-    def _timed(self, measure: Callable[[], T]) -> T:
-        """What is measured while this process runs, and others leave it the cores."""
         return quietest(lambda: self._clock.undisturbed(measure), self._left)
 
     @property
@@ -253,6 +256,7 @@ class Planner:
             "configurations": self._listing.configurations,
             "measured": self.pace.costs.as_json(),
             "machine": self._where,
+            "loading_seconds": self.reserve.loading_seconds,
             "left_out": [[*kind, why] for kind, why in self.pace.left_out.items()],
             "longest": self.pace.longest,
             "seen": self._seen,
