@@ -150,6 +150,32 @@ def test_what_was_measured_while_others_had_the_cores_is_measured_again(
     assert (quietest(measure, left), len(done)) == (then, times)
 
 
+@pytest.mark.parametrize("failed", [None, WarmUpFailedError({("m", 128): OUT_OF_MEMORY})])
+def test_what_can_not_be_measured_again_counts_as_it_was(
+    failed: WarmUpFailedError | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the program that took the cores has taken the memory by then."""
+    now = waited = 0.0
+    tries: list[int | WarmUpFailedError | None] = [1, failed]
+
+    def measure() -> int | None:
+        nonlocal now, waited
+        now, waited = now + 1.0, waited + 0.5 * len(tries) - 0.5  # the second one waits for nobody
+        if isinstance(found := tries.pop(0), WarmUpFailedError):
+            raise found
+        return found
+
+    monkeypatch.setattr(warm_up_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(warm_up_module, "waited_seconds", lambda: waited)
+    assert (quietest(measure, 100), tries) == (1, [])
+    tries = [failed]
+    if failed is None:
+        assert quietest(measure, 100) is None
+    else:
+        with pytest.raises(WarmUpFailedError):
+            quietest(measure, 100)
+
+
 @pytest.mark.parametrize(("seconds_left", "keeps"), [(20, True), (70, True), (3600, True), (3600, False)])
 def test_the_timed_job_has_as_many_rows_as_can_have_their_states_in_half_of_its_time_and_two_batches_at_least(
     seconds_left: int, keeps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -125,17 +125,27 @@ def quietest(measure: Callable[[], T], seconds_left: float) -> T:
     """What `measure` finds, which is done again where other programs had the cores meanwhile, as while one starts.
 
     Threads wait for each other then, and a row is many times as dear as a moment later. Of several it is the one that
-    waited least. Where other processes train nothing is seen of that, and it is done once.
+    waited least, but for what failed (None, or an error): another program may have taken the memory. Where other
+    processes train nothing is seen of that, and it is done once.
+
+    Raises:
+        WarmUpFailedError: the first one failed.
     """
-    start, found = time.monotonic(), []
+    start, found = time.monotonic(), list[tuple[bool, float, T]]()
     while True:
         waited, begun = waited_seconds(), time.monotonic()
-        one = measure()
+        try:
+            one = measure()
+        except WarmUpFailedError:
+            if not found:
+                raise
+            break
         now = time.monotonic()
         share = (waited_seconds() - waited) / max(now - begun, 1e-9)
-        found.append((share, one))
+        found.append((one is None, share, one))
         if share <= MOST_WAITED or now - start > min(LONGEST_AGAIN, AGAIN_SHARE * seconds_left):
-            return min(found, key=itemgetter(0))[1]
+            break
+    return min(found, key=itemgetter(0, 1))[2]
 
 
 def measure_one(
