@@ -133,6 +133,17 @@ class _Planned:
         self.planner.note(job, outcome, 1.0, seconds if alone else None)
 
 
+def test_a_plan_is_kept_with_the_one_that_was_made_first_whatever_has_become_of_the_file(tmp_path: Path) -> None:
+    found = _Planned(read_recipe({}), tmp_path)
+    first = read_sealed(tmp_path / PLAN)["first"]
+    for planner in (found.planner, found.again()):
+        (tmp_path / PLAN).write_text("{")
+        found.planner = planner
+        for _ in range(4):
+            found.trained({}, 4 * ROW_SECONDS)
+        assert read_sealed(tmp_path / PLAN)["first"] == first
+
+
 def test_what_trials_took_together_is_not_what_one_takes_alone(tmp_path: Path) -> None:
     found = _Planned(read_recipe({}), tmp_path)
     pace, configuration = found.planner.pace, found.recipe.configuration({})

@@ -43,6 +43,7 @@ class Planner:
         self.reserve = Reserve(run, pace, len(place.data.test), mixes=few)
         self._proposals, self._listing = proposals, proposals.listing
         self._kept: Plan | None = None
+        self._first: dict[str, Any] | None = None
         self._idle = False
         self._where, self._seen, self._every_layer_first = "", 0.0, False
         self._planned_at = 0.0
@@ -74,6 +75,7 @@ class Planner:
                 "like the first presets, known to be good, are tried, unless search.n_trials asks for more"
             )
         kept = read_plan(self._run)
+        self._first = kept.get("first")
         self._where = f"{_machine()}, {executor.where}"
         executor, is_apart = apart or executor, apart is not None
         self._measure(kept, executor, note, is_apart=is_apart)
@@ -249,10 +251,10 @@ class Planner:
         """Keeps the plan with the run; where nothing could be measured, that of the machine where it was stays."""
         if self._idle:
             return
-        plan = self.pace.plan
+        plan, self._first = self.pace.plan, self._first or asdict(self.outlook(0, 0))
         values = {
             **as_json(plan),
-            "first": read_plan(self._run).get("first") or asdict(self.outlook(0, 0)),
+            "first": self._first,
             "configurations": self._listing.configurations,
             "measured": self.pace.costs.as_json(),
             "machine": self._where,
