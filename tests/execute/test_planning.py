@@ -20,8 +20,9 @@ from loraloom.execute import planning
 from loraloom.execute.planning import Planner
 from loraloom.execute.reserve import PART_TESTING, REHEARSAL_SECONDS, REHEARSAL_TEXTS, TEST_CAUTION, Rehearsal
 from loraloom.execute.warm_up import WarmedUp
-from loraloom.machine import read_machine
+from loraloom.machine import CoreSeconds, read_machine
 from loraloom.recipe import Configuration, Recipe, read_recipe
+from loraloom.search import clock as clocks
 from loraloom.search.clock import JUDGED_ROW_SECONDS, PAGE_CAUTION, Clock
 from loraloom.search.costs import Measured, cost_key, measured
 from loraloom.search.pace import Kept, Pace
@@ -189,6 +190,18 @@ def test_a_machine_is_not_compared_with_the_one_of_an_earlier_command(tmp_path: 
     for _ in range(2):
         found.trained({}, 4 * ROW_SECONDS)
     assert found.planner.pace.clock.slowdown < 1.1
+
+
+def test_a_command_that_goes_on_looks_again_at_how_slow_the_machine_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps time for the page and its pictures by how long it loaded, as beside a program that was starting."""
+    found = _Planned(read_recipe({}), tmp_path)
+    clock = found.planner.pace.clock
+    clock.core_seconds, clock.loading_seconds = CoreSeconds(3, 27), 30.0
+    monkeypatch.setattr(clocks, "crowding", lambda: 1.0)
+    found.planner.prepare(cast(Any, SimpleNamespace(where=found.where)), found.notes.append)
+    assert clock.loading_seconds == 3
 
 
 def test_what_another_machine_measured_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

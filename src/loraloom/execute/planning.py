@@ -151,6 +151,8 @@ class Planner:
         if here:
             pace.costs, pace.left_out = before, left_out
             self.reserve.loading_seconds = kept.get("loading_seconds", 0.0)
+        if left is not None and pace.costs.known:
+            self._clock.look_again()
         if left is not None and not pace.costs.known:
             self._clock.refuse_too_little()
             own = ", in a process of its own, since the last command ended before that was done" if is_apart else ""
