@@ -160,6 +160,25 @@ def _left_over(plan: Plan, rows: dict[int | None, list[int]], *, asked: int = 1)
     return got
 
 
+@pytest.mark.parametrize(
+    ("configurations", "state", "begun"), [(1, "running", [1, 2]), (2, "running", []), (1, "failed", [])]
+)
+def test_seeds_of_the_only_configuration_are_trained_at_once_and_others_wait_for_results(
+    configurations: int, state: str, begun: list[int]
+) -> None:
+    """Else two of three workers would have nothing to do for all of the time, which the first seed takes."""
+    pace, ledger = _pace(150), InMemoryLedger()
+    assert pace.task is not None
+    pace.task, pace.slots = replace(pace.task, configurations=configurations), 3
+    pace.plan, got = Plan((None,), 1, 3), []
+    _tried(pace, ledger, {None: [1]}, state)
+    assert Finals(pace, _tried(pace, ledger, {}), _same).to_come() == 2
+    while (wanted := Finals(pace, _tried(pace, ledger, {}), _same).next(pace.plan)) is not None:
+        got.append(wanted.seed_index)
+        ledger.ask({}, json.loads(wanted.key), seed_index=wanted.seed_index, rows=wanted.rows)
+    assert got == begun
+
+
 def test_time_left_over_goes_to_seeds_of_the_two_that_lead_then_of_all_finalists_then_to_further_ones() -> None:
     got = _left_over(Plan(RUNGS, 3), {3_000: [1, 2, 3, 4, 5], None: [5, 4, 3]})
     assert got == [(5, 1), (4, 1), (5, 2), (4, 2), (3, 1), (3, 2), (2, 0), (1, 0)]

@@ -80,7 +80,7 @@ class Finals:
         """What the finals still take, those of finalists that are not yet found included, as many at once as can be."""
         pace, wanted = self._pace, self._pace.plan.finalists or 0
         finals = [self._at(key) for key, _ in self._missing(wanted, pace.plan.seeds)]
-        unknown = max(0, wanted - len(self._ranks)) * pace.plan.seeds
+        unknown = (wanted - len(self._first(wanted))) * pace.plan.seeds
         if unknown and pace.task is not None:
             finals += unknown * [pace.task.dearest(pace.costs)]
         # The longest first: a round takes as long as its longest.
@@ -91,7 +91,7 @@ class Finals:
         """How many trials the finals still take, as `missing`; where there is one rung the first seeds are its own."""
         plan = self._pace.plan
         wanted = plan.finalists or 0
-        return plan.lacking(max(0, wanted - len(self._ranks))) + sum(1 for _ in self._missing(wanted, plan.seeds))
+        return plan.lacking(wanted - len(self._first(wanted))) + sum(1 for _ in self._missing(wanted, plan.seeds))
 
     def next(self, planned: Plan) -> Wanted | None:
         """The next final; on as many rows as the time allows where it is the first and does not fit.
@@ -132,11 +132,23 @@ class Finals:
                     yield key, index
 
     def _first(self, count: int) -> list[str]:
-        """Those that came farthest, of those that can be trained here."""
+        """Those that came farthest, of those that can be trained here; the only one, before it has a result."""
+        if not len(self._ranks):
+            return self._only()[:count]
         if not self._pace.left_out:
             return self._ranks.first(count)
         ranked = self._ranks.first(len(self._ranks))
         return list(islice((key for key in ranked if self._pace.leaves_out(self._at(key)) is None), count))
+
+    def _only(self) -> list[str]:
+        """The configuration that is tried, where it is the only one, while its trials are under way: none is chosen."""
+        plan, task = self._pace.plan, self._pace.task
+        if task is None or task.configurations != 1:
+            return []
+        tried = self._tried.items()
+        return [
+            key for key, trials in tried if all(one.state == "running" and plan.is_last(one.rows) for one in trials)
+        ]
 
     def _any_on_last(self) -> bool:
         counts, plan = self._ranks.tried.counts, self._pace.plan
