@@ -20,6 +20,7 @@ from loraloom.search.pace import Pace
 from loraloom.search.passes import EPOCHS, FITTED_EPOCHS, MOST_EPOCHS, most_passes, with_epochs
 from loraloom.search.passes import passes as passes_in_time
 from loraloom.search.plan import (
+    BEGUN_APART,
     CLOCKED_SHARE,
     FEWEST_ROWS,
     FINALS_SHARE,
@@ -120,8 +121,27 @@ def test_one_configuration_has_all_the_time_since_there_is_nothing_to_choose(
     task, costs = Task(recipe, rows, EVAL_ROWS, 4, 1), _costs(recipe)
     plan = make_plan(task, costs, seconds, slots)
     assert (plan.rungs, plan.finalists, plan.seeds) == ((None,), 1, seeds)
-    assert plan.epochs == passes_in_time(task, costs, rows, seconds, FITTED_EPOCHS)
+    assert plan.epochs == passes_in_time(task, costs, rows, seconds - BEGUN_APART * (slots - 1), FITTED_EPOCHS)
     assert recounted(plan, task, costs, seconds, slots) == plan  # once its first trial has ended
+
+
+@pytest.mark.parametrize("seconds", range(14, 26))
+def test_seeds_that_fill_the_time_side_by_side_are_all_begun(seconds: int) -> None:
+    """Each is asked for a moment after the one before it, when there is less time than it was planned with."""
+    recipe, at, ledger = _recipe(n_trials=1, seeds=3), [0.0], InMemoryLedger()
+
+    def now() -> float:
+        at[0] += 0.2
+        return at[0]
+
+    pace = Pace(clock=Clock(seconds, now, reserve=0.0), costs=_costs(recipe), slots=3)
+    proposals = Proposals(recipe, cast(Any, ledger), lambda _: None, pace, rows=(None, None))
+    pace.task = Task(recipe, 4_000, EVAL_ROWS, 4, proposals.listing.configurations, proposals.listing.leading)
+    assert pace.clock.training_seconds_left is not None
+    pace.plan = make_plan(pace.task, pace.costs, pace.clock.training_seconds_left, pace.slots)
+    assert pace.plan.seeds == 3
+    begun = [proposals.next() for _ in range(4)]
+    assert [one and one.configuration.train.seed for one in begun] == [42, 43, 44, None]
 
 
 def test_the_cheaper_a_row_is_the_more_passes_it_gets() -> None:
@@ -454,7 +474,8 @@ def test_once_the_search_has_ended_the_finals_have_the_passes_of_all_that_is_lef
     assert max(_seconds(longer, task, costs)) <= 93
     assert max(_seconds(fitted(plan, task, costs, 50, 1), task, costs)) <= 50
     for finalists, seeds, slots, rounds in ((3, 1, 3, 1), (3, 1, 1, 3), (2, 3, 4, 2)):
-        several = fitted(replace(plan, finalists=finalists, seeds=seeds), task, costs, 93 * rounds, slots)
+        seconds = 93 * rounds + BEGUN_APART * (min(finalists * seeds, slots) - 1)
+        several = fitted(replace(plan, finalists=finalists, seeds=seeds), task, costs, seconds, slots)
         assert several.epochs == longer.epochs
     few = replace(plan, finalists=3)
     assert fitted(few, task, costs, 93, 1, candidates=1).epochs == longer.epochs

@@ -45,6 +45,8 @@ SHARED_PARTS = 1.5
 """Token ids and states of frozen layers are computed for all rows, and for the part of each rung: thirds of thirds."""
 FEWEST_COMPARED = 2
 """Configurations on the lowest rung that a final is chosen of; one alone is a waste where passes can use its time."""
+BEGUN_APART = 1.0
+"""Seconds by which one of several trials at once may begin later than the one before it."""
 TOO_FEW = 4
 """Of so many rungs and more the lowest has too few rows to compare the presets that lead: the first has the time."""
 _LAYERS = "lora.layers_to_transform"
@@ -162,8 +164,10 @@ def _by_the_clock(task: Task, costs: Costs, seconds: float, slots: int) -> Plan:
         leading = _leading_rung(plan, task, costs, LEADING_SHARE * slots * seconds)
         if leading > 0 or slots > 1 or len(plan.rungs) < TOO_FEW or not _is_of_one_model(task):
             return replace(plan, leading_rung=leading)
-    top = _most_rows(task, _for_a_pass(task, costs, alone=True), seconds)
-    alone = Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, seconds, FITTED_EPOCHS))
+    at_once = min(slots, max(task.recipe.search.seeds, MORE_SEEDS)) if one else 1
+    own = _each(seconds, at_once, slots)
+    top = _most_rows(task, _for_a_pass(task, costs, alone=True), own)
+    alone = Plan((task.rung_of(top),), 1, 1, passes(task, costs, top, own, FITTED_EPOCHS))
     return recounted(alone, task, costs, seconds, slots) if one else alone
 
 
@@ -296,7 +300,7 @@ def fitted(plan: Plan, task: Task, costs: Costs, seconds: float, slots: int, *, 
     if plan.epochs is None or plan.finalists is None:
         return plan
     finalists = plan.finalists if candidates is None else max(1, min(plan.finalists, candidates))
-    each = seconds / _rounds(finalists * plan.seeds, slots)
+    each = _each(seconds, finalists * plan.seeds, slots)
     return replace(plan, epochs=passes(task, costs, task.rows(plan.top), each, FITTED_EPOCHS), fitted=True)
 
 
@@ -319,6 +323,11 @@ def as_begun(configuration: Configuration, begun: Configuration) -> Configuratio
     found = configuration.with_fields(train=planned)
     types = {name: getattr(configuration.train, name) for name in ("bf16", "fp16")}
     return found if found == begun.with_fields(train=types) else configuration
+
+
+def _each(seconds: float, trials: int, slots: int) -> float:
+    """What each of so many trials has of the `seconds` that they fill; those at once begin one after the other."""
+    return (seconds - BEGUN_APART * (min(trials, slots) - 1)) / _rounds(trials, slots)
 
 
 def _rounds(trials: int, slots: int) -> int:
