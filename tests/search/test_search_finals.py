@@ -133,6 +133,23 @@ def test_time_is_kept_for_all_seeds_of_finalists_that_are_yet_to_be_found(found:
     assert finals.missing.seconds == pytest.approx(3 * 2 * one)
 
 
+@pytest.mark.parametrize(
+    ("configurations", "under_way", "finalists"), [(None, [], 3), (4, [], 3), (3, [], 2), (3, [2], 2), (2, [], 1)]
+)
+def test_no_finalist_is_waited_for_that_can_not_come(
+    configurations: int | None, under_way: list[int], finalists: int
+) -> None:
+    """One of those that were tried has failed, and one has a result."""
+    pace, ledger = _pace(10_000), InMemoryLedger()
+    assert pace.task is not None
+    pace.task, pace.plan = replace(pace.task, configurations=configurations), replace(pace.plan, seeds=2)
+    for number, state in ((0, "failed"), (1, "complete"), *((number, "running") for number in under_way)):
+        _tried(pace, ledger, {1_000: [number]}, state)
+    finals = Finals(pace, _tried(pace, ledger, {}), _same)
+    assert finals.to_come() == 2 * finalists
+    assert finals.missing.seconds == pytest.approx(2 * finalists * pace.seconds(RECIPE.configuration({}), None))
+
+
 def test_of_finals_at_once_the_longest_are_what_they_take() -> None:
     recipe = read_recipe({"train": {"num_train_epochs": [2, 1]}})
     pace = _pace(10_000, recipe=recipe)
@@ -161,10 +178,11 @@ def _left_over(plan: Plan, rows: dict[int | None, list[int]], *, asked: int = 1)
 
 
 @pytest.mark.parametrize(
-    ("configurations", "state", "begun"), [(1, "running", [1, 2]), (2, "running", []), (1, "failed", [])]
+    ("configurations", "state", "to_come", "begun"),
+    [(1, "running", 2, [1, 2]), (2, "running", 2, []), (1, "failed", 0, [])],
 )
 def test_seeds_of_the_only_configuration_are_trained_at_once_and_others_wait_for_results(
-    configurations: int, state: str, begun: list[int]
+    configurations: int, state: str, to_come: int, begun: list[int]
 ) -> None:
     """Else two of three workers would have nothing to do for all of the time, which the first seed takes."""
     pace, ledger = _pace(150), InMemoryLedger()
@@ -172,7 +190,7 @@ def test_seeds_of_the_only_configuration_are_trained_at_once_and_others_wait_for
     pace.task, pace.slots = replace(pace.task, configurations=configurations), 3
     pace.plan, got = Plan((None,), 1, 3), []
     _tried(pace, ledger, {None: [1]}, state)
-    assert Finals(pace, _tried(pace, ledger, {}), _same).to_come() == 2
+    assert Finals(pace, _tried(pace, ledger, {}), _same).to_come() == to_come
     while (wanted := Finals(pace, _tried(pace, ledger, {}), _same).next(pace.plan)) is not None:
         got.append(wanted.seed_index)
         ledger.ask({}, json.loads(wanted.key), seed_index=wanted.seed_index, rows=wanted.rows)

@@ -80,7 +80,7 @@ class Finals:
         """What the finals still take, those of finalists that are not yet found included, as many at once as can be."""
         pace, wanted = self._pace, self._pace.plan.finalists or 0
         finals = [self._at(key) for key, _ in self._missing(wanted, pace.plan.seeds)]
-        unknown = (wanted - len(self._first(wanted))) * pace.plan.seeds
+        unknown = self._to_find() * pace.plan.seeds
         if unknown and pace.task is not None:
             finals += unknown * [pace.task.dearest(pace.costs)]
         # The longest first: a round takes as long as its longest.
@@ -90,8 +90,17 @@ class Finals:
     def to_come(self) -> int:
         """How many trials the finals still take, as `missing`; where there is one rung the first seeds are its own."""
         plan = self._pace.plan
-        wanted = plan.finalists or 0
-        return plan.lacking(wanted - len(self._first(wanted))) + sum(1 for _ in self._missing(wanted, plan.seeds))
+        return plan.lacking(self._to_find()) + sum(1 for _ in self._missing(plan.finalists or 0, plan.seeds))
+
+    def _to_find(self) -> int:
+        """Finalists that are yet to be found, of configurations that may yet come to a result."""
+        wanted, task = self._pace.plan.finalists or 0, self._pace.task
+        lacking = wanted - len(self._first(wanted))
+        if not lacking or task is None or task.configurations is None:
+            return lacking
+        without = (trials for trials in self._tried.values() if all(one.value is None for one in trials))
+        under_way = sum(any(one.state == "running" for one in trials) for trials in without)
+        return min(lacking, under_way + max(0, task.configurations - len(self._tried)))
 
     def next(self, planned: Plan) -> Wanted | None:
         """The next final; on as many rows as the time allows where it is the first and does not fit.
