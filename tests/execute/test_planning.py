@@ -778,6 +778,17 @@ def test_every_layer_is_no_choice_where_it_has_a_smaller_rank_or_all_or_none_hav
     assert not asked
 
 
+@pytest.mark.parametrize(("ranks", "expected"), [((8, 4), True), ((8, 8), False)])
+def test_the_upper_half_that_has_all_the_time_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: tuple[int, int], *, expected: bool
+) -> None:
+    _measuring(monkeypatch, None)
+    recipe = default_space(read_recipe({"search": {"sampler": "auto"}}), deadline=True)
+    found = _Planned(recipe, tmp_path, seconds=300.0, ranks=ranks, layers=("top-half", None))
+    told = "one configuration, with the upper half of the layers adapted, has all the time"
+    assert any(told in note for note in found.notes) is expected
+
+
 def test_a_run_that_began_when_no_such_order_was_kept_goes_on_in_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

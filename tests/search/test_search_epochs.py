@@ -553,16 +553,22 @@ def test_presets_are_not_compared_on_a_rung_of_very_few_rows_and_the_first_has_t
         assert (plan.leading_rung > 0) >= compares
 
 
-def _of_layers(rows: int, given: dict[str, Any], *, every_layer_first: bool, states: float = 0.0) -> tuple[Task, Costs]:
+def _of_layers(
+    rows: int, given: dict[str, Any], *, every_layer_first: bool, states: float = 0.0, every_layers_rank: int = 16
+) -> tuple[Task, Costs]:
     """The default space as far as `given` leaves it; a row of every layer is twice as dear as one of the upper half.
 
-    The states of the lower half take so many seconds a row, once.
+    The states of the lower half take so many seconds a row, once. With every layer no higher a rank fits.
     """
+
+    def fits(one: Configuration) -> str | None:
+        return "too many" if one.lora.layers_to_transform is None and one.lora.r > every_layers_rank else None
+
     asked = read_recipe(
         {"backbone": {"model": SMALL}, **given, "search": {"sampler": "auto", **given.get("search", {})}}
     )
     recipe = default_space(asked, deadline=True)
-    points = preset_points(recipe, lambda _: None, in_order(every_layer_first=every_layer_first))
+    points = preset_points(recipe, fits, in_order(every_layer_first=every_layer_first))
     task = Task(recipe, rows, EVAL_ROWS, 4, None, tuple(map(recipe.configuration, points[: how_many_lead(points)])))
     row: dict[str, Any] = {"eval_row_seconds": 0.001, "beside_seconds": 0.5}
     kept: dict[str, Any] = {"layers": "top-half", "dropout": "off", "prefix_row_seconds": states}
@@ -606,6 +612,26 @@ def test_every_layer_has_all_the_time_where_more_passes_are_worth_more_than_a_ch
         planned = plan.planned(task.leading[0], None)
         assert (plan.top, planned.lora.layers_to_transform) == (None, None)
         assert 0.88 * seconds < costs.seconds(planned, 76_000, EVAL_ROWS) <= seconds
+
+
+@pytest.mark.parametrize(
+    ("rank", "seconds", "alone"),
+    [
+        (16, 600, False),
+        (8, 600, True),  # of 670 which two passes take
+        (8, 900, False),
+        (8, 70, True),  # 11,000 examples
+        (8, 45, False),  # 7,000, fewer than 2,000 of each of four classes
+    ],
+)
+def test_the_upper_half_has_all_the_time_where_the_cap_leaves_every_layer_a_lower_rank(
+    rank: int, seconds: float, *, alone: bool
+) -> None:
+    task, costs = _of_layers(76_000, {}, every_layer_first=False, every_layers_rank=rank)
+    assert is_hurried(task, costs, seconds, 1) is alone
+    if alone:
+        planned = make_plan(task, costs, seconds, 1).planned(task.leading[0], None)
+        assert (planned.lora.r, planned.lora.layers_to_transform) == (16, "top-half")
 
 
 @pytest.mark.parametrize("rows", [1_500, 4_000, 17_000, 20_000, 30_000, 76_000])

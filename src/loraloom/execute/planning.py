@@ -130,8 +130,9 @@ class Planner:
         left = self._begin_to_plan()
         pace.plan = self._first_plan(pace.task)
         if left is not None and is_hurried(pace.task, pace.costs, left, pace.slots):
+            layers = "every layer" if self._every_layer_first else "the upper half of the layers"
             note(
-                "one configuration, with every layer adapted, has all the time: rows are so many that passes over "
+                f"one configuration, with {layers} adapted, has all the time: rows are so many that passes over "
                 "them are worth more than trying others, unless search.n_trials asks for it"
             )
 

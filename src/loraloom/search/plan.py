@@ -29,6 +29,7 @@ from loraloom.recipe.fields import MORE_SEEDS
 from loraloom.search.costs import Costs, Key, cost_key
 from loraloom.search.ladder import REDUCTION_FACTOR, ladder
 from loraloom.search.passes import FITTED_EPOCHS, most_passes, on_rung, passes, passes_of, with_epochs
+from loraloom.search.presets import EACH_SEEN
 from loraloom.search.space import SPACE
 from loraloom.search.task import Task
 
@@ -38,7 +39,7 @@ FINALS_SHARE = 0.6
 CLOCKED_SHARE = 0.7
 """The same, where epochs are by the clock: better trained is worth more than better searched."""
 HURRIED_SHARE = 0.85
-"""The same, beyond which the first has it all where every layer comes first: what is left would do for no choice."""
+"""The same, beyond which what comes first has it all, of many rows: what is left would do for no choice."""
 LEADING_SHARE = 0.2
 """The same, for the comparison of the presets that lead."""
 SHARED_PARTS = 1.5
@@ -266,12 +267,16 @@ def _is_default_search(task: Task) -> bool:
 
 
 def is_hurried(task: Task, costs: Costs, seconds: float, slots: int) -> bool:
-    """Whether every layer, where it comes first, has all the time: its passes would leave too little for a choice.
+    """Whether what comes first has all the time: of many rows its passes would leave too little for a choice.
 
-    So it is only where nothing else is asked for.
+    It is every layer, or the upper half where the cap leaves every layer a lower rank. So it is only where nothing else
+    is asked for.
     """
-    first = task.leading[0] if task.leading else None
-    if slots > 1 or first is None or first.lora.layers_to_transform is not None or not _is_default_search(task):
+    if slots > 1 or not _is_default_search(task):
+        return False
+    first, second = task.leading
+    is_capped = first.lora.r > second.lora.r and foreseen(task, costs, seconds, [first]) >= EACH_SEEN * task.classes
+    if first.lora.layers_to_transform is not None and not is_capped:
         return False
     planned, most = (
         passes_of(cost_key(first), passes(task, costs, task.train_rows, share * seconds, FITTED_EPOCHS))
