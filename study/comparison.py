@@ -74,8 +74,7 @@ These commands measure it again on your machine (with `--again`, where results o
   [the study](study.md) and [robustness](robustness.md); defaults were changed meanwhile. That long texts are cut later
   was decided by test rows of `bbc`, among others, that presets are not compared on the fewest of four rungs by `r8`,
   and that fewer than 1,000 rows end in a mean of seeds by `subj16`, `trec`, `sst2` and `banking77`
-  ([log.md](log.md)). No default was chosen by {held}, whose figures were seen between changes of defaults too. Of the
-  searches that do not stand here any more {undone} were made later than those that do, by planning that was undone.
+  ([log.md](log.md)). No default was chosen by {held}, whose figures were seen between changes of defaults too.{undone}
 - **The encoder is the same for all that take one**: {encoders}.
 - **Processors** are named as the system names them. Results of "AMD EPYC" without a family may be of more than one
   kind, of which the faster multiplies twice as fast as the other.
@@ -181,8 +180,10 @@ def _readings(results: Results) -> dict[str, Any]:
     """How often loraloom's searches have read AG News' test rows and those of the set held out."""
     reads, again, revisions = reads_of(results, "agnews")
     held = " and ".join(f"`{name}` ({_in_words(results, name)})" for name, each in SETS.items() if each.held_out)
-    undone = sum(one["date"] > result["date"] for result in results for one in result.get("earlier", []))
     at = plural(revisions, "revision")
+    later = sum(one["date"] > result["date"] for result in results for one in result.get("earlier", []))
+    read = f"{plural(later, 'search')} read test rows too"
+    undone = f"\n  Later than what stands here {read}, by planning that was undone." if later else ""
     return {"reads": reads, "again": again, "revisions": at, "held": held, "undone": undone}
 
 
