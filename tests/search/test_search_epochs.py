@@ -16,6 +16,7 @@ from loraloom.search.clock import Clock
 from loraloom.search.costs import Costs, Measured, cost_key
 from loraloom.search.finals import WORTH, Finals
 from loraloom.search.ladder import REDUCTION_FACTOR
+from loraloom.search.outlook import look_ahead
 from loraloom.search.pace import Pace
 from loraloom.search.passes import EPOCHS, FITTED_EPOCHS, MOST_EPOCHS, most_passes, with_epochs
 from loraloom.search.passes import passes as passes_in_time
@@ -654,6 +655,7 @@ def test_every_layer_is_the_one_that_has_all_the_time_where_that_does_for_a_part
     assert proposal.configuration.lora.layers_to_transform is None
     passes = [pace.plan.planned(one, pace.plan.top).train.num_train_epochs for one in task.leading]
     assert (passes[0] < 1 <= passes[1]) is (seconds < 1_000)
+    assert look_ahead(pace, None, tried=0, ended=0).passes == (passes[0], passes[0])
 
 
 @pytest.mark.parametrize("seconds", [1_700, 1_800, 2_000])

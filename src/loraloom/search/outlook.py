@@ -66,7 +66,7 @@ def look_ahead(
     seconds = [pace.seconds(dearest, rung) for rung in plan.rungs]
     to_come = MOST_TRIALS if configurations is None else max(0, configurations - tried)
     rungs: tuple[Step, ...] = ()
-    passes = task.recipe.values("train.num_train_epochs") if plan.epochs is None else plan.epochs.values()
+    passes = task.recipe.values("train.num_train_epochs") if plan.epochs is None else tuple(plan.epochs.values())
     compared = min(to_come, max(0, len(task.leading) - tried)) if plan.leading_rung else 0
     least = int(not (tried or compared))  # the first trial is begun, whatever it takes
     if plan.finalists is None:
@@ -84,6 +84,8 @@ def look_ahead(
             searching = max(0.0, pace.slots * left - beside)
             to_come = min(to_come, max(least, int(searching / climb)))
         rungs = tuple(Step(to_come // REDUCTION_FACTOR**rung, size) for rung, size in enumerate(rows[:-1] or rows))
+    if plan.epochs is not None and task.leading and not tried and finals.trials + sum(one.trials for one in rungs) == 1:
+        passes = (plan.planned(task.leading[0], plan.top).train.num_train_epochs,)  # of the one that has all the time
     return Outlook(
         rungs=tuple(step for step in rungs if step.trials),
         finals=finals,
