@@ -138,7 +138,7 @@ def test_a_projection_of_two_adapted_modules_of_three(drops: tuple[Drop | None, 
         y = OPS.linear(x, product)
 
         def back(dy: Tensor) -> Sequence[Tensor]:
-            low, extra = tested.collect(dy, x, saved, OPS, need_input=True)
+            low, extra = tested.collect(dy, saved, OPS, need_input=True)
             return [OPS.linear_backward(dy, tested.frozen, low, extra)]
 
         return y, back
@@ -157,7 +157,7 @@ def test_linear_then_gelu() -> None:
         def back(dg: Tensor) -> Sequence[Tensor]:
             # Its backward is that of a product after it: here the identity.
             da = OPS.linear_gelu_backward(dg, FrozenLinear(torch.eye(INNER, dtype=torch.float64)), None, a)
-            low, _ = tested.collect(da, x, saved, OPS, need_input=True)
+            low, _ = tested.collect(da, saved, OPS, need_input=True)
             return [OPS.linear_backward(da, tested.frozen, low)]
 
         return g, back
@@ -181,7 +181,7 @@ def test_linear_then_dropout_residual_and_norm(drop: Drop | None) -> None:
         def back(dh: Tensor) -> Sequence[Tensor]:
             after.collect(dh, OPS)
             dr, dy = OPS.norm_backward(dh, r, after.now, drop)
-            low, _ = tested.collect(dy, x, saved, OPS, need_input=True)
+            low, _ = tested.collect(dy, saved, OPS, need_input=True)
             return [OPS.linear_backward(dy, tested.frozen, low), dr]
 
         return h, back
@@ -267,6 +267,7 @@ def test_a_layer(kind: str, adapted: tuple[str, ...], lora_dropout: float, dropo
 
     def run(x: Tensor) -> tuple[Tensor, Backward]:
         h, kept = layer.forward(x, at, first=first)
+        assert kept is not None
 
         def back(dh: Tensor) -> Sequence[Tensor]:
             dx = layer.backward(dh, kept, at, to_input=True)
@@ -314,6 +315,7 @@ def test_a_layer_with_nothing_trained_below_gives_the_same_gradients_and_stops(
     for to_input in (True, False):
         held.gradients.zero_()
         h, kept = layer.forward(drawn(2, ROWS, WIDTH), at, first=False)
+        assert kept is not None
         dx = layer.backward(drawn(*h.shape, seed=1), kept, at, to_input=to_input)
         assert (dx is not None) == to_input
         found.append(held.gradients.clone())

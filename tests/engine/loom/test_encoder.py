@@ -92,3 +92,32 @@ def test_nothing_is_kept_of_layers_below_the_lowest_adapted_one(tmp_path: Path) 
     assert len(way.kept) == 1
     _, way = pack.encoder.forward(tokens, None)
     assert way.kept == []
+    _, kept = pack.encoder.layers[1].forward(pack.encoder.prefix(tokens, 1), way.at, first=False, keep=False)
+    assert kept is None
+
+
+@pytest.mark.parametrize(
+    ("modules", "inputs"),
+    [
+        (["query", "value"], 32),
+        (["attention.output.dense"], 32),
+        (["intermediate.dense"], 32),
+        ("all-linear", 3 * 32 + 48),
+    ],
+    ids=str,
+)
+def test_a_layer_keeps_what_its_way_back_reads_and_of_what_enters_products_that_of_adapted_ones(
+    tmp_path: Path, modules: Any, inputs: int
+) -> None:
+    base = build(save_model("bert", tmp_path / "model"), "bert", pooling="mean")
+    lora = Lora.model_validate({"target_modules": modules, "r": 1})
+    pack = pack_of(base, [add_lora(base, lora)], [lora], ops=PlainOps())
+    encoded, batch = rows_for("bert")
+    tokens = lay_out([encoded], [batch.rows], base.anatomy.embedding)
+    _, way = pack.encoder.forward(tokens, Noise((0,), (0,)))
+    kept = way.kept[-1]
+    low = [saved for saved in (kept.low_qkv, kept.low_out, kept.low_up, kept.low_down) if saved.u is not None]
+    tensors = [kept.x, kept.qkv, kept.context, kept.r1, kept.a, kept.r2, *(t for own in low for t in (own.x, own.u))]
+    values = {tensor.data_ptr(): tensor.numel() for tensor in tensors if tensor is not None}
+    ranks = sum(saved.u.shape[-1] for saved in low if saved.u is not None)
+    assert sum(values.values()) == tokens.ids.numel() * ((3 + 2) * 32 + 48 + inputs + ranks)

@@ -48,6 +48,7 @@ class CompiledOps(PlainOps):
 
     sorted_batches = 1
     """Not sorted: attention pays for each text's own length, and batches of equal size are the fastest."""
+    reads_context = True
 
     @property
     def name(self) -> str:
@@ -105,13 +106,14 @@ class CompiledOps(PlainOps):
         return context.unsqueeze(0)
 
     def attention_backward(
-        self, dcontext: Tensor, qkv: Tensor, context: Tensor, tokens: Tokens, spec: Attention
+        self, dcontext: Tensor, qkv: Tensor, context: Tensor | None, tokens: Tokens, spec: Attention
     ) -> Tensor:
         found = tokens.offsets, *attending(spec)
         dqkv: Tensor
         if spec.first:
             dqkv = torch.ops.loraloom.attention_first_backward(dcontext[0], qkv[0], *found)
         else:
+            assert context is not None
             dqkv = torch.ops.loraloom.attention_backward(dcontext[0], qkv[0], context[0], *found)
         return dqkv.unsqueeze(0)
 

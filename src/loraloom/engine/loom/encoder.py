@@ -100,7 +100,7 @@ class Encoder:
         for number in range(start, len(self.layers)):
             keep = noise is not None and number >= self.lowest
             x, kept = self.layers[number].forward(x, at, first=number == last and first, keep=keep)
-            if keep:
+            if kept is not None:
                 way.kept.append(kept)
         if self._final is not None:
             way.last = x

@@ -64,7 +64,7 @@ class FusedOps(PlainOps):
         return context.unsqueeze(0)
 
     def attention_backward(
-        self, dcontext: Tensor, qkv: Tensor, context: Tensor, tokens: Tokens, spec: Attention
+        self, dcontext: Tensor, qkv: Tensor, context: Tensor | None, tokens: Tokens, spec: Attention
     ) -> Tensor:
         del context
         dqkv: Tensor = torch.ops.loraloom_fp32.attention_backward(

@@ -8,8 +8,9 @@ needs: keys and values of all tokens, and everything else of B rows, not M (the 
 first token).
 
 Cost of a layer of 12·D² weights: 24·M·D² FLOPs forward and as many back, attention 4·T·D a token forward and 10·T·D
-back. Kept between: about 11·D values a token (x, qkv, context, two sums, the MLP's inner sum). Rejected: keeping
-attention's probabilities and norms' statistics too, which are cheaper to compute again.
+back. Kept between: about 10·D values a token (qkv, two sums, the MLP's inner sum, what enters an adapted product), and
+the context where attention's way back reads it. Rejected: keeping attention's probabilities and norms' statistics too,
+which are cheaper to compute again.
 """
 
 from __future__ import annotations
@@ -91,14 +92,11 @@ class Pass:
 class Kept:
     """What a layer's backward reads again."""
 
-    x: Tensor
-    h0: Tensor  # the input of qkv: x, or its norm
+    x: Tensor | None  # the layer's input (norm before)
     qkv: Tensor
-    context: Tensor
+    context: Tensor | None  # where attention's way back reads it
     r1: Tensor  # after attention's residual sum
-    h1: Tensor | None  # the input of the MLP, where `up` is adapted
     a: Tensor  # the MLP's inner sum
-    g: Tensor | None  # its activation, where `down` is adapted
     r2: Tensor | None  # after the MLP's residual sum (norm after)
     low_qkv: Saved
     low_out: Saved
@@ -149,7 +147,7 @@ class PostNormLayer:
     def __init__(self, weights: Weights, ops: PlainOps) -> None:
         self.weights, self.ops = weights, ops
 
-    def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept]:
+    def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept | None]:
         w, ops, number = self.weights, self.ops, self.weights.number
         assert w.attention_norm is not None
         product, low_qkv = w.qkv.product(x, ops, at.lora_drops(number, 0, w.qkv))
@@ -165,10 +163,10 @@ class PostNormLayer:
         product, low_down = w.down.product(g, ops, at.lora_drops(number, 3, w.down))
         drop = at.drop(number, 2, at.dropouts.mlp_output)
         r2, h2 = ops.linear_norm(g, product, h1, drop, w.mlp_norm.now, keep=keep)
-        kept_g = g if w.down.adapted else None
-        kept_h1 = h1 if w.up.adapted else None
-        kept = Kept(x, x, qkv, context, r1, kept_h1, a, kept_g, r2, low_qkv, low_out, low_up, low_down, first)
-        return h2, kept
+        if not keep:
+            return h2, None
+        read = context if ops.reads_context and not first else None
+        return h2, Kept(None, qkv, read, r1, a, r2, low_qkv, low_out, low_up, low_down, first)
 
     def backward(self, dh: Tensor, kept: Kept, at: Pass, *, to_input: bool) -> Tensor | None:
         w, ops, number = self.weights, self.ops, self.weights.number
@@ -180,11 +178,11 @@ class PostNormLayer:
             return None
         drop = at.drop(number, 2, at.dropouts.mlp_output)
         dr2, dy = ops.norm_backward(dh, kept.r2, w.mlp_norm.now, drop)
-        low, extra = w.down.collect(dy, _or(kept.g), kept.low_down, ops, need_input=stop < 4)
+        low, extra = w.down.collect(dy, kept.low_down, ops, need_input=stop < 4)
         if stop == 4:
             return None
         da = _gelu_backward(dy, w.down, low, extra, kept.a, ops)
-        low, extra = w.up.collect(da, _or(kept.h1), kept.low_up, ops, need_input=stop < 3)
+        low, extra = w.up.collect(da, kept.low_up, ops, need_input=stop < 3)
         if stop == 3:
             return None
         dh1 = ops.linear_backward(da, w.up.frozen, low, dr2 if extra is None else dr2 + extra)
@@ -193,14 +191,14 @@ class PostNormLayer:
             return None
         drop = at.drop(number, 1, at.dropouts.attention_output)
         dr1, dy = ops.norm_backward(dh1, kept.r1, w.attention_norm.now, drop)
-        low, extra = w.out.collect(dy, kept.context, kept.low_out, ops, need_input=stop < 1)
+        low, extra = w.out.collect(dy, kept.low_out, ops, need_input=stop < 1)
         if stop == 1:
             return None
         dqkv = _attention_backward(dy, low, extra, kept, w, at, ops)
-        low, extra = w.qkv.collect(dqkv, kept.x, kept.low_qkv, ops, need_input=stop < 0)
+        low, extra = w.qkv.collect(dqkv, kept.low_qkv, ops, need_input=stop < 0)
         if stop == 0:
             return None
-        residual = _spread_first(dr1, at.tokens, kept.x) if kept.first else dr1
+        residual = _spread_first(dr1, at.tokens) if kept.first else dr1
         return ops.linear_backward(dqkv, w.qkv.frozen, low, residual if extra is None else residual + extra)
 
 
@@ -210,7 +208,7 @@ class PreNormLayer:
     def __init__(self, weights: Weights, ops: PlainOps, rotary: Rotary | None) -> None:
         self.weights, self.ops, self.rotary = weights, ops, rotary
 
-    def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept]:
+    def forward(self, x: Tensor, at: Pass, *, first: bool, keep: bool = True) -> tuple[Tensor, Kept | None]:
         w, ops, number = self.weights, self.ops, self.weights.number
         h0 = x if w.attention_norm is None else ops.norm(x, w.attention_norm.now)
         product, low_qkv = w.qkv.product(h0, ops, at.lora_drops(number, 0, w.qkv))
@@ -228,20 +226,20 @@ class PreNormLayer:
         g = self._gated(a, at)
         product, low_down = w.down.product(g, ops, at.lora_drops(number, 3, w.down))
         x2 = ops.linear_residual(g, product, x1, None)
-        kept_g = g if w.down.adapted else None
-        kept_h1 = h1 if w.up.adapted else None
-        kept = Kept(x, h0, qkv, context, x1, kept_h1, a, kept_g, None, low_qkv, low_out, low_up, low_down, first)
-        return x2, kept
+        if not keep:
+            return x2, None
+        read = context if ops.reads_context and not first else None
+        return x2, Kept(x, qkv, read, x1, a, None, low_qkv, low_out, low_up, low_down, first)
 
     def backward(self, dh: Tensor, kept: Kept, at: Pass, *, to_input: bool) -> Tensor | None:
         w, ops, number = self.weights, self.ops, self.weights.number
         stop = -1 if to_input else w.lowest(pre_norm=True)
-        low, extra = w.down.collect(dh, _or(kept.g), kept.low_down, ops, need_input=stop < 5)
+        low, extra = w.down.collect(dh, kept.low_down, ops, need_input=stop < 5)
         if stop == 5:
             return None
         dg = ops.linear_backward(dh, w.down.frozen, low, extra)
         da = self._gated_backward(dg, kept.a, at)
-        low, extra = w.up.collect(da, _or(kept.h1), kept.low_up, ops, need_input=stop < 4)
+        low, extra = w.up.collect(da, kept.low_up, ops, need_input=stop < 4)
         if stop == 4:
             return None
         dh1 = ops.linear_backward(da, w.up.frozen, low, extra)
@@ -251,22 +249,23 @@ class PreNormLayer:
         dx1 = ops.norm_backward(dh1, kept.r1, w.mlp_norm.now, None)[0] + dh
         drop = at.drop(number, 1, at.dropouts.attention_output)
         dy = ops.dropout(dx1, drop)
-        low, extra = w.out.collect(dy, kept.context, kept.low_out, ops, need_input=stop < 2)
+        low, extra = w.out.collect(dy, kept.low_out, ops, need_input=stop < 2)
         if stop == 2:
             return None
         dqkv = _attention_backward(dy, low, extra, kept, w, at, ops)
         if self.rotary is not None:
             dqkv = self.rotary.turn_back(dqkv, at.tokens.places)
-        low, extra = w.qkv.collect(dqkv, kept.h0, kept.low_qkv, ops, need_input=stop < 1)
+        low, extra = w.qkv.collect(dqkv, kept.low_qkv, ops, need_input=stop < 1)
         if stop == 1:
             return None
         dh0 = ops.linear_backward(dqkv, w.qkv.frozen, low, extra)
-        residual = _spread_first(dx1, at.tokens, kept.x) if kept.first else dx1
+        residual = _spread_first(dx1, at.tokens) if kept.first else dx1
         if w.attention_norm is None:
             return dh0 + residual
         w.attention_norm.collect(dh0, ops)
         if stop == 0:
             return None
+        assert kept.x is not None
         return ops.norm_backward(dh0, kept.x, w.attention_norm.now, None)[0] + residual
 
     def _gated(self, a: Tensor, at: Pass) -> Tensor:
@@ -304,13 +303,8 @@ def first_rows(x: Tensor, tokens: Tokens) -> Tensor:
     return x.reshape(-1, x.shape[-1])[tokens.first].view(tokens.trials, tokens.batch, -1)
 
 
-def _spread_first(rows: Tensor, tokens: Tokens, like: Tensor) -> Tensor:
+def _spread_first(rows: Tensor, tokens: Tokens) -> Tensor:
     """The transpose of `first_rows`: (K, B, D) to (K, M, D), zero elsewhere."""
-    spread = torch.zeros_like(like).view(-1, like.shape[-1])
+    spread = rows.new_zeros(tokens.ids.numel(), rows.shape[-1])
     spread[tokens.first] = rows.reshape(-1, rows.shape[-1])
-    return spread.view(like.shape)
-
-
-def _or(tensor: Tensor | None) -> Tensor:
-    """A stand-in where a tensor was not kept since nothing reads it."""
-    return torch.empty(0) if tensor is None else tensor
+    return spread.view(*tokens.ids.shape, -1)

@@ -3,7 +3,7 @@
 Each is the forward or the backward of one step of an encoder layer over K trials of M rows; nothing here is known to
 autograd. A frozen product costs 2·K·M·D_in·D_out FLOPs, its low-rank addition 2·K·M·R·(D_in + D_out). Backward passes
 compute no gradient of frozen weights, and compute attention's probabilities again instead of keeping them: a layer
-keeps about 11·D values a token. Dropout masks are kept beside these, a byte an element (noise.py); the kernels draw
+keeps about 10·D values a token. Dropout masks are kept beside these, a byte an element (noise.py); the kernels draw
 them again.
 
 Rejected, with what was measured, in docs/log.md: torch's flash attention for short texts, torch.compile.
@@ -73,6 +73,8 @@ class PlainOps:
 
     sorted_batches = 8
     """Batches that are sorted by length together: attention pays for the longest text of a batch."""
+    reads_context = False
+    """Whether `attention_backward` reads the context of the way forward: of first tokens alone it never does."""
     ready_seconds = 0.0
     """What it took until they could be used: kernels are compiled where this machine has none of theirs yet."""
 
@@ -152,9 +154,9 @@ class PlainOps:
         return _scatter(weights @ v, tokens, qkv.shape[1], first=spec.first)
 
     def attention_backward(
-        self, dcontext: Tensor, qkv: Tensor, context: Tensor, tokens: Tokens, spec: Attention
+        self, dcontext: Tensor, qkv: Tensor, context: Tensor | None, tokens: Tokens, spec: Attention
     ) -> Tensor:
-        """The gradient (K, M, 3D) of qkv."""
+        """The gradient (K, M, 3D) of qkv; `context` may be None where `reads_context` says that it is not read."""
         del context
         q, k, v, probabilities, factors = _probabilities(qkv, tokens, spec)
         texts, heads, _, depth = q.shape

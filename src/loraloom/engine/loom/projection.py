@@ -35,8 +35,9 @@ class Part:
 
 @dataclass(slots=True)
 class Saved:
-    """What a backward pass needs of the forward: the low-rank input, and the dropout before it."""
+    """What a backward pass needs of the forward where LoRA is: the input, the low-rank one, and the dropout between."""
 
+    x: Tensor | None = None
     u: Tensor | None = None
     drops: tuple[Drop | None, ...] = ()
 
@@ -98,7 +99,7 @@ class Projection:
             u = torch.cat(inputs, dim=-1)
         else:
             u = ops.project(x, self._a)  # (K, M, R)
-        return Product(self.frozen, self.bias, LowRank(u, self._b)), Saved(u, tuple(drops))
+        return Product(self.frozen, self.bias, LowRank(u, self._b)), Saved(x, u, tuple(drops))
 
     def low_rank(self) -> tuple[Tensor, Tensor] | None:
         """A (K, R, D_in) and B (K, R, D_out), scaled and spread, as products read them; None where LoRA is not."""
@@ -116,7 +117,7 @@ class Projection:
         return (0 if self._a is None else self._a.shape[1]) + bool(self.biased)
 
     def collect(
-        self, dy: Tensor, x: Tensor, saved: Saved, ops: PlainOps, *, need_input: bool
+        self, dy: Tensor, saved: Saved, ops: PlainOps, *, need_input: bool
     ) -> tuple[LowRank | None, Tensor | None]:
         """Adds the gradients of A, B and biases; returns what the low-rank way adds to dx.
 
@@ -128,6 +129,7 @@ class Projection:
             self.parameters.view(gradients, bias_of(part.name)).add_(total)
         if self._a is None or self._b is None:
             return None, None
+        assert saved.x is not None
         assert saved.u is not None
         du = ops.project(dy, self._b)  # (K, M, R)
         by_b = ops.gram(saved.u, dy)  # (K, R, D_out)
@@ -136,12 +138,12 @@ class Projection:
             self.parameters.view(gradients, lora_b(part.name)).add_(block)
         a_gradient = self.parameters.span(gradients, [lora_a(part.name) for part in self.adapted])
         if not any(saved.drops):
-            a_gradient.add_(ops.gram(du, x))
+            a_gradient.add_(ops.gram(du, saved.x))
             return (LowRank(du, self._a) if need_input else None), None
         dx: Tensor | None = None
         for drop, (_, (start, stop)) in zip(saved.drops, self._ranks(), strict=True):
             own = du[..., start:stop].contiguous()
-            a_gradient[:, start:stop].add_(ops.gram(own, ops.dropout(x, drop)))
+            a_gradient[:, start:stop].add_(ops.gram(own, ops.dropout(saved.x, drop)))
             if need_input:
                 back = torch.bmm(own, self._a[:, start:stop])
                 back = ops.dropout(back, drop)
