@@ -11,12 +11,14 @@ import torch
 from transformers import MPNetConfig
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
+from loraloom.backbone.anatomy import Embedding
+from loraloom.engine.loom.encoder import _mean_backward
 from loraloom.engine.loom.noise import Noise
 from loraloom.engine.loom.ops import PlainOps
 from loraloom.engine.loom.relative import RelativePositions, relative_positions
 from loraloom.engine.loom.tokens import lay_out
 from loraloom.recipe import Lora
-from tests.numerics.architectures import CONFIGS, save_model
+from tests.numerics.architectures import CONFIGS, encoded_rows, save_model
 from tests.numerics.both import add_lora, build, gradients_of, pack_of, rows_for, targets
 
 
@@ -121,3 +123,10 @@ def test_a_layer_keeps_what_its_way_back_reads_and_of_what_enters_products_that_
     values = {tensor.data_ptr(): tensor.numel() for tensor in tensors if tensor is not None}
     ranks = sum(saved.u.shape[-1] for saved in low if saved.u is not None)
     assert sum(values.values()) == tokens.ids.numel() * ((3 + 2) * 32 + 48 + inputs + ranks)
+
+
+def test_the_gradient_of_a_mean_is_shared_among_all_tokens_of_a_text_in_bf16_too() -> None:
+    """Which has no number between 256 and 258."""
+    tokens = lay_out([encoded_rows([257, 257], seed=0)], [np.array([0, 1])], Embedding("word", "norm"))
+    shared = _mean_backward(torch.ones(1, 2, 8, dtype=torch.bfloat16), tokens)
+    assert torch.equal(shared, torch.full((1, 2 * 257, 8), 1 / 257, dtype=torch.bfloat16))

@@ -206,9 +206,10 @@ def mean_of_texts(x: Tensor, tokens: Tokens) -> Tensor:
 
 
 def _mean_backward(dpooled: Tensor, tokens: Tokens) -> Tensor:
-    """(K, B, D) to (K, M, D)."""
-    shares = dpooled.reshape(-1, dpooled.shape[-1]) / tokens.real.sum(dim=1, keepdim=True)  # (S, D)
+    """(K, B, D) to (K, M, D), divided in fp32 or more: in bf16 257 tokens would count as 256."""
+    of_text, wide = tokens.real.sum(dim=1), torch.promote_types(dpooled.dtype, torch.float32)
+    rows = dpooled.reshape(-1, dpooled.shape[-1]).to(wide)
+    shares = (rows / of_text.unsqueeze(1)).to(dpooled.dtype)  # (S, D)
     dx = shares.new_zeros(tokens.ids.numel(), shares.shape[-1])
-    of_text = tokens.real.sum(dim=1)
     dx[tokens.real_rows] = shares.repeat_interleave(of_text, dim=0, output_size=len(tokens.real_rows))
     return dx.view(*tokens.ids.shape, -1)
