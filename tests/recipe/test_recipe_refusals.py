@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,6 +238,30 @@ def test_a_column_of_the_text_is_named_once_but_by_a_run_that_was_begun(tmp_path
     assert problem.endswith(" names a column twice; name each once")
     begun = {"data": {"text_column": ["title", "title"]}, "provenance": {"loraloom": "0.1.0"}}
     assert read_recipe(begun).data.text_column == ("title", "title")
+
+
+def test_a_trial_is_computed_in_one_type_but_in_a_run_that_was_begun(tmp_path: Path) -> None:
+    """The trainer would take bf16, and loom fp16."""
+    problem = problem_of(tmp_path, "train:\n  bf16: true\n  fp16: true\n")
+    rule = "train.fp16: true stands beside train.bf16: true; a trial is computed in one of the two"
+    assert problem == f"recipe.yaml:3: {rule}"
+    assert problem_of(tmp_path, "train: {bf16: [false, true]}\n", "train.fp16=true") == f"--set: {rule}"
+    begun = {"train": {"bf16": True, "fp16": True}, "provenance": {"loraloom": "0.1.0"}}
+    assert read_recipe(begun).train.number_type == "fp16"
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"bf16": True},
+        {"bf16": True, "fp16": False},
+        {"bf16": [False, True], "fp16": "auto"},
+        {"bf16": [False, True], "fp16": {"values": [True], "when": {"train.bf16": False}, "otherwise": False}},
+    ],
+    ids=str,
+)
+def test_types_of_which_each_trial_has_one_are_no_two(train: dict[str, Any]) -> None:
+    assert read_recipe({"train": train}).train.fp16 is not True
 
 
 def test_seeds_are_a_thousand_at_most_but_in_a_run_that_was_begun(tmp_path: Path) -> None:

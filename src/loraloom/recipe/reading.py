@@ -376,8 +376,16 @@ def _check_together(source: Source, recipe: Recipe) -> None:
     if over and recipe.search.epochs == "clock" and dotted(passes) not in recipe.axes:
         why = "would not be heeded: search.epochs is clock, by which time says how many; give search.epochs: recipe too"
         source.refuse(passes, recipe.train.num_train_epochs, why)
+    if not source.problems and not recipe.provenance and _names_two_types(recipe):
+        source.refuse(("train", "fp16"), True, "stands beside train.bf16: true; a trial is computed in one of the two")
     if recipe.search.sampler == "grid":
         _check_grid(source, recipe)
+
+
+def _names_two_types(recipe: Recipe) -> bool:
+    """Whether a trial would be told bf16 and fp16, of which engines would each heed another."""
+    types = recipe.narrowed(("train.bf16", "train.fp16"))
+    return any(one.train.bf16 is one.train.fp16 is True for one in map(types.configuration, types.grid()))
 
 
 def _check_grid(source: Source, recipe: Recipe) -> None:
