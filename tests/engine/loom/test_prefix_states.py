@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -234,13 +234,35 @@ def test_without_room_by_choice_nothing_is_kept_or_said(
 
 
 @pytest.mark.usefixtures("plain_torch")
-@pytest.mark.parametrize(("of", "name", "other"), [(PlainOps, "name", "other"), (torch, "get_num_threads", lambda: 99)])
-def test_what_other_operations_or_another_number_of_threads_computed_is_not_read(
+@pytest.mark.parametrize(
+    ("of", "name", "other"),
+    [
+        (PlainOps, "name", "other"),
+        (torch, "get_num_threads", lambda: 99),
+        (prefix_states, "version_of", lambda package: f"other {package}"),
+    ],
+    ids=["operations", "threads", "transformers"],
+)
+def test_what_was_computed_otherwise_is_not_read(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: Any, name: str, other: Any
 ) -> None:
+    monkeypatch.setattr(prefix_states, "_versions", prefix_states._versions.__wrapped__)
     train(make_job(model, tmp_path / "one", TOP))
     monkeypatch.setattr(of, name, other)
     train(make_job(model, tmp_path / "two", TOP))
+    assert len(files(tmp_path)) == 4
+
+
+def test_what_products_of_fewer_bits_computed_is_not_read(model: Path, tmp_path: Path) -> None:
+    """As a program may have them by torch.set_float32_matmul_precision."""
+    products: Any = cast(Any, torch.backends.mkldnn).matmul
+    train(make_job(model, tmp_path / "one", TOP))
+    before = products.fp32_precision
+    products.fp32_precision = "bf16"
+    try:
+        train(make_job(model, tmp_path / "two", TOP))
+    finally:
+        products.fp32_precision = before
     assert len(files(tmp_path)) == 4
 
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from loraloom.data import Encoded, default_cache
 from loraloom.engine.job import silent
 from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.evaluation import by_length
+from loraloom.engine.loom.frozen import FrozenEncoder
 from loraloom.engine.loom.prefix_cache import PrefixCache, PrefixKey, rows_digest
 from loraloom.engine.loom.prefix_file import PrefixFile, Trust
 from loraloom.engine.loom.prefix_filling import only_filler
@@ -36,6 +38,7 @@ from loraloom.engine.loom.transfer import onto
 from loraloom.engine.precision import name_of
 from loraloom.errors import LoraloomError
 from loraloom.machine import read_machine
+from loraloom.study.provenance import version_of
 
 DEFAULT_GB = 20.0
 """Disk that the cache may take, in 10^9 bytes; $LORALOOM_PREFIX_GB says otherwise, and 0 switches it off."""
@@ -76,13 +79,8 @@ class PrefixStates:
         break off by an exception: what was filled stays. `note` is told what is wrong with the disk, once for a split.
         """
         frozen = encoder.frozen
-        dtype = name_of(frozen.dtype)
-        cuda = frozen.device.type == "cuda"
-        where = torch.cuda.get_device_name(frozen.device) if cuda else frozen.device.type
-        threads = "" if cuda else f" threads {torch.get_num_threads()}"
-        by = f"{frozen.ops.name} on {where} {_versions()}{threads}"
-        made_by = f"{weights()} {by}"
-        key = PrefixKey(self._digest(encoded), made_by, encoder.lowest, dtype)
+        made_by = f"{weights()} {_computed_by(frozen)}"
+        key = PrefixKey(self._digest(encoded), made_by, encoder.lowest, name_of(frozen.dtype))
         file = self._open.get(key) or self._opened(key, encoded, frozen.anatomy.hidden)
         if file is None:
             self._say(key.rows, self._cache.reason, note)
@@ -161,10 +159,19 @@ def _late(deadline: float | None) -> bool:
     return deadline is not None and time.monotonic() >= deadline
 
 
+def _computed_by(frozen: FrozenEncoder) -> str:
+    """What a state's last bits depend on beside the weights; a program may have products of fp32 be of fewer bits."""
+    cuda = frozen.device.type == "cuda"
+    where = torch.cuda.get_device_name(frozen.device) if cuda else f"cpu threads {torch.get_num_threads()}"
+    precision = cast(Any, torch.backends.cuda if cuda else torch.backends.mkldnn).matmul.fp32_precision
+    return f"{frozen.ops.name} on {where} fp32 products {precision} {_versions()}"
+
+
 @cache
 def _versions() -> str:
-    """What else a state's last bits depend on, and what may be mended in it one day."""
-    return f"{read_machine().cpu} loraloom {_code()} torch {torch.__version__}"
+    """What computes a state, and may be mended in it one day; transformers reads the weights and the configuration."""
+    versions = f"torch {torch.__version__} transformers {version_of('transformers')}"
+    return f"{read_machine().cpu} loraloom {_code()} {versions}"
 
 
 def _code() -> str:
