@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loraloom.intervals import wilson_interval
-from loraloom.report.rounding import decimals, rounded, rounded_span
+from loraloom.report.rounding import decimals, rounded, rounded_span, with_span
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,22 @@ def test_in_a_column_a_larger_share_does_not_look_smaller() -> None:
     known = (256 / 286, wilson_interval(256, 286)), (257 / 286, wilson_interval(257, 286))
     assert [rounded(*each) for each in known] == ["0.90", "0.899"]
     assert [rounded(*each, 3) for each in known] == ["0.895", "0.899"]
+
+
+@pytest.mark.parametrize(
+    ("correct", "rows", "said"),
+    [
+        (56, 60, ("0.933", "0.841–0.974")),
+        (432, 445, ("0.971", "0.951–0.983")),
+        (99_990, 100_000, ("0.99990", "0.99982–0.99995")),
+        (3, 3, ("1.000", "0.439–1.000")),
+    ],
+)
+def test_a_share_beside_its_interval_has_as_many_decimals_and_more_where_many_rows_tell_it(
+    correct: int, rows: int, said: tuple[str, str]
+) -> None:
+    assert with_span(correct / rows, wilson_interval(correct, rows)) == said
+
+
+def test_what_is_no_whole_share_is_not_written_as_one_beside_its_interval() -> None:
+    assert with_span(0.99996, (0.9939, 0.9999)) == (">0.9999", "0.9939–0.9999")

@@ -63,3 +63,10 @@ def test_each_figure_of_an_export_stands_below_its_name() -> None:
         **{"form": "int8", "size": "91.0 MB", "accuracy": "0.912", "95 % interval": "0.905–0.918"},
         **{"same labels": "98.8 %", "logits off": "2e-02", "texts/s": "1,234"},
     }
+
+
+def test_an_export_that_is_wrong_of_many_rows_is_not_told_as_one_that_is_right_of_all() -> None:
+    said, logits = io.StringIO(), np.zeros((1, 2), np.float32)
+    one = Measured("int8", 91_000_000, 100_000, 0.9999, (0.99982, 0.99995), 99_999, 0.02, 0.4, 1_234.0, logits)
+    print_export(make_console(file=said, width=200), Exported("best", "onnx", "out", "its rows", (one,), ()))
+    assert said.getvalue().splitlines()[2].split()[3:6] == ["0.99990", "0.99982–0.99995", ">99.9"]

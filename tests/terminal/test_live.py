@@ -27,7 +27,7 @@ from loraloom.study.run import PLAN
 from loraloom.study.sealed import write_sealed
 from loraloom.terminal import live
 from loraloom.terminal.live import SHOWN_TRIALS, Terminal, closing_lines
-from loraloom.terminal.wording import trial_in_words
+from loraloom.terminal.wording import trial_in_words, with_interval
 from tests.study.study_records import record, score
 from tests.terminal.plans import make_plan
 
@@ -261,6 +261,11 @@ def test_a_trial_with_errors_is_not_told_as_one_without() -> None:
     _end(terminal, record(0, accuracy=0.9996, macro_f1=0.9997))
     line = next(line for line in _drawn(terminal).splitlines() if line.split()[:2] == ["0", "r=0"])
     assert line.split()[3:5] == [">0.999", ">0.999"]
+
+
+def test_of_very_many_rows_an_accuracy_is_told_as_precisely_as_it_is_known() -> None:
+    many = Score(examples=100_000, accuracy=0.9999, macro_f1=0.9, loss=0.1)
+    assert with_interval(many, "accuracy") == "0.99990 (95 % interval 0.99982–0.99995)"
 
 
 def test_what_is_maximised_is_told_by_its_name_beside_the_accuracy() -> None:

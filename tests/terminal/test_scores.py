@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,13 @@ def test_that_rows_were_trained_on_stands_above_the_scores(trained_on: int | Non
 )
 def test_that_rows_were_chosen_or_tested_by_is_said(rows: dict[str, int], said: str) -> None:
     assert said in " ".join(_printed("12", TWO_RIGHT, **rows).split())
+
+
+def test_of_very_many_rows_an_accuracy_is_not_written_as_one_where_some_are_wrong() -> None:
+    """Nor as level with its interval, and with as many decimals as so many rows tell."""
+    many = replace(TWO_RIGHT, accuracy=0.9999, accuracy_interval=(0.99982, 0.99995), macro_f1=0.99996)
+    said = "accuracy 0.99990 (95 % interval 0.99982–0.99995), macro-F1 >0.9999,"
+    assert said in " ".join(_printed("12", many).split())
 
 
 def test_how_good_the_confidences_of_predict_are_stands_beside_the_models_own() -> None:

@@ -43,3 +43,12 @@ def rounded(value: float | None, interval: Interval | None, places: int | None =
 def rounded_span(interval: Interval | None) -> str:
     """The interval itself, to its own decimals: 0.951–0.983."""
     return "–" if interval is None else "–".join(f"{end:.{decimals(interval)}f}" for end in interval)
+
+
+def with_span(value: float, interval: Interval, least: int = UNKNOWN) -> tuple[str, str]:
+    """A share and its interval, all of as many decimals: `least`, or more where the interval allows them.
+
+    With three alone, 99,990 of 100,000 rows were >0.999, between 1.000 and 1.000.
+    """
+    places = max(least, decimals(interval))
+    return rounded(value, interval, places), "–".join(f"{end:.{places}f}" for end in interval)

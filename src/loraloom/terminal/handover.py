@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from loraloom.data import in_column
-from loraloom.report.wording import share
+from loraloom.report.rounding import with_span
 from loraloom.terminal.console import make_table, say
 from loraloom.use.export import Exported
 from loraloom.use.export.card import size
@@ -20,8 +20,7 @@ def print_export(console: Console, exported: Exported) -> None:
     for name in ("form", "size", "accuracy", "95 % interval", "same labels", "logits off", "texts/s"):
         table.add_column(name, justify="left" if name == "form" else "right", overflow="fold")
     for one in exported.measured:
-        low, high = one.accuracy_interval
-        accuracy = [share(one.accuracy), f"{low:.3f}–{high:.3f}"]
+        accuracy = with_span(one.accuracy, one.accuracy_interval)
         figures = [size(one.bytes), *accuracy, percent(one.same_labels / one.rows), f"{one.difference:.0e}"]
         table.add_row(one.name, *figures, f"{one.texts_per_second:,.0f}")
     rows = exported.measured[0].rows

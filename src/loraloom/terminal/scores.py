@@ -11,11 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from loraloom.data import in_column
+from loraloom.report.rounding import rounded, with_span
 from loraloom.report.wording import share
 from loraloom.terminal.console import make_table, say
 from loraloom.use.evaluate import Evaluated
 from loraloom.wording import plural
 
+DECIMALS = 4
+"""Of the scores; of accuracies on many rows more are known."""
 MOST_CLASSES = 10
 """Of more, the confusion is too wide to be read."""
 MOST_LINES = 100
@@ -28,7 +31,7 @@ and between columns."""
 def print_evaluation(console: Console, result: Evaluated) -> None:
     """The scores of an adapter on a file, for people."""
     scores = result.scores
-    low, high = scores.accuracy_interval
+    accuracy, span = with_span(scores.accuracy, scores.accuracy_interval, DECIMALS)
     say(console, f"{result.adapter} on {result.test_file}: {plural(scores.examples, 'row')}")
     if result.note is not None:
         say(console, result.note)
@@ -51,7 +54,7 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
         )
     say(
         console,
-        f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f}–{high:.4f}), macro-F1 {scores.macro_f1:.4f}, "
+        f"accuracy {accuracy} (95 % interval {span}), macro-F1 {rounded(scores.macro_f1, None, DECIMALS)}, "
         f"log loss {scores.log_loss:.4f}, calibration error {scores.expected_calibration_error:.4f}",
     )
     if (own := result.predicted) is not None:

@@ -11,6 +11,7 @@ from loraloom.data import Finding, printable, shorten
 from loraloom.recipe import Configuration, Recipe
 from loraloom.recipe.axes import as_option
 from loraloom.recipe.fields import Metric
+from loraloom.report.rounding import with_span
 from loraloom.report.wording import share
 from loraloom.study.leaderboard import metric_name
 from loraloom.study.record import Score, trained_point
@@ -50,9 +51,9 @@ def labels_in_words(labels: Sequence[str]) -> str:
 def with_interval(score: Score, metric: Metric) -> str:
     """`0.971 (95 % interval 0.951–0.983)`, an accuracy, by Wilson; then the metric, where another is maximised."""
     assert score.interval is not None  # what is said was measured on rows
-    low, high = score.interval
+    accuracy, span = with_span(score.accuracy, score.interval)
     also = "" if metric == "accuracy" else f", {metric_name(metric)} {share(score.macro_f1)}"
-    return f"{share(score.accuracy)} (95 % interval {low:.3f}–{high:.3f}){also}"
+    return f"{accuracy} (95 % interval {span}){also}"
 
 
 def finding_lines(finding: Finding) -> list[str]:
