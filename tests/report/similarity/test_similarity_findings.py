@@ -155,6 +155,12 @@ def test_whether_distance_explains_what_a_second_set_costs(second: Answered, sai
     assert sentence.endswith(said)
 
 
+def test_a_second_set_with_a_wrong_row_is_not_told_as_one_that_is_all_right() -> None:
+    distances, correct = np.linspace(0, 1, 2_000), np.arange(2_000) > 0
+    sentence = on_second(second_set().about, (distances, None), (distances, correct))
+    assert sentence == "The winner is right on 0.9995 of machine.csv (95 % 0.9972–0.9999, 2,000 rows)."
+
+
 def test_how_the_labels_of_a_second_set_were_read_is_said_beside_its_accuracy(tmp_path: Path) -> None:
     second = second_set()
     note = "labels 0 to 4 are read as 1 to 5"

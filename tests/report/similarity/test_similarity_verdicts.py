@@ -51,6 +51,12 @@ def test_a_trend_is_told_by_its_way_and_by_what_its_interval_leaves_open(
     assert verdict.figures.endswith(end)
 
 
+def test_an_accuracy_that_falls_from_almost_all_is_not_told_as_falling_from_all() -> None:
+    slope = Slope(0.4, (0.3, 0.5), 0.001, 0.1, near=0.9997, far=0.91)
+    figures = on_trend(Trend("test", 7_600, 60, (), slope, None), 0.003).figures
+    assert "from >0.999 where a tenth of the rows is nearer to 0.910 where" in figures
+
+
 @pytest.mark.parametrize(
     ("odds", "interval", "p", "head", "end"),
     [

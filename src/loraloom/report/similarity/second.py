@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from loraloom.intervals import difference_interval, wilson_interval
 from loraloom.report.points import points, spread
+from loraloom.report.rounding import with_span
 from loraloom.report.similarity.trend import at_equal_distance
 from loraloom.report.similarity.two_sample import FEWEST_ROWS
 from loraloom.report.similarity.verdicts import ratio, ratio_span
@@ -27,11 +28,9 @@ def on_second(about: SecondAbout, test: Answered, second: Answered, copies: int 
     counted = plural(rows, "row") + (f" without {plural(copies, 'copy')} of their texts" if copies else "")
     if rows < FEWEST_ROWS:
         return f"Accuracy on {about.file} is not measured: it has {counted}, and it takes {FEWEST_ROWS}."
-    low, high = wilson_interval(right, rows)
+    accuracy, span = with_span(right / rows, wilson_interval(right, rows))
     read_so = f"; {about.note}" if about.note else ""
-    opening = (
-        f"The winner is right on {right / rows:.3f} of {about.file} (95 % {low:.3f}–{high:.3f}, {counted}{read_so})"
-    )
+    opening = f"The winner is right on {accuracy} of {about.file} (95 % {span}, {counted}{read_so})"
     if of_test is None:
         return f"{opening}."
     right_on_test, tested = int(of_test.sum()), len(of_test)

@@ -8,7 +8,7 @@ from loraloom.intervals import Interval
 from loraloom.report.similarity.rank import RankSlope
 from loraloom.report.similarity.trend import Slope, Trend
 from loraloom.report.similarity.two_sample import FEWEST_ROWS, TwoSample
-from loraloom.report.wording import LEVEL, p_value
+from loraloom.report.wording import LEVEL, p_value, share
 from loraloom.wording import percent, plural
 
 CHANCE, SLIGHT, MODERATE, LARGE = 0.5, 0.6, 0.75, 0.9
@@ -82,11 +82,10 @@ def on_trend(trend: Trend, p: float) -> Verdict:
         return Verdict(
             "No dependence on distance found", f"{figures}.{_leaves_1_out(slope.interval)}{_not_ruled_out(slope)}"
         )
-    way = "falls" if slope.odds_ratio < 1 else "rises"
+    way, near, far = "falls" if slope.odds_ratio < 1 else "rises", share(slope.near), share(slope.far)
     return Verdict(
         f"Accuracy {way} with the distance from the training rows",
-        f"{figures}: from {slope.near:.3f} where a tenth of the rows is nearer to {slope.far:.3f} where a tenth is "
-        "farther.",
+        f"{figures}: from {near} where a tenth of the rows is nearer to {far} where a tenth is farther.",
     )
 
 
