@@ -434,8 +434,9 @@ def test_the_worst_errors_are_the_surest_wrong_rows(tmp_path: Path) -> None:
 def test_predictions_that_are_not_of_the_recorded_test_are_named(tmp_path: Path) -> None:
     recipe = make_recipe(lora={}, train={})
     best = make_record(recipe, 0, {}, 0.95, test=make_score(1.0, TEST_ROWS))
-    run = write_run(tmp_path / "r", recipe, [best], best=best, predictions=make_predictions(wrong=9))
-    assert any("not of the same test" in problem for problem in findings(read_run(run)).problems)
+    run = write_run(tmp_path / "r", recipe, [best], best=best, predictions=make_predictions(wrong=1))
+    said = "trial.json has 445 of 445 test rows right, the test predictions 444 of 445: they are not of the same test"
+    assert said in findings(read_run(run)).problems
 
 
 @pytest.mark.parametrize(

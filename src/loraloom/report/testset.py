@@ -124,6 +124,6 @@ def _compare(best: Best, correct: int, problems: list[str]) -> None:
     rows = len(best.predictions)
     if recorded and (recorded.examples, recorded.correct) != (rows, correct):
         problems.append(
-            f"trial.json has accuracy {recorded.accuracy:.3f} on {recorded.examples:,} test rows, the test "
-            f"predictions {correct / rows:.3f} on {rows:,}: they are not of the same test"
+            f"trial.json has {recorded.correct:,} of {recorded.examples:,} test rows right, the test predictions "
+            f"{correct:,} of {rows:,}: they are not of the same test"
         )

@@ -140,8 +140,8 @@ def _contradicts(predicted: Predicted, record: TrialRecord, rows: Mapping[int, K
     where = f"trial {record.number:04d}: its validation predictions can't be trusted:"
     if result is not None and not agrees(predicted, record):
         problems.append(
-            f"{where} its record has accuracy {result.validation.accuracy:.3f} on {result.validation.examples:,} rows, "
-            f"they {right.mean():.3f} on {right.size:,}"
+            f"{where} its record has {result.validation.correct:,} of {result.validation.examples:,} rows right, they "
+            f"{int(right.sum()):,} of {right.size:,}"
         )
         return True
     for number, label in zip(predicted.rows.tolist(), predicted.labels.tolist(), strict=True):
