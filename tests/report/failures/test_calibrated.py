@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from loraloom.calibration import at_temperature, confidence_of, reliability
+from loraloom.calibration import Temperature, at_temperature, confidence_of, reliability
 from loraloom.intervals import Interval, wilson_interval
 from loraloom.report.failures.calibrated import (
     Change,
@@ -72,6 +72,22 @@ def test_a_change_of_the_loss_that_may_be_none_is_no_gain_and_no_harm(
     assert found.mended is not None
     mended = replace(found.mended, loss=Change(1.0, after, interval))
     assert said in _remedy(drawn_rows(1, 800), mended.temperature, mended)
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "said"),
+    [
+        (1.8, (1.5, 2.1), "the temperature is 1.80 (95 % interval 1.50 … 2.10)"),
+        (1.031, (1.002, 1.06), "the temperature is 1.031 (95 % interval 1.002 … 1.060)"),
+        (0.97, (0.943, 0.998), "the temperature is 0.970 (95 % interval 0.943 … 0.998)"),
+        (1.031, (0.998, 1.06), "the temperature is 1.03 (95 % interval 1.00 … 1.06): it is not shown to differ from 1"),
+    ],
+)
+def test_a_temperature_that_is_needed_has_no_end_that_looks_like_1(value: float, interval: Interval, said: str) -> None:
+    fitted = Temperature(value, interval, 4_000)
+    rows = drawn_rows(1, 800, 2.5)
+    mended = calibrated(rows, drawn_rows(2, 800, 2.5, split="validation")).mended if fitted.is_needed else None
+    assert said in _remedy(rows, fitted, mended)
 
 
 def test_a_model_that_is_not_sure_enough_is_said_to_be() -> None:

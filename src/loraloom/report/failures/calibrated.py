@@ -187,10 +187,10 @@ def _remedy(judged: Judged, fitted: Temperature | None, mended: Mended | None) -
             else "The winner's validation predictions were not kept, so the temperature that would mend it is not "
             "known; a search by this version keeps them."
         )
-    low, high = fitted.interval
+    places = _places(*(end - 1 for end in fitted.interval), least=2) if fitted.is_needed else 2
+    value, low, high = (f"{each:.{places}f}" for each in (fitted.value, *fitted.interval))
     found = (
-        f"Fitted on {plural(fitted.rows, 'validation row')}, the temperature is {fitted.value:.2f} "
-        f"(95 % interval {low:.2f} … {high:.2f})"
+        f"Fitted on {plural(fitted.rows, 'validation row')}, the temperature is {value} (95 % interval {low} … {high})"
     )
     if mended is None:
         return f"{found}: it is not shown to differ from 1, which changes nothing. `loraloom predict` uses none."
@@ -211,6 +211,6 @@ def _remedy(judged: Judged, fitted: Temperature | None, mended: Mended | None) -
     return f"{found}; {change}: it does harm there, so leave the probabilities as they are. {_USED}"
 
 
-def _places(*values: float) -> int:
+def _places(*values: float, least: int = 3) -> int:
     """Decimals by which none of them looks like zero that is not; five at most."""
-    return next((places for places in (3, 4) if all(round(each, places) for each in values if each)), 5)
+    return next((places for places in range(least, 5) if all(round(each, places) for each in values if each)), 5)
