@@ -419,6 +419,23 @@ def test_a_row_beyond_the_first_draws_what_they_draw(
     assert figures[0] == pytest.approx(figures[1], abs=0.11)
 
 
+@pytest.mark.parametrize(("first", "last", "said"), [(1.125, 10.125, "10.12"), (0.3125, 10.12549, "10.13")])
+def test_what_lies_between_two_figures_is_rounded_alike_by_the_template_and_by_the_script(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: float, last: float, said: str
+) -> None:
+    recipe = make_recipe()
+    records = [make_record(recipe, number, point, 0.9) for number, point in enumerate(recipe.grid())]
+    lines = [
+        line.model_copy(update={"epoch": epoch}) for line, epoch in zip(make_evaluations(2), (first, last), strict=True)
+    ]
+    run = write_run(tmp_path / "ties", recipe, records, evaluations=lines)
+    pages = by_template_and_script(browser, run, monkeypatch, ".sketch")
+    written = [page.locator("tr.detail .sketch :is(title, text)").all_text_contents() for page in pages]
+    assert written[0] == written[1]
+    assert f"epoch {first:.3g}" in written[0]
+    assert f"highest at epoch {said} (" in " ".join(written[0])
+
+
 def test_a_page_that_is_loaded_anew_has_its_board_as_it_was_left(browser: Browser, long: Path) -> None:
     with opened(browser, long) as found:
         page = found.page

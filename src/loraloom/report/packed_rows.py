@@ -57,9 +57,9 @@ def _short(figure: float) -> float | None:
     return next(short for short in tried if _texts(short) == written)
 
 
-def _texts(figure: float) -> tuple[str, str, str]:
-    """What is written of a share, of a loss, and of an epoch at the end of an axis."""
-    return wording.share(figure), wording.loss(figure), f"{figure:.3g}"
+def _texts(figure: float) -> tuple[str, str, str, str]:
+    """What is written of a share, of a loss, and of an epoch, in a sentence and at the end of an axis."""
+    return wording.share(figure), wording.loss(figure), wording.passes(figure), f"{figure:.3g}"
 
 
 def _counts(record: TrialRecord, labels: Sequence[str]) -> list[Any] | None:

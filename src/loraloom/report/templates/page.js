@@ -96,15 +96,16 @@
     element.append(...children);
     return element;
   };
-  const loss = (figure) =>  // as wording.py: loss; ties, which odd sixteenths alone are, go to the even digit
-    (figure * 16 % 4 === 1 ? figure - 1e-9 : figure).toFixed(3);
+  // Python has ties, which of three decimals odd sixteenths alone are, of two odd eighths and so on, go to the even digit.
+  const even = (figure, parts) => figure * parts % 4 === 1 ? figure * (1 - Number.EPSILON) : figure;
+  const loss = (figure) => even(figure, 16).toFixed(3);  // as wording.py: loss
   const share = (figure) => {  // as wording.py: share
     const text = loss(figure);
     if (text === '0.000' && figure > 0) return '<0.001';
     return text === '1.000' && figure < 1 ? '>0.999' : text;
   };
-  const short = (figure) => String(Number(figure.toPrecision(3)));
-  const passes = (epochs) => String(Number(epochs.toFixed(2)));  // as wording.py: passes
+  const short = (epoch) => String(Number(even(epoch, epoch < 1 ? 16 : epoch < 10 ? 8 : epoch < 100 ? 4 : 2).toPrecision(3)));
+  const passes = (epochs) => String(Number(even(epochs, 8).toFixed(2)));  // as wording.py: passes
 
   const drawnSketch = (trial, title, lines, at, best) => {  // `at`: where a line has the figures of training and validation
     const [train, validation] = at.map((place) => lines.filter((line) => line[0] !== null && line[place] !== null).map((line) => [line[0], line[place]]));
