@@ -13,7 +13,18 @@ from scipy import stats
 from loraloom.intervals import mean_interval
 from loraloom.report.effects.observations import Table
 from loraloom.report.findings import findings
-from loraloom.report.gap import Claim, Gap, _Curve, _more_epochs, _of_epochs, _of_rank, _series, _too_few, gaps
+from loraloom.report.gap import (
+    Claim,
+    Gap,
+    _by_rank,
+    _Curve,
+    _more_epochs,
+    _of_epochs,
+    _of_rank,
+    _series,
+    _too_few,
+    gaps,
+)
 from loraloom.report.pictures.gap import draw_gap
 from loraloom.report.reading import read_run
 from loraloom.study.record import Evaluation
@@ -214,6 +225,16 @@ def test_of_many_ranks_four_are_drawn_evenly_apart_with_the_mean_at_each_epoch()
     assert [point for point, *_ in found[-1].points] == [1.0, 2.0]
     assert found[-1].points[0] == pytest.approx((1.0, 0.07, 1))
     assert found[-1].points[1] == pytest.approx((2.0, 0.17, 2))
+
+
+def test_ranks_whose_configurations_came_to_one_gap_have_an_interval_of_some_length() -> None:
+    curves = [_Curve(row, 4.0, ((1.0, 0.04), (2.0, 0.05)), 2.0) for row in range(3)]
+    ((rank, gap, interval, count),) = _by_rank(curves, 20)
+    assert (rank, count) == (4.0, 3)
+    assert gap == pytest.approx(0.05)
+    assert interval == mean_interval([0.05] * 3, rows=20)
+    assert interval is not None
+    assert interval[1] - interval[0] > 0.05
 
 
 def test_no_evaluations_are_no_gap(tmp_path: Path) -> None:

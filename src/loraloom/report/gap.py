@@ -119,7 +119,7 @@ def gap(run: RunRead, seen: Observations | None, problems: list[str]) -> Gap | N
     recipe = run.recipe.with_fields(train={"num_train_epochs": most})  # a clock gave as many as that
     return Gap(
         series=tuple(_series(curves)),
-        by_rank=_by_rank(curves),
+        by_rank=_by_rank(curves, min(seen.validated, default=0)),
         claims=(_of_rank(seen, curves, recipe), _of_epochs(seen, curves, recipe)),
         configurations=len(curves),
     )
@@ -175,12 +175,15 @@ def _series(curves: Sequence[_Curve]) -> Iterator[Series]:
         yield Series(value(int(rank)), tuple((e, fmean(gaps), len(gaps)) for e, gaps in sorted(by_epoch.items())))
 
 
-def _by_rank(curves: Sequence[_Curve]) -> tuple[tuple[float, float, Interval | None, int], ...]:
+def _by_rank(curves: Sequence[_Curve], rows: int) -> tuple[tuple[float, float, Interval | None, int], ...]:
+    """With the rounding to whole validation `rows`: few configurations often come to the same gap."""
     last: dict[float, list[float]] = {}
     for curve in curves:
         if curve.at_end is not None:
             last.setdefault(curve.rank, []).append(curve.at_end)
-    return tuple((rank, fmean(gaps), mean_interval(gaps), len(gaps)) for rank, gaps in sorted(last.items()))
+    return tuple(
+        (rank, fmean(gaps), mean_interval(gaps, rows=rows or None), len(gaps)) for rank, gaps in sorted(last.items())
+    )
 
 
 def _of_rank(seen: Observations, curves: Sequence[_Curve], recipe: Recipe) -> Claim:
