@@ -421,3 +421,19 @@ def test_the_page_shows_verdicts_and_tables_for_a_grid(tmp_path: Path) -> None:
     assert 'id="effects"' in page
     assert "train.optim muon against adam and adamw is better by" in page
     assert (run / "report" / "importances.csv").read_text().startswith("axis,share\ntrain.optim,")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_every_head_of_a_table_of_effects_has_words_for_who_hears_the_page(tmp_path: Path) -> None:
+    recipe, records = many()
+    generator = np.random.default_rng(0)
+    crossed = []
+    for record in records:
+        better = record.point["train.optim"] == "muon" and record.point["lora.r"] == 4
+        accuracy = 0.92 + 0.03 * better + float(generator.normal(0, 0.002))
+        crossed.append(make_record(recipe, record.number, record.point, accuracy))
+    page = write_report(write_run(tmp_path / "r", recipe, crossed)).read_text(encoding="utf-8")
+    assert {"interaction-1-caption", "importances-caption"} <= set(re.findall(r'id="([^"]+)"', page))
+    heads = re.findall(r"<th\b[^>]*>(.*?)</th>", page)
+    heard = [re.sub(r'<span aria-hidden="true">.*?</span>|<[^>]+>', "", head) for head in heads]
+    assert [head for head, words in zip(heads, heard, strict=True) if not words.strip()] == []
