@@ -96,6 +96,12 @@ def test_groups_of_many_rows_do_not_run_into_each_other(names: tuple[str, ...]) 
     )
 
 
+def test_a_group_of_one_row_is_told_so_below_the_axis() -> None:
+    groups = tuple(Group(name, rows, 1, 1 / rows, (0.2, 1.0)) for name, rows in (("5", 1), ("9", 2)))
+    axes = laid_out(lambda axes: _by_length(axes, Dependence(groups)), SIZE)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["5\n1 row", "9\n2 rows"]
+
+
 def test_counts_of_many_rows_stay_in_their_cells() -> None:
     labels = [f"class {number}" for number in range(20)]
     test: Any = SimpleNamespace(labels=labels, matrix=[[12_650] * 20] * 20)

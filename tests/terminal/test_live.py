@@ -148,13 +148,14 @@ def test_the_time_that_is_left_goes_by_while_a_trial_is_trained(monkeypatch: pyt
     assert "1 trial done; 7 min of 10 min left\n" in _drawn(terminal)
 
 
-def test_points_that_are_counted_but_not_named_are_said() -> None:
-    said = io.StringIO()
-    dropped = tuple(f"lora.r={r}: is too large" for r in range(90, 97))
-    plan = make_plan(_outlook(1000), configurations=1000, dropped=dropped, more_dropped=4_320)
-    Terminal(Console(file=said, width=120), quiet=False).planned(plan)
-    assert said.getvalue().count("is too large") == 5
-    assert "dropped 4,322 more points over the budget" in said.getvalue()
+@pytest.mark.parametrize(("named", "more", "said"), [(7, 4_320, "4,322 more points"), (6, 0, "1 more point")])
+def test_points_that_are_counted_but_not_named_are_said(named: int, more: int, said: str) -> None:
+    printed = io.StringIO()
+    dropped = tuple(f"lora.r={r}: is too large" for r in range(90, 90 + named))
+    plan = make_plan(_outlook(1000), configurations=1000, dropped=dropped, more_dropped=more)
+    Terminal(Console(file=printed, width=120), quiet=False).planned(plan)
+    assert printed.getvalue().count("is too large") == 5
+    assert f"dropped {said} over the budget" in printed.getvalue()
 
 
 def test_a_view_draws_as_many_rows_however_many_trials_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,13 @@ def test_the_summary_of_many_and_of_odd_labels_is_one_line() -> None:
     assert len(line) < 600
 
 
+def test_a_single_label_beside_those_that_are_named_is_one() -> None:
+    ensemble: Any = SimpleNamespace(members=())
+    counts = Counts(rows=21, written=21, by_label=Counter({f"c{n}": 1 for n in range(21)}))
+    (line,) = summary_lines(ensemble, Summary(counts, 2.0, 21), None)
+    assert line.endswith(", 1 other label")
+
+
 def test_a_label_that_a_number_ends_stands_apart_from_its_share() -> None:
     ensemble: Any = SimpleNamespace(members=())
     counts = Counts(

@@ -109,7 +109,7 @@ class Terminal(Watcher):
         for sentence in plan.dropped[:5]:
             self._say(f"[yellow]![/yellow] dropped {escape(sentence)}")
         if more := len(plan.dropped[5:]) + plan.more_dropped:
-            self._say(f"[yellow]![/yellow] dropped {more:,} more points over the budget")
+            self._say(f"[yellow]![/yellow] dropped {plural(more, 'more point')} over the budget")
         self._outlook = plan.outlook
         for line in plan_lines(plan):
             self._say(escape(line))

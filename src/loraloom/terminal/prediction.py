@@ -53,5 +53,5 @@ def summary_lines(ensemble: Ensemble, summary: Summary, out: Path | None, *, rep
     yield (
         f"{plural(counts.written, 'row')}{where} in {summary.seconds:.1f} s{rate}: {among}"
         + (", ".join(shares) or "none has a prediction")
-        + (f", {more:,} other labels" if more > 0 else "")
+        + (f", {plural(more, 'other label')}" if more > 0 else "")
     )

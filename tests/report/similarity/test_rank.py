@@ -104,10 +104,11 @@ def test_too_few_trials_say_what_it_takes(ranks: tuple[int, ...], there: str) ->
     assert found.endswith(f"; there {there}")
 
 
-def test_trials_without_errors_are_not_measured() -> None:
+@pytest.mark.parametrize(("wrong", "said"), [(0, "0 validation rows were"), (1, "1 validation row was")])
+def test_trials_with_too_few_errors_are_not_measured(wrong: int, said: str) -> None:
     rows, distances = np.arange(50), np.linspace(0, 1, 50)
-    answers = [Answers(rank, rows, np.ones(50, dtype=np.bool_)) for rank in (4, 8) * 3]
-    assert interaction(answers, rows, distances) == ("only 0 validation rows were wrong in any trial; it takes 10")
+    answers = [Answers(rank, rows, rows >= wrong) for rank in (4, 8) * 3]
+    assert interaction(answers, rows, distances) == f"only {said} wrong in any trial; it takes 10"
 
 
 def test_rows_equally_far_are_not_measured() -> None:

@@ -298,3 +298,8 @@ def test_a_file_whose_name_begins_with_an_underscore_is_in_the_legends(tmp_path:
     with mpl.rc_context(STYLE):
         drawn = list(draw_similarity(found_in(similar_run(tmp_path / "run", second=second_set(file="_machine.csv")))))
     assert [picture.svg.count(">_machine.csv</text>") for picture in drawn] == [1, 1]
+
+
+def test_a_single_row_of_a_set_is_said_as_one(tmp_path: Path) -> None:
+    run = similar_run(tmp_path / "run", second=second_set(1))
+    assert found_in(run).how.endswith("and 1 machine.csv row")

@@ -12,6 +12,7 @@ from loraloom.report.failures.groups import Dependence
 from loraloom.report.failures.selective import Selective
 from loraloom.report.pictures.drawing import Picture, picture
 from loraloom.report.svg import MUTED, SERIES
+from loraloom.wording import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +106,7 @@ def _by_length(axes: Axes, found: Dependence) -> None:
     low, high = zip(*(each.interval for each in found.groups), strict=True)
     axes.vlines(places, low, high, color=SERIES[0], linewidth=1.6, alpha=0.6)
     axes.plot(places, [each.accuracy for each in found.groups], linestyle="", marker="o", color=SERIES[0], markersize=6)
-    names = [f"{each.name}\n{each.rows:,} rows" for each in found.groups]
+    names = [f"{each.name}\n{plural(each.rows, 'row')}" for each in found.groups]
     longest = max(len(line) for name in names for line in name.split("\n"))
     axes.set_xticks(places, names, fontsize=min(10, LETTERS * 10 / (longest * len(names))))
     axes.grid(visible=False, axis="x")

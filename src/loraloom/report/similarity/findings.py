@@ -18,6 +18,7 @@ from loraloom.report.similarity.two_sample import TwoSample, two_sample
 from loraloom.report.similarity.verdicts import Verdict, on_difference, on_rank, on_trend
 from loraloom.report.wording import listed
 from loraloom.study.embeddings import Embedded, Embeddings, SecondAbout, embeddings_key, read_embeddings
+from loraloom.wording import plural
 
 NOT_MADE = (
     "no embeddings of its rows were kept. `loraloom report RUN` makes them where the model and the data can be had"
@@ -191,9 +192,9 @@ def _how(kept: Embeddings) -> str:
         about = kept.second.about
         parts.append((about.file, len(kept.second.embedded), about.rows))
     rows = [
-        f"{embedded:,} {name} rows"
+        plural(of, f"{name} row")
         if embedded == of
-        else f"{embedded:,} of {of:,} {name} rows (a part stratified by class)"
+        else f"{embedded:,} of {plural(of, f'{name} row')} (a part stratified by class)"
         for name, embedded, of in parts
     ]
     return listed(rows)

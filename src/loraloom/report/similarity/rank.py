@@ -30,6 +30,7 @@ from loraloom.study.embeddings import Embedded
 from loraloom.study.evidence import agrees, read_predicted
 from loraloom.study.leaderboard import reach
 from loraloom.study.record import TrialRecord
+from loraloom.wording import plural
 
 MOST_TRIALS = 60
 FEWEST_TRIALS = 6
@@ -102,7 +103,8 @@ def interaction(
     table = _table(answers, clusters, numbers, distances)
     wrong = len(np.unique(table.row[~table.correct]))
     if wrong < FEWEST_WRONG_ROWS:
-        return f"only {wrong} validation rows were wrong in any trial; it takes {FEWEST_WRONG_ROWS}"
+        were = f"{plural(wrong, 'validation row')} {'was' if wrong == 1 else 'were'}"
+        return f"only {were} wrong in any trial; it takes {FEWEST_WRONG_ROWS}"
     if float(np.ptp(table.distance)) < 1e-6:
         return "all validation rows are equally far from the training rows"
     z = (table.distance - table.distance.mean()) / table.distance.std()
