@@ -176,6 +176,15 @@ def test_a_copy_of_a_run_changes_no_row(tmp_path: Path) -> None:
     assert "Of rows like these 0.7 % at most can be expected to change sides" in found.verdict
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"), [(1, "95.0 %"), (5, "45 %"), (39, "7.4 %"), (445, "0.7 %"), (100_000, "<0.1 %")]
+)
+def test_where_no_row_changed_it_is_said_how_many_may_by_the_exact_limit_of_so_many(rows: int, said: str) -> None:
+    right = np.ones(rows, dtype=np.bool_)
+    assert f"Of rows like these {said} at most can" in verdict_of(("one", "two"), paired(right, right))
+    assert stats.beta.ppf(0.95, 1, rows) == pytest.approx(1 - 0.05 ** (1 / rows))  # Clopper and Pearson's
+
+
 def test_what_few_of_many_rows_differ_by_is_not_written_as_nothing(tmp_path: Path) -> None:
     lines = make_predictions(rows=16_000, wrong=0, labels=("no", "yes"))
     six = [predicting(line, 1 - line["label"]) if place < 6 else line for place, line in enumerate(lines)]

@@ -224,9 +224,10 @@ def verdict_of(names: tuple[str, str], stand: Paired, tests: int = 1) -> str:
     """
     rows, changed, difference, interval, p = stand.rows, stand.changed, stand.difference, stand.interval, stand.p
     if not changed:
+        most = 1 - 0.05 ** (1 / rows)  # if more did, none of so many would be seen to in under 5 % of cases
         return (
             f"No difference was found: {names[0]} and {names[1]} are right and wrong on the same rows, all {rows:,} of "
-            f"them. Of rows like these {percent(min(1.0, 3 / rows))} at most can be expected to change sides (95 %)."
+            f"them. Of rows like these {percent(most)} at most can be expected to change sides (95 %)."
         )
     better, worse = names if difference > 0 else names[::-1]
     counts = f"McNemar {p_value(p)}, {rows:,} shared rows of which {changed:,} changed sides"
