@@ -1,6 +1,7 @@
 """A run that stands still in the midst of a trial until somebody has it go on: what befalls it meanwhile comes then.
 
-However fast the machine is and however late the test: a step that only took long would be over one day.
+However fast the machine is and however late the test: a step that only took long would be over one day. Nor does it
+depend on which thread the system gives a signal to: the libraries' are sometimes slow to be given a turn.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import pytest
 from loraloom.engine.checkpoint import Checkpoints, State
 from loraloom.engine.loom.pack import Pack
 
-HALTS_IN, HANGS = "FAULTS_HALTS_IN", "FAULTS_HANGS"
-"""Hold the number of the step in which the process stops itself, counted from its beginning, and the path of the file
-that is made by a save, which then hangs."""
+HALTS_IN, HEEDS, HANGS = "FAULTS_HALTS_IN", "FAULTS_HEEDS", "FAULTS_HANGS"
+"""Hold the number of the step in which the process stops itself, counted from its beginning; the number of the signal
+without which that step does not go on; and the path of the file that is made by a save, which then hangs."""
 HANGING_SECONDS = 600
 
 
@@ -30,7 +31,7 @@ def befall() -> None:
         nonlocal done
         done += 1
         if done == int(os.environ[HALTS_IN]):
-            os.kill(os.getpid(), signal.SIGSTOP)
+            _halt(os.environ.get(HEEDS))
         step(pack, rates)
 
     def hanging_save(checkpoints: Checkpoints, state: State) -> None:
@@ -44,3 +45,13 @@ def befall() -> None:
     patch.setattr(Pack, "step", halting_step)
     if HANGS in os.environ:
         patch.setattr(Checkpoints, "save", hanging_save)
+
+
+def _halt(heeds: str | None) -> None:
+    """Stops the process; where it `heeds` a signal, that one has come to Python's ears when it goes on."""
+    ears, mouth = os.pipe()
+    os.set_blocking(mouth, False)
+    signal.set_wakeup_fd(mouth)  # it is told each signal that Python hears, whichever thread is given it
+    os.kill(os.getpid(), signal.SIGSTOP)
+    while heeds is not None and os.read(ears, 1)[0] != int(heeds):
+        pass

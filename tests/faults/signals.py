@@ -50,7 +50,9 @@ def signalled_in_a_step(
     hangs: Path | None = None,
 ) -> Iterator[Child]:
     """A command that was sent a signal in the `step`-th of its steps; its saves hang where one is to make `hangs`."""
-    told = {halting.HALTS_IN: str(step)} | ({} if hangs is None else {halting.HANGS: str(hangs)})
+    told = {halting.HALTS_IN: str(step), halting.HEEDS: str(int(number))}
+    if hangs is not None:
+        told[halting.HANGS] = str(hangs)
     with commands.start(*arguments, environment=told, before=[halting.__name__]) as child:
         child.wait_until_halted()
         child.send(number)
