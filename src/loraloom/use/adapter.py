@@ -139,11 +139,11 @@ class Classifier:
         if self._folder is None:
             raise AdapterError("this classifier was not loaded from a folder")
         record = read_adapter_record(self._folder)
-        if not self.is_of(record):
+        if not self.has_record(record):
             raise AdapterError(f"{self._folder}: holds another adapter than when it was loaded; load it again")
         return self._folder, record
 
-    def is_of(self, record: TrialRecord) -> bool:
+    def has_record(self, record: TrialRecord) -> bool:
         """Whether `record` is its own, but for what its test may have added."""
         its, own = (one.model_dump_json(exclude={"result"}) for one in (record, self.record))  # a NaN is no NaN
         return its == own

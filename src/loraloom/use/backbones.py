@@ -170,7 +170,7 @@ def load_as_read(folder: Path, record: TrialRecord, class_shares: ClassShares | 
         BackboneError: its backbone can't be had.
     """
     classifier = load(folder, class_shares=class_shares)
-    if not classifier.is_of(record):
+    if not classifier.has_record(record):
         raise AdapterError(f"{folder}: another adapter took its place while rows were read; give the command again")
     return classifier
 
