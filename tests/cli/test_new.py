@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -203,63 +204,54 @@ def test_a_whole_number_has_no_point(answer: str) -> None:
         _number(answer, whole=True)
 
 
-def test_what_is_given_is_not_asked(here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (here / "train.csv").write_text("id,title,body,topic of it\n" + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
-    given_flags = ["--train_file", "train.csv", "--model", str(tiny_model), "--max_trainable_parameters", "9"]
-    done = new(
-        "mine.yml", *given_flags, "--max_seconds", "0", answers="title, body\ntopic of it\n", monkeypatch=monkeypatch
-    )
+@pytest.fixture
+def asked(here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`new` on a terminal that is told all but columns, for rows of four: an id, two texts and a topic."""
+
+    def ask(header: str, *options: str, answers: str, file: str = "train.csv") -> Result:
+        (here / file).write_text(f"{header}\n" + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
+        told = ["--train_file", file, "--model", str(tiny_model), "--max_trainable_parameters", "9"]
+        return new("mine.yml", *told, "--max_seconds", "0", *options, answers=answers, monkeypatch=monkeypatch)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("header", "answer", "texts", "label"),
+    [
+        ("id,title,body,topic of it", "title, body", ("title", "body"), "topic of it"),
+        ("id, title, body, topic of it", "title, body", (" title", " body"), " topic of it"),
+        ('id,"what, where",more,topic of it', "what, where", ("what, where",), "topic of it"),
+    ],
+    ids=["several", "blanks around their names", "a comma in a name"],
+)
+def test_what_is_not_given_is_asked_columns_by_their_names(
+    here: Path, asked: Callable[..., Result], header: str, answer: str, texts: tuple[str, ...], label: str
+) -> None:
+    done = asked(header, answers=f"{answer}\ntopic of it\n")
     assert done.exit_code == 0, done.output
     data = read_recipe(here / "mine.yml").data
-    assert (data.text_column, data.label_column) == (("title", "body"), "topic of it")
+    assert (data.text_column, data.label_column) == (texts, label)
 
 
-def test_a_column_is_named_without_the_blanks_around_it(
-    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (here / "train.csv").write_text("id, title, body, topic of it\n" + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
-    given_flags = ["--train_file", "train.csv", "--model", str(tiny_model), "--max_trainable_parameters", "9"]
-    answers = "title, body\ntopic of it\n"
-    done = new("mine.yml", *given_flags, "--max_seconds", "0", answers=answers, monkeypatch=monkeypatch)
-    assert done.exit_code == 0, done.output
-    data = read_recipe(here / "mine.yml").data
-    assert (data.text_column, data.label_column) == ((" title", " body"), " topic of it")
-
-
-def test_a_path_in_what_is_asked_holds_nothing_that_a_terminal_obeys(
-    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (here / "\x1b[2J.csv").write_text("id,title,body,topic\n" + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
-    given_flags = ["--train_file", "\x1b[2J.csv", "--model", str(tiny_model), "--max_trainable_parameters", "9"]
-    done = new("mine.yml", *given_flags, "--max_seconds", "0", answers="none\ntitle\ntopic\n", monkeypatch=monkeypatch)
+def test_a_path_in_what_is_asked_holds_nothing_that_a_terminal_obeys(asked: Callable[..., Result]) -> None:
+    done = asked("id,title,body,topic", answers="none\ntitle\ntopic\n", file="\x1b[2J.csv")
     assert done.exit_code == 0, done.output
     assert "the columns of \\x1b[2J.csv: 'id', 'title', 'body', 'topic'\n" in done.output
     assert "Error: \\x1b[2J.csv: has no column 'none'" in done.output
 
 
 def test_the_label_is_no_text_and_a_column_that_is_answered_twice_is_read_once(
-    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    here: Path, asked: Callable[..., Result]
 ) -> None:
-    (here / "train.csv").write_text("id,title,body,topic\n" + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
-    given_flags = ["--train_file", "train.csv", "--model", str(tiny_model), "--max_trainable_parameters", "9"]
-    flags = ["mine.yml", *given_flags, "--max_seconds", "0", "--label_column", "topic"]
-    done = new(*flags, "--text_column", "topic", answers="", monkeypatch=monkeypatch)
+    header, labelled = "id,title,body,topic", ("--label_column", "topic")
+    done = asked(header, *labelled, "--text_column", "topic", answers="")
     assert "'topic' is also the label" in str(done.exception)
     assert not (here / "mine.yml").exists()
-    done = new(*flags, answers="topic\ntitle, title\n", monkeypatch=monkeypatch)
+    done = asked(header, *labelled, answers="topic\ntitle, title\n")
     assert done.exit_code == 0, done.output
     assert "'topic' is also the label" in done.output
     assert read_recipe(here / "mine.yml").data.text_column == ("title",)
-
-
-def test_a_column_whose_name_has_a_comma_is_answered_by_it(
-    here: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (here / "train.csv").write_text('id,"what, where",more,topic\n' + "1,a b,c d,x\n2,e f,g h,y\n" * 10)
-    given_flags = ["--train_file", "train.csv", "--model", str(tiny_model), "--max_trainable_parameters", "9"]
-    done = new("mine.yml", *given_flags, "--max_seconds", "0", answers="what, where\ntopic\n", monkeypatch=monkeypatch)
-    assert done.exit_code == 0, done.output
-    assert read_recipe(here / "mine.yml").data.text_column == ("what, where",)
 
 
 def test_a_data_set_that_needs_a_network_is_not_checked_without_one(
