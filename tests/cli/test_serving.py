@@ -125,6 +125,24 @@ def test_keys_and_a_folder_of_adapters_may_be_named_from_the_home_folder(
     assert (access.adapters_dir, access.admin_token, access.keys) == (tmp_path / "adapters", "token" * 4, ("keys" * 4,))
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--adapters_dir"], "--adapters_dir and --admin_token_file: give both, or neither"),
+        (["--admin_token_file"], "--adapters_dir and --admin_token_file: give both, or neither"),
+        (["--admin_token_file", "--adapters_dir"], "is not a folder"),
+    ],
+    ids=" ".join,
+)
+def test_adapters_are_added_by_who_has_a_token_from_a_folder_that_is_there(
+    given: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file := tmp_path / "token").write_text(16 * "t")
+    settings, output = served([*chain.from_iterable((option, str(file)) for option in given)], monkeypatch)
+    assert settings is None
+    assert said in output
+
+
 def test_each_limit_is_set_by_the_option_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = {"--max_body_bytes": 100 * MIB, "--max_texts": 2, "--max_characters": 3, "--max_waiting": 4}
     given = {**sizes, "--timeout": 5.5}

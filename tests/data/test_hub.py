@@ -10,6 +10,7 @@ import datasets.load
 import huggingface_hub
 import pytest
 from datasets.arrow_dataset import Dataset
+from datasets.builder import BuilderConfig, GeneratorBasedBuilder
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from loraloom.data import load_data
@@ -168,6 +169,18 @@ def test_without_network_and_cache_another_source_is_named(monkeypatch: pytest.M
 def test_a_data_set_that_fails_to_load_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     Hub(monkeypatch, {})
     assert "'owner/news' could not be loaded (Couldn't reach the hub)" in refusal(dataset="owner/news")
+
+
+def test_of_a_data_set_of_several_configurations_their_names_are_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    configurations = [BuilderConfig(name="cola"), BuilderConfig(name="sst2")]
+    several: Any = type("Several", (GeneratorBasedBuilder,), {"BUILDER_CONFIGS": configurations})
+    Hub(monkeypatch, {})
+    monkeypatch.setattr(datasets.load, "load_dataset", lambda *_, **__: several(cache_dir=str(tmp_path)))
+    said = refusal(dataset="glue")
+    assert said.startswith("data.dataset: 'glue' has several configurations; write glue:NAME. ")
+    assert said.endswith("['cola', 'sst2']")
 
 
 def test_a_data_set_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

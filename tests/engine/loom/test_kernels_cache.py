@@ -10,6 +10,7 @@ from threading import Barrier
 import pytest
 
 from loraloom.engine.loom import kernels
+from loraloom.errors import LoraloomError
 
 
 def test_of_those_that_need_kernels_at_the_same_moment_one_compiles_them(
@@ -51,6 +52,13 @@ def test_a_compiler_that_fails_in_words_of_another_encoding_is_a_reason_to_do_wi
         kernels.load_fp32.__wrapped__()
         == "The compiled kernels can't be used: error: \N{REPLACEMENT CHARACTER}berladen"
     )
+
+
+def test_a_wish_that_is_none_of_the_kernels_is_refused_and_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORALOOM_KERNELS", "avx2")
+    for load in (kernels.load, kernels.load_fp32):
+        with pytest.raises(LoraloomError, match=r"^LORALOOM_KERNELS: .avx2. is neither off nor avx512$"):
+            load.__wrapped__()
 
 
 def compile_at_once(compiler: str, flags: tuple[str, ...], sources: list[Path], work: Path) -> Path:
