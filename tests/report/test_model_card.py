@@ -51,6 +51,12 @@ def test_what_the_winner_was_chosen_by_is_named(tmp_path: Path) -> None:
     assert "The adapter in it was chosen by its validation accuracy, which flatters it there" in of_blend
 
 
+def test_a_trial_that_the_search_did_not_choose_is_said_to_be_so(tmp_path: Path) -> None:
+    card = model_card(*run_of(tmp_path / "run"), chosen=False)
+    assert "It is trial 1 of a search, and not the one that the search chose." in card
+    assert "chosen by its validation" not in card
+
+
 def test_a_single_trial_is_not_said_to_be_chosen(tmp_path: Path) -> None:
     recipe = make_recipe(lora={}, train={})
     tested = make_record(recipe, 0, {}, 0.95, test=make_score(0.94, TEST_ROWS))

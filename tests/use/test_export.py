@@ -510,14 +510,6 @@ def test_what_onnxruntime_can_not_write_is_a_sentence(tmp_path: Path, monkeypatc
         _simplify(tmp_path / "traced.onnx", tmp_path / FP32, beside=False)
 
 
-def test_labels_of_a_trial_that_was_not_chosen_are_said_to_be_so(best: Path) -> None:
-    from loraloom.report.model_card import model_card
-
-    other = read_record(best).model_copy(update={"number": 7})
-    assert "and not the one that the search chose" in model_card(best.parent, other, chosen=False)
-    assert "It was chosen by its validation accuracy" not in model_card(best.parent, other, chosen=False)
-
-
 def test_texts_that_the_run_kept_cut_are_no_rows_to_measure_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A label is that of the whole text; what was kept of it may be of another class."""
     texts = ["short", "x" * LONGEST_TEXT, "y" * (LONGEST_TEXT - 1)]
