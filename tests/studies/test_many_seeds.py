@@ -1,15 +1,17 @@
-"""What the study keeps of soups of three to nine seeds, and how it sums draws up."""
+"""What the study keeps of soups of three to nine seeds, how it sums draws up, and what docs/log.md says of them."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from study import many_seeds
-from study.draws import Case, key_of
-from study.many_seeds import CASES, COUNTS, Draw, lines, measure
+from study.draws import Case, key_of, read_kept
+from study.many_seeds import CASES, COUNTS, RESULT, Draw, lines, measure
+from tests.pages import text_of
 from tests.studies.made_draws import make_draws
 
 
@@ -42,3 +44,14 @@ def test_what_more_seeds_bring_is_summed_up_over_draws() -> None:
 
 def test_a_draw_alone_has_no_interval() -> None:
     (_,) = lines({"draws": {key_of(CASES[0], 0): asdict(Draw(0, 28, 200, (150,) * 9, (160, 162, 164, 166)))}})
+
+
+def test_what_the_log_says_of_more_seeds_is_what_was_measured() -> None:
+    _, *gains = lines(read_kept(RESULT))
+    form = re.compile(r"\+(\S+) points, 95 % interval (\S+) to (\S+), (\d+) draws of 3 sets\.")
+    found = [figures.groups() for gain in gains if (figures := form.search(gain))]
+    five, seven, nine = (f"{gain} ({low} to {high})".replace("-", "−") for gain, low, high, _ in found)
+    said = f"Five are {five.replace(' (', ' points better than three (')}, seven {seven}, nine {nine}: not shown"
+    log = text_of("docs/log.md")
+    assert said in log
+    assert f"{found[0][3]} of its {sum(case.draws for case in CASES)} draws, others than above" in log

@@ -65,3 +65,25 @@ def test_what_the_docs_say_of_other_class_shares_is_what_was_measured() -> None:
         points, low, high = (f"{float(one):.1f}" for one in figures.groups()[:3])
         assert f"+{points} points (+{low} to +{high}" in text
         assert figures[4] in text
+
+
+def test_what_the_log_says_of_what_was_not_taken_is_what_was_measured() -> None:
+    said, log = list(lines(read_kept(RESULT))), text_of("docs/log.md")
+    alike = next(one for one in said if one.startswith("| set"))
+    rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in alike.splitlines()[2:])
+    by_case = {(name, ratio): figures for name, ratio, _, _, *figures in rows}
+    plain, _, told, by_rows, of_news = by_case["agnews", "1:100"]
+    assert f"skewed 1:100, {plain} % as it is, {told} told by the mean of validation probabilities, {by_rows} " in log
+    plain, _, told, by_rows, of_bbc = by_case["bbc", "1:10"]
+    assert f"and {of_news} estimated; of BBC News 1:10 {plain}, {told}, {by_rows} and {of_bbc};" in log
+    over = {
+        other: float(gain[1])
+        for other in METHODS[:2]
+        for one in said
+        if (gain := re.match(rf"\ntold − {other}, alike: \+(\S+) points", one))
+    }
+    weighing, telling = over["as it is"] - over["weighed"], over["as it is"]
+    assert (
+        f"brings {weighing:.1f} points where classes are alike, in the mean over sets, and telling {telling:.1f}."
+        in log
+    )
