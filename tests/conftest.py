@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 if os.environ.get("LORALOOM_TEST_DEVICE") != "cuda":  # what is promised to the bit is promised on a processor
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny products gain nothing from threads, and lose much to waiting
+for _name in ("LORALOOM_PREFIX_GB", "SLURM_JOB_END_TIME", "SLURM_JOB_START_TIME"):  # or searches would end with a job
+    os.environ.pop(_name, None)
+# The hub is nowhere, and nothing is there of what a person has of it: it has a stand-in, tests/use/hub_server.py.
+NO_HUB = Path(__file__).parents[1] / "build" / "no-hub"
+os.environ |= {"HF_ENDPOINT": "https://hub.invalid", "HF_HOME": str(NO_HUB)}
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell script's background, where no Ctrl-C arrives
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -50,6 +55,23 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Nothing is heard of a proxy, nor of how a terminal is to be drawn on; what pytest itself heard stays."""
+    proxies = [f"{scheme}_proxy" for scheme in ("all", "http", "https")]
+    drawing = "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (*proxies, *map(str.upper, proxies), *drawing):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _unheard() -> Iterator[None]:
+    with unheard():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
