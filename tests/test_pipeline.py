@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 from datasets.arrow_dataset import Dataset
 
 import loraloom
@@ -146,13 +145,11 @@ def test_a_search_by_the_clock_compares_lengths_where_many_texts_are_long_and_ke
 
 
 def test_a_killed_search_goes_on_with_finished_trials_kept(
-    commands: Commands, tiny_recipe: dict[str, Any], tmp_path: Path
+    commands: Commands, recipe_file: Path, tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(tiny_recipe))
     out = tmp_path / "run"
     changes = ["--set", "lora.r=1,2,4", "--set", "train.num_train_epochs=20"]
-    with commands.start("search", recipe, "--out", out, *changes):
+    with commands.start("search", recipe_file, "--out", out, *changes):
         wait_for((out / "trials" / "0001" / "metrics.jsonl").exists)
     before = (out / "trials" / "0000" / "manifest.json").stat().st_mtime_ns
     loraloom.resume(out)
@@ -165,14 +162,10 @@ def test_a_killed_search_goes_on_with_finished_trials_kept(
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_sigterm_exits_75_and_says_how_to_go_on(
-    commands: Commands, tiny_recipe: dict[str, Any], tmp_path: Path
-) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(tiny_recipe))
+def test_sigterm_exits_75_and_says_how_to_go_on(commands: Commands, recipe_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     changes = ["--set", "train.num_train_epochs=1000", "--quiet"]
-    with commands.start("search", recipe, "--out", out, *changes) as searching:
+    with commands.start("search", recipe_file, "--out", out, *changes) as searching:
         wait_for((out / "trials" / "0000" / "metrics.jsonl").exists)
         searching.send(signal.SIGTERM)
         ended = searching.wait(60)

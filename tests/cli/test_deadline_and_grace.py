@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from loraloom import cli
 from loraloom.errors import LoraloomError
@@ -26,13 +25,6 @@ TRIAL_STEPS = 12
 """Of each of them: 90 rows in batches of 16, twice."""
 
 
-@pytest.fixture
-def recipe(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tiny_recipe))
-    return path
-
-
 def _stopped_in_the_second_trial(commands: Commands, *arguments: str | Path) -> Ended:
     """A command that is sent SIGTERM when a trial more has ended than had, and another is under way."""
     with signalled_in_a_step(commands, *arguments, number=signal.SIGTERM, step=TRIAL_STEPS + 2) as child:
@@ -40,11 +32,11 @@ def _stopped_in_the_second_trial(commands: Commands, *arguments: str | Path) -> 
 
 
 def test_within_the_grace_a_search_that_is_ended_prints_its_winner_and_so_does_its_resume(
-    commands: Commands, recipe: Path, tmp_path: Path
+    commands: Commands, recipe_file: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     for grace in ("0", "60"):
-        arguments = "search", recipe, "--out", run / grace, "--set", MANY, "--grace", grace
+        arguments = "search", recipe_file, "--out", run / grace, "--set", MANY, "--grace", grace
         ended = _stopped_in_the_second_trial(commands, *arguments)
         assert ended.code == 75
         assert "stopped by SIGTERM" in ended.sentence
@@ -59,10 +51,10 @@ def test_within_the_grace_a_search_that_is_ended_prints_its_winner_and_so_does_i
 
 
 def test_a_search_and_its_resume_have_as_much_time_as_their_deadline_leaves(
-    commands: Commands, recipe: Path, tmp_path: Path
+    commands: Commands, recipe_file: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    commands_given: list[list[str | Path]] = [["search", recipe, "--out", run], ["resume", run]]
+    commands_given: list[list[str | Path]] = [["search", recipe_file, "--out", run], ["resume", run]]
     for command in commands_given:
         deadline = datetime.now().astimezone() + timedelta(hours=1)
         ended = commands.run(*command, "--deadline", deadline.isoformat(timespec="seconds"))
@@ -73,7 +65,7 @@ def test_a_search_and_its_resume_have_as_much_time_as_their_deadline_leaves(
 
 @pytest.mark.parametrize("command", ["search", "train", "resume"])
 def test_a_command_that_hangs_is_ended_at_its_deadline(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     run, timers = tmp_path / "run", list[float]()
     deadline = (datetime.now() + timedelta(hours=1)).isoformat(timespec="seconds")
@@ -88,11 +80,11 @@ def test_a_command_that_hangs_is_ended_at_its_deadline(
         raise LoraloomError("it is the test's")
 
     if command == "resume":
-        Run.create(run, read_recipe(recipe))
+        Run.create(run, read_recipe(recipe_file))
     monkeypatch.setattr(threading, "Timer", Timer)
     for name in ("search", "resume"):
         monkeypatch.setattr(f"loraloom.pipeline.{name}", refused)
-    arguments = [str(run)] if command == "resume" else [str(recipe), "--out", str(run)]
+    arguments = [str(run)] if command == "resume" else [str(recipe_file), "--out", str(run)]
     monkeypatch.setattr(sys, "argv", ["loraloom", command, *arguments, "--deadline", deadline])
     assert cli.run() == 2
     (seconds,) = timers

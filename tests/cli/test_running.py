@@ -13,11 +13,9 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import typer
-import yaml
 from safetensors import SafetensorError
 
 from loraloom import cli, machine
@@ -265,14 +263,13 @@ def test_a_command_takes_as_many_threads_as_a_quota_has_cores_for_unless_it_is_t
 
 @pytest.mark.parametrize(("options", "after"), [((), "\x1b[?25l"), ((), ""), (("--quiet",), "")])
 def test_a_terminal_that_goes_away_takes_neither_the_search_nor_its_winner(
-    commands: Commands, tiny_recipe: dict[str, Any], tmp_path: Path, options: tuple[str, ...], after: str
+    commands: Commands, recipe_file: Path, tmp_path: Path, options: tuple[str, ...], after: str
 ) -> None:
     """In the midst of the live table, before the first word, and before the result alone."""
-    recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
-    recipe.write_text(yaml.safe_dump(tiny_recipe))
+    run = tmp_path / "run"
     searching = commands.start(
         "search",
-        recipe,
+        recipe_file,
         "--out",
         run,
         *options,
