@@ -274,6 +274,16 @@ def test_of_a_folder_of_other_things_it_is_said_that_it_is_no_adapter(tmp_path: 
         loraloom.load(tmp_path)
 
 
+def test_of_the_folder_of_a_trial_that_failed_it_is_said_why_it_holds_no_adapter(copy: Path) -> None:
+    record = json.loads((copy / "trial.json").read_text())
+    failed = record | {"state": "failed", "reason": "the loss is not finite", "result": None}
+    (copy / "trial.json").write_text(json.dumps(failed))
+    (copy / "adapter_model.safetensors").unlink()
+    write_manifest(copy)
+    with pytest.raises(AdapterError, match=r"copy: holds no adapter: the trial failed \(the loss is not finite\)$"):
+        loraloom.load(copy)
+
+
 def test_a_lost_head_is_found(copy: Path) -> None:
     from safetensors.torch import load_file, save_file
 
