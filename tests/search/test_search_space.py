@@ -151,13 +151,6 @@ def test_a_pruner_of_epochs_is_refused_where_no_trial_is_evaluated_before_its_en
         assert default_space(changed, deadline=deadline) is changed
 
 
-@pytest.mark.parametrize(("bf16", "fp16"), [(True, True), (["auto", True], True), (True, [False, True])])
-def test_bf16_and_fp16_are_not_both_asked_for(bf16: Any, fp16: Any) -> None:
-    recipe = read_recipe({"train": {"bf16": bf16, "fp16": fp16}})
-    with pytest.raises(RecipeError, match=r"^train\.fp16: a trial computes in one type, and train\.bf16 is true too"):
-        default_space(recipe, deadline=False)
-
-
 @pytest.mark.parametrize("epochs", [[1, 4], {"min": 1, "max": 4}])
 def test_epochs_are_not_both_an_axis_and_by_the_clock(epochs: Any) -> None:
     values = {"train": {"num_train_epochs": epochs}, "search": {"sampler": "auto", "epochs": "clock"}}

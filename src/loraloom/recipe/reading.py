@@ -376,7 +376,7 @@ def _check_together(source: Source, recipe: Recipe) -> None:
     if over and recipe.search.epochs == "clock" and dotted(passes) not in recipe.axes:
         why = "would not be heeded: search.epochs is clock, by which time says how many; give search.epochs: recipe too"
         source.refuse(passes, recipe.train.num_train_epochs, why)
-    if not source.problems and not recipe.provenance and _names_two_types(recipe):
+    if not source.problems and _names_two_types(recipe):
         source.refuse(("train", "fp16"), True, "stands beside train.bf16: true; a trial is computed in one of the two")
     if recipe.search.sampler == "grid":
         _check_grid(source, recipe)

@@ -157,8 +157,6 @@ def _refuse_contradictions(recipe: Recipe, deadline: bool) -> None:
             "search.pruner: 'auto' gives more rows under a deadline, and search.resource asks for more epochs; "
             "write halving, hyperband or none"
         )
-    if True in recipe.values("train.bf16") and True in recipe.values("train.fp16"):
-        raise RecipeError("train.fp16: a trial computes in one type, and train.bf16 is true too; write one of them")
     _refuse_a_pruner_that_sees_nothing(recipe)
 
 
