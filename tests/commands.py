@@ -20,6 +20,8 @@ from loraloom.data import default_cache
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE_SECONDS = 300
 """No command of a tiny search takes so long: one that does hangs, and is a failure."""
+SAYING_SECONDS = 1
+"""That one which hangs has to say where."""
 POLL_SECONDS = 0.005
 
 
@@ -97,9 +99,11 @@ class Child:
         self._waited_for = True
         code = self._commands.ask({"wait": self.pid, "seconds": seconds})["code"]
         if code is None:
+            self.send(signal.SIGUSR2)  # it says where each of its threads is, if it still can
+            self.run_for(SAYING_SECONDS)
             self.send(signal.SIGKILL)
             self._commands.ask({"wait": self.pid, "seconds": seconds})
-            raise TimeoutError(f"a command has not ended after {seconds} s: {self._words[1].read_text()[-2000:]}")
+            raise TimeoutError(f"a command has not ended after {seconds} s: {self._words[1].read_text()[-6000:]}")
         return Ended(code, *(path.read_text(encoding="utf-8", errors="replace") for path in self._words))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import faulthandler
 import functools
 import gc
 import json
@@ -132,6 +133,7 @@ def _become(request: dict[str, Any]) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(handle, number)
         os.close(handle)
+    faulthandler.register(signal.SIGUSR2, 2)  # it says where each of its threads is
     for name in request["before"]:
         import_module(name).befall()
     if shim := request["shim"]:
