@@ -367,6 +367,26 @@ def test_the_command_serves_and_drains(commands: Commands, adapter_folders: dict
     assert not ended.traceback
 
 
+def test_a_signal_that_comes_as_its_address_is_told_is_heard_once_it_has_drained(commands: Commands) -> None:
+    code = """
+import os, signal
+from loraloom.use.serve import server
+from loraloom.use.serve.limits import Settings
+from loraloom.use.serve.registry import Registry
+
+def heard(*_):
+    print("closed" if listening.fileno() < 0 else "open", flush=True)
+    os._exit(0)
+
+signal.signal(signal.SIGTERM, heard)
+listening = server.listen("127.0.0.1", 0)
+server.serve(Registry(None), Settings(), listening, lambda _: signal.raise_signal(signal.SIGTERM))
+"""
+    with commands.start(code=code) as serving:
+        assert serving.line() == "closed"
+        assert serving.wait(60).code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

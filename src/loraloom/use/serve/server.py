@@ -67,8 +67,10 @@ def serve(registry: Registry, settings: Settings, listening: socket.socket, say:
     sys.setswitchinterval(SWITCH_SECONDS)
     server = make_server(registry, settings)
     settle()
-    say(hear(listening))
-    server.run(sockets=[listening])
+    # From before it is said that it serves: what a signal raises in the midst of a start, as in an import, may be lost.
+    with server.capture_signals():
+        say(hear(listening))
+        server.run(sockets=[listening])
 
 
 def hear(listening: socket.socket) -> str:
