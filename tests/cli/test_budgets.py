@@ -113,14 +113,29 @@ def test_budget_under_a_clock_says_what_a_pass_takes_and_what_null_is(
     assert "lora.target_modules=null is" not in out
 
 
-def test_what_does_not_fit_the_cap_is_not_told_to_save_memory(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["budget.max_trainable_parameters=10", "budget.max_memory_gb=64"], "raise the cap or take a smaller model"),
+        (
+            ["budget.max_trainable_parameters=2000", "lora.r=64"],
+            "(budget.max_trainable_parameters); the head alone is 99 of them; it would fit with --set lora.r=",
+        ),
+    ],
+    ids=["not to save memory", "what the head takes"],
+)
+def test_a_search_that_does_not_fit_the_cap_is_told_what_would(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    recipe_file: Path,
+    tmp_path: Path,
+    changes: list[str],
+    told: str,
 ) -> None:
-    changes = ["budget.max_trainable_parameters=10", "budget.max_memory_gb=64"]
     command = ["search", str(recipe_file), "--out", str(tmp_path / "run")]
     code, _, said = call(capsys, monkeypatch, *command, *(f"--set={change}" for change in changes))
     assert code == 2
-    assert "raise the cap or take a smaller model" in said
+    assert told in said
 
 
 def test_budget_and_a_search_say_alike_that_no_change_would_fit(
@@ -132,16 +147,6 @@ def test_budget_and_a_search_say_alike_that_no_change_would_fit(
     assert (code, none in " ".join(said.split())) == (2, True)
     code, _, said = call(capsys, monkeypatch, "search", str(recipe_file), "--out", str(tmp_path / "run"), change)
     assert (code, none in " ".join(said.split())) == (2, True)
-
-
-def test_a_search_that_does_not_fit_the_cap_is_told_what_the_head_takes(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, recipe_file: Path, tmp_path: Path
-) -> None:
-    changes = ["budget.max_trainable_parameters=2000", "lora.r=64"]
-    command = ["search", str(recipe_file), "--out", str(tmp_path / "run")]
-    code, _, said = call(capsys, monkeypatch, *command, *(f"--set={change}" for change in changes))
-    assert code == 2
-    assert "(budget.max_trainable_parameters); the head alone is 99 of them; it would fit with --set lora.r=" in said
 
 
 def test_budget_counts_what_auto_would_search(

@@ -40,9 +40,12 @@ def rounded(value: float | None, interval: Interval | None, places: int | None =
     return f">{1 - 10.0**-places:.{places}f}" if value < 1 and float(text) == 1 else text
 
 
-def rounded_span(interval: Interval | None) -> str:
-    """The interval itself, to its own decimals: 0.951–0.983."""
-    return "–" if interval is None else "–".join(f"{end:.{decimals(interval)}f}" for end in interval)
+def rounded_span(interval: Interval | None, places: int | None = None) -> str:
+    """The interval itself, to its own decimals, or to as many `places`: 0.951–0.983."""
+    if interval is None:
+        return "–"
+    places = decimals(interval) if places is None else places
+    return "–".join(f"{end:.{places}f}" for end in interval)
 
 
 def with_span(value: float, interval: Interval, least: int = UNKNOWN) -> tuple[str, str]:
@@ -51,4 +54,4 @@ def with_span(value: float, interval: Interval, least: int = UNKNOWN) -> tuple[s
     With three alone, 99,990 of 100,000 rows were >0.999, between 1.000 and 1.000.
     """
     places = max(least, decimals(interval))
-    return rounded(value, interval, places), "–".join(f"{end:.{places}f}" for end in interval)
+    return rounded(value, interval, places), rounded_span(interval, places)
