@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,25 @@ def test_tokens_that_the_tokenizer_does_not_know_are_a_finding() -> None:
     assert unknown_finding(few, tokenizer, "demo") is None
     tokenizer.unk_token = None
     assert unknown_finding(encoded, tokenizer, "demo") is None
+
+
+def test_what_was_read_longest_ago_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = _tokenizer()
+    encode(tokenizer, ("one",), max_length=8, cache=tmp_path)
+    (first,) = _files(tmp_path)
+    encode(tokenizer, ("two",), max_length=8, cache=tmp_path)
+    (second,) = set(_files(tmp_path)) - {first}
+    for age, path in enumerate((second, first)):
+        os.utime(path, ns=(age, age))
+    encode(tokenizer, ("two",), max_length=8, cache=tmp_path)  # reads it, so that `first` is the one to go
+    monkeypatch.setattr(encoding, "MOST_BYTES", 2 * first.stat().st_size)
+    encode(tokenizer, ("six",), max_length=8, cache=tmp_path)
+    assert second in _files(tmp_path)
+    assert first not in _files(tmp_path)
+    assert len(_files(tmp_path)) == 2
+    monkeypatch.setattr(encoding, "MOST_BYTES", 1)
+    encode(tokenizer, ("one two",), max_length=8, cache=tmp_path)
+    assert len(_files(tmp_path)) == 1
 
 
 def test_a_share_that_is_not_whole_is_not_called_so() -> None:

@@ -1,7 +1,8 @@
 """Texts to token ids, cut at max_length, and kept in a cache so that the trials of a search tokenize once.
 
 A cache file is named for all that its content depends on, and holds a digest of it: what is damaged is
-computed again. Token types are left out (single texts: all zero), and so are masks (nothing is padded here).
+computed again, and what was read longest ago makes room. Token types are left out (single texts: all zero), and so are
+masks (nothing is padded here).
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FORMAT = 2
+MOST_BYTES = 2 * 10**9
+"""Of the cache, where a token takes 4. A result larger than that is kept alone."""
+
 _CHUNK_ROWS = 1024
 MOST_UNKNOWN = 0.1
 """Of tokens; of texts in a language that a vocabulary is not made for there are mostly far more, or none."""
@@ -113,6 +117,10 @@ def encode(
         encoded = _tokenized(tokenizer, texts, max_length, telling)
         with contextlib.suppress(OSError, RunError):
             _write(path, encoded)
+            _make_room(path.parent)
+    else:
+        with contextlib.suppress(OSError):
+            os.utime(path)
     return encoded
 
 
@@ -240,6 +248,17 @@ def _read(path: Path) -> Encoded | None:
         return encoded if np.array_equal(parts["sha256"], _digest(encoded)) else None
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
+
+
+def _make_room(folder: Path) -> None:
+    """Remove the files that were read longest ago, but for the last, until they are at most MOST_BYTES."""
+    found = {path: path.stat() for path in folder.glob("*.safetensors")}
+    newest, *others = sorted(found, key=lambda path: found[path].st_mtime_ns, reverse=True)
+    taken = found[newest].st_size
+    for path in others:
+        taken += found[path].st_size
+        if taken > MOST_BYTES:
+            path.unlink(missing_ok=True)
 
 
 def _write(path: Path, encoded: Encoded) -> None:
