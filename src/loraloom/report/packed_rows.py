@@ -2,7 +2,7 @@
 
 Ten thousand rows drawn as the first hundred are would take a hundred megabytes. So the page holds their figures alone,
 as deflated JSON in base64, some 100 bytes a row, and its script draws a row as board.html.jinja draws the first ones
-(page.js: `drawnSketch`, `smallMatrix`). Confusions are those of the records: predictions of validation rows, which are
+(board.js: `drawnSketch`, `smallMatrix`). Confusions are those of the records: predictions of validation rows, which are
 a hundred times as long, are not read.
 """
 

@@ -1,7 +1,7 @@
 """Renders the findings as one HTML page that asks nothing of a network and can be read without its script.
 
 Everything that came from outside is text: Jinja escapes it, control characters become U+FFFD, and the content security
-policy lets one script run, `templates/page.js`, which it knows by its hash. Only pictures that we drew are let through
+policy lets one script run, that of `templates`, which it knows by its hash. Only pictures that we drew are let through
 as markup.
 """
 
@@ -131,8 +131,10 @@ def _environment() -> Environment:
 
 
 def _script(environment: Environment) -> Script:
+    """The files of the script in one function, so that no name of theirs is the window's."""
     assert environment.loader is not None
-    text = "\n" + environment.loader.get_source(environment, "page.js")[0] + "\n"
+    parts = [environment.loader.get_source(environment, name)[0] for name in ("board.js", "page.js")]
+    text = "\n".join(["", "(() => {", "'use strict';", *parts, "})();", ""])
     return Script(Markup(text), source_hash(text))  # noqa: S704  # a file of ours
 
 

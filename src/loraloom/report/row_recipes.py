@@ -82,7 +82,7 @@ def _seeds(row: Row, first: int) -> int:
 
 
 def recipe_text(base: Mapping[str, Any], names: Sequence[str], values: Sequence[Any]) -> str:
-    """YAML, a line for each field. `page.js: recipeText` writes the same."""
+    """YAML, a line for each field. `board.js: recipeText` writes the same."""
     whole = {section: dict(fields) if isinstance(fields, Mapping) else fields for section, fields in base.items()}
     for name, value in zip(names, values, strict=True):
         section, _, field = name.partition(".")
