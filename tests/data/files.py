@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from loraloom.data import TextData, load_data
+from loraloom.data import Finding, TextData, load_data
 from loraloom.errors import DataError
 from loraloom.recipe import Data
 
@@ -81,3 +81,11 @@ def refusal(**fields: Any) -> str:
         load(**fields)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def finding(data: TextData, kind: str, number: int = 0) -> Finding:
+    return [found for found in data.findings if found.kind == kind][number]
+
+
+def kinds(data: TextData) -> set[str]:
+    return {found.kind for found in data.findings}
