@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, ValidationError
+from tokenizers import Tokenizer, normalizers
 
 import loraloom
 from bench.random_adapters import save_random_adapter
@@ -279,6 +280,23 @@ def test_any_text_can_be_explained_in_at_most_64_parts(client: TestClient, text:
     answer = client.post("/v1/explain", json={"adapter": "animals", "text": text})
     assert answer.status_code == 200
     assert len(answer.json()["words"]) <= 64
+
+
+@pytest.mark.parametrize(("text", "weighed"), [("x", []), ("w5", ["w", "5"]), ("w5 \u200b", ["\u200b"])])
+def test_a_word_without_which_the_tokenizer_makes_no_token_is_not_weighed(
+    tmp_path: Path, text: str, weighed: list[str]
+) -> None:
+    model = save_model("bert", tmp_path / "model")  # whose tokenizer adds no token of its own
+    fast = Tokenizer.from_file(str(model / "tokenizer.json"))
+    fast.normalizer = normalizers.Replace("\u200b", "")
+    fast.save(str(model / "tokenizer.json"))
+    registry = Registry()
+    registry.add("words", save_random_adapter(tmp_path / "adapter", model))
+    with client_of(registry) as client:
+        answer = client.post("/v1/explain", json={"text": text})
+        assert answer.status_code == 200, answer.json()
+        assert [text[word["start"] : word["stop"]] for word in answer.json()["words"]] == weighed
+        assert client.post("/v1/explain", json={"text": "\u200b"}).status_code == 422
 
 
 def test_of_the_longest_texts_two_parts_are_left_out_and_none_where_no_text_more_is_computed() -> None:

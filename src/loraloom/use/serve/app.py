@@ -21,7 +21,7 @@ from scipy.special import expit
 from loraloom.errors import AdapterError, LoraloomError
 from loraloom.study.provenance import own_version
 from loraloom.use.adapter import Classifier
-from loraloom.use.serve.batching import Batcher
+from loraloom.use.serve.batching import Batcher, UnreadableTextError
 from loraloom.use.serve.demo import demo_page
 from loraloom.use.serve.gate import BEGAN, Gate
 from loraloom.use.serve.limits import Limits, Settings
@@ -123,7 +123,13 @@ def _add_classification(app: FastAPI, registry: Registry, limits: Limits, asked:
         if len(body.text) > limits.characters:
             raise HTTPException(413, "text: has too many characters")
         parts = parts_of(body.text, limits.texts - 1)
-        logits = await asked.logits(request, served, without(body.text, parts))
+        try:
+            logits = await asked.logits(request, served, without(body.text, parts))
+        except UnreadableTextError as error:  # where no token is left without a part, it has no weight
+            if 0 in error.rows:
+                raise
+            parts = [part for row, part in enumerate(parts, start=1) if row not in error.rows]
+            logits = await asked.logits(request, served, without(body.text, parts))
         found = served.classifier.probabilities_of(logits)
         whole = _classified(served.classifier.labels, found[0])
         return ExplainAnswer(**whole.model_dump(), adapter=served.name, words=weighed(parts, found))

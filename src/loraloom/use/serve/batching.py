@@ -16,7 +16,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
@@ -49,7 +49,11 @@ class OverloadedError(LoraloomError):
 
 
 class UnreadableTextError(LoraloomError):
-    """A text of which the tokenizer makes nothing, or a token that the adapter's model has not got."""
+    """Texts of which the tokenizer makes nothing, or a token that the adapter's model has not got: those in `rows`."""
+
+    def __init__(self, rows: Collection[int]) -> None:
+        self.rows = frozenset(rows)
+        super().__init__(_UNREADABLE)
 
 
 class NotComputedError(LoraloomError):
@@ -215,8 +219,8 @@ class Batcher:
         start = 0
         for work in works:
             work.encoded = encoded.part(start, start := start + len(work.texts))
-            if work.served.classifier.unreadable(work.encoded):
-                self._tell(_fail, work, UnreadableTextError(_UNREADABLE))
+            if unreadable := work.served.classifier.unreadable(work.encoded):
+                self._tell(_fail, work, UnreadableTextError(unreadable))
             else:
                 self._line.append(work)
         self._arrived.set()

@@ -108,7 +108,7 @@ class ExplainAnswer(Classified):
         list[Word],
         Field(
             description="In the text's order; characters of scripts without blanks between words. Of a long text, "
-            "several are left out together as one part."
+            "several are left out together as one part. One without which the adapter can't read the text is missing."
         ),
     ]
 

@@ -112,7 +112,7 @@ function marks(text, found) {
   pieces.push(signs.slice(place).join(""));
   at("words").replaceChildren(...pieces);
   at("method").textContent = found.words.length === 0
-    ? "No word was left out: this server computes too few texts at once."
+    ? "No word was left out: nothing would be left to read, or this server computes too few texts at once."
     : "Occlusion: " + parts(text, found.words) + " left out in turn, and the stronger a mark is, the more the probability of “"
       + found.label + "” changes (" + (100 * largest).toFixed(1) + " points at most).";
 }
@@ -121,7 +121,8 @@ function parts(text, words) {
   const all = text.trim().split(/\s+/).length;
   const touch = words.some((word, index) => index > 0 && word.start === words[index - 1].stop);
   if (all < 2 || touch) return words.some((word) => word.stop - word.start > 1) ? "one or several characters are" : "each character is";
-  return words.length < all ? "several words together are" : "each word is";
+  const signs = Array.from(text), several = words.some((word) => /\s/.test(signs.slice(word.start, word.stop).join("")));
+  return several ? "several words together are" : "each word is";
 }
 
 async function classify() {
