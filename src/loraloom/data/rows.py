@@ -146,8 +146,8 @@ def _jsonl_records(lines: Iterable[str], source: str) -> Iterator[Record]:
 def _json_object(line: str) -> tuple[Row, str]:
     """The object of a line, or what is wrong with the line."""
     try:
-        value = json.loads(line, object_pairs_hook=_unique)
-    except _DoubledError:
+        value = json.loads(line, object_pairs_hook=unique)
+    except DoubledKeyError:
         return {}, "names a key twice"
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
@@ -157,14 +157,19 @@ def _json_object(line: str) -> tuple[Row, str]:
     return value, ""
 
 
-class _DoubledError(Exception):
-    pass
+class DoubledKeyError(Exception):
+    """An object of JSON has two values of one key, of which a reader takes the first and another the last."""
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> Row:
+def unique(pairs: list[tuple[str, Any]]) -> Row:
+    """The object of JSON of these pairs, for json.loads.
+
+    Raises:
+        DoubledKeyError: a key stands twice.
+    """
     row = dict(pairs)
     if len(row) != len(pairs):
-        raise _DoubledError
+        raise DoubledKeyError
     return row
 
 

@@ -130,6 +130,7 @@ def test_bytes_that_are_no_request_are_refused(client: TestClient, body: bytes) 
     ("body", "why"),
     [
         (b'{"texts": ["\xff"]}', "it is not UTF-8"),
+        (b'{"adapter": "food", "texts": ["a"], "texts": ["b"]}', "it names a key twice"),
         (b'{"texts": ' + b"[" * 100_000, "its JSON is nested too deeply"),
         (b'{"texts": [' + b"9" * 6000 + b"]}", "an integer in it has more than 4,300 digits"),
     ],

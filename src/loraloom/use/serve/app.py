@@ -40,7 +40,7 @@ from loraloom.use.serve.messages import (
 )
 from loraloom.use.serve.metrics import Metrics
 from loraloom.use.serve.occlusion import parts_of, weighed, without
-from loraloom.use.serve.refusals import GoneError, add_refusals, refusals
+from loraloom.use.serve.refusals import GoneError, UniqueKeysRoute, add_refusals, refusals
 from loraloom.use.serve.registry import Registry, Served, listed
 
 STUCK_SECONDS = 60
@@ -67,6 +67,7 @@ def make_app(registry: Registry, settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,  # to a place by the request's own scheme and path, which are not those before a proxy
     )
+    app.router.route_class = UniqueKeysRoute
     app.state.batcher, app.state.draining = batcher, False
     app.add_middleware(Gate, settings=settings, batcher=batcher)
     if settings.access.origins:

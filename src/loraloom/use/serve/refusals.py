@@ -5,14 +5,18 @@ Requests that the gate does not let through, it answers itself.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from loraloom.data.rows import DoubledKeyError, unique
 from loraloom.errors import LoraloomError
 from loraloom.recipe.problems import message_of
 from loraloom.use.serve.batching import NotComputedError, OverloadedError, TimedOutError
@@ -56,6 +60,24 @@ _RULES = {
 
 class GoneError(Exception):
     """The client has gone away."""
+
+
+class UniqueKeysRoute(APIRoute):
+    """A route that refuses bodies which name a key twice: one of two texts would be answered, without a word."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What FastAPI calls for each request."""
+        handle = super().get_route_handler()
+
+        async def handle_unique(request: Request) -> Response:
+            return await handle(_UniqueKeys(request.scope, request.receive))
+
+        return handle_unique
+
+
+class _UniqueKeys(Request):
+    async def json(self) -> Any:
+        return json.loads(await self.body(), object_pairs_hook=unique)
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -129,6 +151,8 @@ def _why_unread(error: BaseException | None) -> str:
     match error:
         case UnicodeDecodeError():
             return "it is not UTF-8"
+        case DoubledKeyError():
+            return "it names a key twice"
         case RecursionError():
             return "its JSON is nested too deeply"
         case ValueError():
