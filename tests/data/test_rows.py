@@ -242,6 +242,25 @@ def test_commas_come_before_other_signs_and_quotes_before_both(
     assert list(_rows(str(_csv(tmp_path / "rows.csv", content)))) == [cells]
 
 
+@pytest.mark.parametrize(
+    ("content", "names", "rows"),
+    [
+        (b"day;free, text;label\n1;a;x\n", ["day", "free, text", "label"], [["1", "a", "x"]]),
+        (b"id;free, text\n1;a, b\n\n2;c\n3;d,e", ["id", "free, text"], [["1", "a, b"], ["2", "c"], ["3", "d,e"]]),
+        (b'id|a;b|"c, d"\n"1"|2|3\n', ["id", "a;b", "c, d"], [["1", "2", "3"]]),
+        (b"text,a;b\nc;d,e\nf;g;h,i", ["text", "a;b"], [["c;d", "e"], ["f;g;h", "i"]]),
+        (b"id;free, text\n1;a, b\n", ["id;free", " text"], [["1;a", " b"]]),
+        (b"id;free, text\n1\n1;a;b\n2;c\n", ["id", "free, text"], [["2", "c"]]),
+    ],
+)
+def test_the_first_rows_tell_which_of_two_signs_is_part_of_a_name(
+    tmp_path: Path, content: bytes, names: list[str], rows: list[list[str]]
+) -> None:
+    found = [record for record in read_records(str(_csv(tmp_path / "rows.csv", content))) if not record.problem]
+    assert [list(record.cells.values()) for record in found] == rows
+    assert list(found[0].cells) == names
+
+
 def test_a_row_that_does_not_fit_what_separates_the_header_is_refused_with_it(tmp_path: Path) -> None:
     message = _refusal(_csv(tmp_path / "rows.csv", b"text;label\nwell; yes;1\n"))
     assert message.endswith("row 1 (line 2) has 3 cells where the header has 2, separated by ';'")

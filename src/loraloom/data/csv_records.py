@@ -1,7 +1,7 @@
 """Records of CSV and TSV, strictly: what is no record is told by its lines, and reading goes on after it.
 
-Some spreadsheets save CSV with semicolons. Its header alone tells (`_separator`), and each row has to have as many
-cells. Rejected: csv.Sniffer, which guesses from texts too.
+Some spreadsheets save CSV with semicolons. Its header tells, with the first rows where it can be read in two ways
+(`_separator`), and each row has to have as many cells. Rejected: csv.Sniffer, which guesses from texts too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, zip_longest
+from itertools import tee, zip_longest
 from typing import Any
 
 from loraloom.data.cells import MAX_CELL_CHARACTERS
@@ -21,7 +21,8 @@ from loraloom.wording import plural
 
 _PARSER_CHARACTERS = 16 * MAX_CELL_CHARACTERS  # beyond this csv can't say which column a cell is in
 _SEPARATORS = ",;|"
-"""Of a CSV's cells: the first by which its header has several."""
+"""Of a CSV's cells: the first by which its header has several, and its first rows as many."""
+_ROWS_TO_TELL = 100
 _FOR_SPREADSHEETS = re.compile(r"sep=(.)", re.IGNORECASE)
 """A line that says by what cells are separated."""
 _QUOTED_THEN_TAB = re.compile(r'"\t')  # a quoted name and what separates it from the next
@@ -30,7 +31,8 @@ _QUOTED_THEN_TAB = re.compile(r'"\t')  # a quoted name and what separates it fro
 def csv_records(lines: Iterable[str], source: str, *, tabs: bool = False) -> Iterator[Record]:
     """Rows below a header; lines keep their ends, since a quoted cell may hold several.
 
-    Cells are separated by commas; by `;` or `|` where that alone gives the header several; or by `tabs`.
+    Cells are separated by commas; by `;` or `|` where these don't give the header several, or not as many as a row; or
+    by `tabs`.
 
     Raises:
         DataError: there is no header, or none that names columns.
@@ -97,20 +99,24 @@ def _misfit(record: Sequence[str], header: Sequence[str], other: str, *, tabs: b
 
 
 def _separator(lines: Iterator[str]) -> tuple[str, Iterator[str]]:
-    """By what the header's cells are separated, a comma unless only another sign gives several; and all lines."""
-    read: list[str] = []
+    """By what the header's cells are separated, a comma unless only another sign gives several; and all lines.
 
-    def again() -> Iterator[str]:
-        yield from read
-        for line in lines:
-            read.append(line)
-            yield line
-
-    for sign in _SEPARATORS:
-        header = next((record for record in _parsed(csv.reader(again(), delimiter=sign, strict=True)) if record), None)
-        if isinstance(header, list) and len(header) > 1:
-            return sign, chain(read, lines)
-    return _SEPARATORS[0], chain(read, lines)
+    Where several signs do, since a name holds one of them, the first row decides that has as many cells by one alone.
+    """
+    *copies, whole = tee(lines, len(_SEPARATORS) + 1)
+    read = {
+        sign: filter(None, _parsed(csv.reader(own, delimiter=sign, strict=True)))
+        for sign, own in zip(_SEPARATORS, copies, strict=True)
+    }
+    headers = {sign: next(records, None) for sign, records in read.items()}
+    cells = {sign: len(names) for sign, names in headers.items() if isinstance(names, list) and len(names) > 1}
+    for _ in range(_ROWS_TO_TELL):
+        if len(cells) < 2:
+            break
+        rows = {sign: next(read[sign], None) for sign in cells}
+        fitting = [sign for sign, row in rows.items() if isinstance(row, list) and len(row) == cells[sign]]
+        cells = {sign: cells[sign] for sign in fitting or cells}
+    return next(iter(cells), _SEPARATORS[0]), whole
 
 
 def separated_by_tabs(header: Sequence[str]) -> str:
