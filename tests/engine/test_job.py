@@ -1,12 +1,16 @@
-"""Which trials may share a pack, and which take as much memory in one."""
+"""Which trials may share a pack, and which take as much memory in one; what is kept of a trial's rows."""
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from loraloom.engine import memory_key, pack_key
+from loraloom.engine.job import Rows
+from loraloom.engine.progress import scored
 from loraloom.recipe import Configuration
 
 
@@ -58,3 +62,14 @@ def test_larger_batches_share_a_pack_and_take_more_memory() -> None:
     larger = configuration("train", {"per_device_train_batch_size": 64})
     assert pack_key(larger) == pack_key(Configuration())
     assert memory_key(larger) != memory_key(Configuration())
+
+
+def test_rows_are_kept_as_they_were_scored_be_two_classes_nearer_than_float32_tells_apart() -> None:
+    """Else a trial was not that of its record: it lost its temperature, and the report its rows."""
+    low = np.float32(0.1)
+    logits = np.array([[low, np.nextafter(low, np.float32(1))], [low, low]], dtype=np.float32)
+    labels = np.array([1, 0])
+    score, probabilities = scored(logits, labels, step=1)
+    data = cast(Any, SimpleNamespace(validation=SimpleNamespace(labels=labels)))
+    kept = Rows(data, cast(Any, None), cast(Any, None)).predicted(probabilities)
+    assert score.correct == kept.right.sum() == 2

@@ -18,6 +18,7 @@ from loraloom.study.evidence import (
     VALIDATION,
     Predicted,
     has_rows,
+    in_float32,
     read_predicted,
     read_rows,
     write_predicted,
@@ -54,6 +55,15 @@ def test_predictions_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert (read.probabilities == predicted().probabilities).all()
     assert read.probabilities.argmax(axis=1).tolist() == [1, 0, 0]
     assert (read.labels.tolist(), read.rows.tolist()) == ([1, 0, 0], [0, 3, 7])
+
+
+def test_rounding_predicts_no_row_otherwise() -> None:
+    """Where it did, a trial was not that of its record: it lost its temperature, and the report its rows."""
+    shares = np.array([[0.5 - 1e-9, 0.5 + 1e-9, 0.0], [0.5, 0.5, 0.0], [1 / 3, 1 / 3 - 1e-10, 1 / 3 + 1e-10]])
+    rounded = in_float32(shares)
+    assert rounded.dtype == np.float32
+    assert rounded.argmax(axis=1).tolist() == shares.argmax(axis=1).tolist() == [1, 0, 2]
+    assert np.allclose(rounded, shares, rtol=0, atol=1e-7)
 
 
 def test_the_same_predictions_are_the_same_bytes(tmp_path: Path) -> None:

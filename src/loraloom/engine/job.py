@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from loraloom.backbone.sources import Source
 from loraloom.data import Encoded, TextData
 from loraloom.recipe import Configuration
-from loraloom.study.evidence import Predicted
+from loraloom.study.evidence import Predicted, in_float32
 from loraloom.study.record import Counts, Dtype, Evaluation, Result, Timings
 
 LESS_MEMORY = "lower the batch size or max_length"
@@ -37,7 +37,7 @@ class Rows:
         """The validation rows with what a trial said of them, (N, C)."""
         labels = self.data.validation.labels
         numbers = np.arange(len(labels)) if self.validation_rows is None else self.validation_rows
-        return Predicted(probabilities.astype(np.float32), labels, numbers)
+        return Predicted(in_float32(probabilities), labels, numbers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,17 @@ class KeptRow(BaseModel):
     source: str | None = None
 
 
+def in_float32(probabilities: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Probabilities (N, C) of which each row keeps its most probable class, the first one of a tie.
+
+    Two that lie nearer than float32 tells apart would become a tie, and the row be predicted as it was not scored.
+    """
+    rounded, best = probabilities.astype(np.float32), probabilities.argmax(axis=1)
+    (tied,) = np.nonzero(rounded.argmax(axis=1) != best)
+    rounded[tied, best[tied]] = np.nextafter(rounded[tied, best[tied]], np.float32(1))
+    return rounded
+
+
 def write_predicted(folder: Path, predicted: Predicted) -> None:
     """Writes a trial's validation predictions into its folder, which is synced with its manifest."""
     (folder / VALIDATION).write_bytes(as_bytes(predicted))
