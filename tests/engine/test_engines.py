@@ -9,7 +9,7 @@ import weakref
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -207,6 +207,29 @@ def test_a_pruned_trial_leaves_no_predictions(tmp_path: Path, tiny_recipe: dict[
     (outcome,) = ENGINES[tiny_recipe["engine"]]().train_pack([job], lambda job, evaluation: False)
     assert outcome.state == "pruned"
     assert not (job.folder / VALIDATION).exists()
+
+
+def test_where_a_program_has_fp32_multiplied_in_fewer_bits_a_trial_is_the_same(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    engine, model = ENGINES[tiny_recipe["engine"]](), save_model("bert", tmp_path / "model")
+    here, there = (job_of(model, tmp_path / name) for name in ("here", "there"))
+    products: Any = cast(Any, torch.backends.mkldnn).matmul
+    seen = []
+
+    def hear_and_see(job: Job, evaluation: Evaluation) -> bool:
+        seen.append(products.fp32_precision)
+        return hear(job, evaluation)
+
+    engine.train_pack([here], hear)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        engine.train_pack([there], hear_and_see)
+        assert (torch.get_float32_matmul_precision(), products.fp32_precision) == ("medium", "bf16")
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert set(seen) == {"ieee"}  # processors that lack bf16 compute the same anyhow
+    assert contents(there.folder) == contents(here.folder)
 
 
 @by_loom

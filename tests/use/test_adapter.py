@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,8 +76,20 @@ def test_a_folder_that_another_adapter_takes_the_place_of_is_not_loaded_as_a_par
         Backbones().add(place)
 
 
+@contextmanager
+def products_of_fewer_bits() -> Iterator[None]:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("within", [partial(torch.autocast, "cpu"), products_of_fewer_bits], ids=["autocast", "bits"])
 @pytest.mark.parametrize("by_loom", [True, False])
-def test_within_autocast_answers_are_as_without(tmp_path: Path, *, by_loom: bool) -> None:
+def test_what_a_program_has_fp32_computed_in_changes_no_answer(
+    tmp_path: Path, within: Callable[[], AbstractContextManager[None]], *, by_loom: bool
+) -> None:
     config: Any = (
         CONFIGS["bert"]() if by_loom else DebertaV2Config(hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
     )
@@ -86,7 +99,7 @@ def test_within_autocast_answers_are_as_without(tmp_path: Path, *, by_loom: bool
     classifiers = [backbones.add(adapter) for adapter in adapters]
     encoded = [classifier.encoded(texts) for classifier in classifiers]
     alone, mixed = classifiers[0].logits(texts), backbones.logits(classifiers, encoded)
-    with torch.autocast("cpu"):
+    with within():
         assert np.array_equal(classifiers[0].logits(texts), alone)
         assert np.array_equal(backbones.logits(classifiers, encoded), mixed)
 

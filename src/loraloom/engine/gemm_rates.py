@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from loraloom.engine.device import device
-from loraloom.engine.linear import linear
+from loraloom.engine.linear import linear, whole_fp32
 from loraloom.machine import MOST_WAITED, read_machine, waited_seconds
 from loraloom.study.record import Dtype
 
@@ -142,6 +142,7 @@ class _Rates:
     busy: bool = False
 
 
+@whole_fp32()
 def _rates(dtype: torch.dtype, products: tuple[tuple[int, int], ...]) -> _Rates:
     """FLOP/s over the layer and of its best product, each product by its fastest run.
 

@@ -8,6 +8,9 @@ with AVX2 alone MKL had 0.14 to 0.18 and oneDNN 0.10 to 0.17 (docs/log.md).
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +25,24 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return y
     return functional.linear(x, weight, bias)
+
+
+@contextmanager
+def whole_fp32() -> Iterator[None]:
+    """Within, fp32 is multiplied in all its bits, though the process has it be of fewer where that is quicker.
+
+    By torch.set_float32_matmul_precision a program has TF32 or bf16 in its place, and by a variable of its own an
+    environment: a trial would depend on where it is trained, and its record say fp32 of all of them.
+    """
+    places = [cast(Any, backend).matmul for backend in (torch.backends.cuda, torch.backends.mkldnn)]
+    fewer = [(place, place.fp32_precision) for place in places if place.fp32_precision not in ("none", "ieee")]
+    for place, _ in fewer:
+        place.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for place, precision in fewer:
+            place.fp32_precision = precision
 
 
 @functools.cache

@@ -34,6 +34,7 @@ from loraloom.engine.course import Course
 from loraloom.engine.device import device
 from loraloom.engine.generators import Generators, kept_generators
 from loraloom.engine.job import OUT_OF_MEMORY, Job, Listener, Outcome, never, silent
+from loraloom.engine.linear import whole_fp32
 from loraloom.engine.objective import Objective, class_weights
 from loraloom.engine.precision import choose_dtype, without_fp16
 from loraloom.engine.progress import EVALUATION_BATCH, is_out_of_memory
@@ -72,6 +73,7 @@ class TrainerEngine:
         heed = heeding(stop)
         return tuple(self.train(job, listener, heed, note) for job in jobs)
 
+    @whole_fp32()
     def train(
         self,
         job: Job,

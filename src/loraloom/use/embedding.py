@@ -60,13 +60,16 @@ class Embedder:
         Raises:
             BackboneError: a vector is not finite.
         """
+        from loraloom.engine.linear import whole_fp32
+
         encoded = encode(self._tokenizer, texts, max_length=self._max_length, cache=default_cache())
         vectors = np.zeros((0, 0), dtype=np.float32)
-        for rows, means in self._pass.batches(encoded):
-            if not len(vectors):
-                vectors = np.empty((len(texts), means.shape[1]), dtype=np.float32)
-            vectors[rows] = means / np.linalg.norm(means, axis=1, keepdims=True).clip(min=1e-12)
-            after(len(rows))
+        with whole_fp32():
+            for rows, means in self._pass.batches(encoded):
+                if not len(vectors):
+                    vectors = np.empty((len(texts), means.shape[1]), dtype=np.float32)
+                vectors[rows] = means / np.linalg.norm(means, axis=1, keepdims=True).clip(min=1e-12)
+                after(len(rows))
         if not np.isfinite(vectors).all():
             raise BackboneError(f"backbone.model: {self._source.model!r} gives hidden states that are not finite")
         return vectors

@@ -30,6 +30,7 @@ from loraloom.engine.checkpoint import HaltError, Rhythm, heeding
 from loraloom.engine.device import device
 from loraloom.engine.gemm_rates import LayerSize, gemm_peak
 from loraloom.engine.job import OUT_OF_MEMORY, Job, Listener, Outcome, memory_key, never, pack_key, silent, take_fewer
+from loraloom.engine.linear import whole_fp32
 from loraloom.engine.loom import kernels
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.evaluation import Chunk, chunks, gather
@@ -124,6 +125,7 @@ class LoomEngine:
         advised = self._advice(size, DTYPES[choose_dtype(configuration.train)], place).trials
         return min(advised, self._fits.get(memory_key(configuration), advised))
 
+    @whole_fp32()
     def train_pack(
         self,
         jobs: Sequence[Job],
@@ -211,8 +213,7 @@ class LoomEngine:
         assert self._ready is not None
         pack = self._pack(trials, self._ready.frozen)
         for number, trial in enumerate(trials):
-            state = trial.checkpoints.load()
-            if state is not None:
+            if (state := trial.checkpoints.load()) is not None:
                 pack.restore(number, state.tensors, trial.restore(state))
         return _Group(list(trials), pack)
 
@@ -315,8 +316,7 @@ class LoomEngine:
             prefix = None if states is None else read([states], [part.rows], width, pack.encoder.frozen.device)
             return own_logits(part.tokens, prefix)
 
-        shape = len(rows.validation), len(rows.data.labels)
-        logits = gather(self._split(rows.validation, pack), shape, logits_of)
+        logits = gather(self._split(rows.validation, pack), (len(rows.validation), len(rows.data.labels)), logits_of)
         trial.evaluation_seconds += time.monotonic() - start - (trial.prefix_seconds - prefixes)
         trial.evaluated(logits, listener)
 

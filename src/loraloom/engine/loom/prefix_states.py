@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -160,11 +159,10 @@ def _late(deadline: float | None) -> bool:
 
 
 def _computed_by(frozen: FrozenEncoder) -> str:
-    """What a state's last bits depend on beside the weights; a program may have products of fp32 be of fewer bits."""
+    """What a state's last bits depend on beside the weights."""
     cuda = frozen.device.type == "cuda"
     where = torch.cuda.get_device_name(frozen.device) if cuda else f"cpu threads {torch.get_num_threads()}"
-    precision = cast(Any, torch.backends.cuda if cuda else torch.backends.mkldnn).matmul.fp32_precision
-    return f"{frozen.ops.name} on {where} fp32 products {precision} {_versions()}"
+    return f"{frozen.ops.name} on {where} {_versions()}"
 
 
 @cache
