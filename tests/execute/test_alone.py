@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import set_seed
 
+from loraloom.calibration import fit_temperature
 from loraloom.errors import LoraloomError
 from loraloom.execute.alone import alone, left_as_found
 
@@ -66,6 +67,15 @@ def test_within_tensors_lie_on_the_cpu_whatever_torchs_default_device_is() -> No
         torch.set_default_device(None)
     with torch.device("meta"), left_as_found():
         assert torch.ones(2).device.type == "cpu"
+
+
+def test_within_a_probability_may_be_0_though_numpy_is_to_raise_errors() -> None:
+    """A search came to its end, and no report, since a temperature is looked for where probabilities underflow."""
+    labels, shares = np.array([0, 1]), np.array([[1 - 1e-12, 1e-12], [0.1, 0.9]])
+    with np.errstate(all="raise"):
+        with left_as_found():
+            assert fit_temperature(labels, shares).value > 0
+        assert set(np.geterr().values()) == {"raise"}
 
 
 @pytest.mark.parametrize("enabled", [True, False])

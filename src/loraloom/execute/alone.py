@@ -34,13 +34,14 @@ def alone(started: float | None = None) -> Iterator[float | None]:
 def left_as_found() -> Iterator[None]:
     """Afterwards, random generators, torch's defaults and how much Optuna says are as they were before.
 
-    Within, gradients can be computed, though it is called where none are, and tensors lie on the CPU where nothing else
-    is said.
+    Within, gradients can be computed, though it is called where none are, tensors lie on the CPU where nothing else is
+    said, and a number too small for its type is 0, though numpy.seterr has it raise an error.
 
     Raises:
         LoraloomError: it is called within torch.autocast, be it disabled: casts of weights would be kept beyond their
             step, until that ends, and a trial would not learn.
     """
+    import numpy as np
     import optuna
     import torch
 
@@ -53,9 +54,10 @@ def left_as_found() -> Iterator[None]:
     verbosity, dtype = optuna.logging.get_verbosity(), torch.get_default_dtype()
     # Under a default device each call of torch costs more: there is none where none is needed.
     on_cpu = nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
+    as_numpy_comes = np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
     try:
         torch.set_default_dtype(torch.float32)
-        with on_cpu, torch.inference_mode(mode=False), torch.enable_grad(), kept_generators():
+        with as_numpy_comes, on_cpu, torch.inference_mode(mode=False), torch.enable_grad(), kept_generators():
             yield
     finally:
         torch.set_default_dtype(dtype)
