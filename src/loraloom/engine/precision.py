@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from loraloom.engine.gemm_rates import measure
+from loraloom.engine.linear import whole_fp32
 from loraloom.recipe import Train
 from loraloom.study.record import Dtype
 
@@ -39,9 +43,14 @@ def name_of(dtype: torch.dtype) -> Dtype:
     return "bf16" if dtype == torch.bfloat16 else "fp16" if dtype == torch.float16 else "fp32"
 
 
-def uncast(device: torch.device) -> torch.autocast:
-    """Within, what is computed on `device` is in its own type, though the caller is within torch.autocast."""
-    return torch.autocast(device.type, enabled=False)
+@contextmanager
+def in_own_type(device: torch.device) -> Iterator[None]:
+    """Within, what is computed on `device` is in its own type and in all its bits, whatever the caller has set.
+
+    Its torch.autocast and its torch.set_float32_matmul_precision are not heard.
+    """
+    with torch.autocast(device.type, enabled=False), whole_fp32():
+        yield
 
 
 def without_fp16(train: Train) -> Train:

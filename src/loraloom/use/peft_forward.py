@@ -35,13 +35,12 @@ class PeftForward:
         """Logits (N, C) of encoded rows, in their order; `done` hears after each batch how many rows have theirs."""
         import torch
 
-        from loraloom.engine.linear import whole_fp32
         from loraloom.engine.loom.evaluation import by_length
-        from loraloom.engine.precision import uncast
+        from loraloom.engine.precision import in_own_type
 
         logits, computed = np.zeros((len(encoded), classes), dtype=np.float32), 0
         device = next(self._model.parameters()).device
-        with torch.inference_mode(), uncast(device), whole_fp32():
+        with torch.inference_mode(), in_own_type(device):
             for rows in by_length(np.diff(encoded.offsets)):
                 batch = cast(Any, self._collate([encoded[int(row)] for row in rows])).to(device)
                 logits[rows] = self._model(**batch).logits.float().cpu().numpy()

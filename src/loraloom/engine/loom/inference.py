@@ -19,7 +19,6 @@ from loraloom.backbone.anatomy import Anatomy
 from loraloom.backbone.frozen_encoder import encoder_prefix
 from loraloom.data import Encoded
 from loraloom.engine.device import device
-from loraloom.engine.linear import whole_fp32
 from loraloom.engine.loom.allocator import keep_freed_memory
 from loraloom.engine.loom.encoder import Encoder
 from loraloom.engine.loom.evaluation import by_length, chunks, gather
@@ -30,7 +29,7 @@ from loraloom.engine.loom.pack import Member
 from loraloom.engine.loom.parameters import Layout, Parameters
 from loraloom.engine.loom.setting import choose_ops, plan_layout
 from loraloom.engine.loom.tokens import Ints, Tokens, lay_out
-from loraloom.engine.precision import uncast
+from loraloom.engine.precision import in_own_type
 from loraloom.errors import AdapterError
 from loraloom.recipe import Configuration
 
@@ -72,7 +71,7 @@ class Inference:
     ) -> NDArray[np.float32]:
         """Logits (N, C) of encoded rows, in their order; `done` hears after each batch how many rows have theirs."""
         parts = chunks(encoded, self.frozen.anatomy.embedding, self.frozen.device)
-        with uncast(self.frozen.device), whole_fp32():
+        with in_own_type(self.frozen.device):
             return gather(parts, (len(encoded), classes), lambda part: self.of_batch(part.tokens), done)
 
     def of_batch(self, tokens: Tokens) -> Tensor:
@@ -118,7 +117,7 @@ def mixed_logits(adapters: Sequence[Inference], encoded: Encoded, owners: Ints) 
     """
     found: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)] * len(owners)
     embedding, device = adapters[0].frozen.anatomy.embedding, adapters[0].frozen.device
-    with uncast(device), whole_fp32():
+    with in_own_type(device):
         for together in by_length(np.diff(encoded.offsets)):
             for rows, present in _passes(adapters, owners, together):
                 tokens = lay_out([encoded], [rows], embedding, device)
