@@ -159,10 +159,10 @@ def test_the_readme_says_what_mean_ranks_over_so_few_sets_can_not() -> None:
     table = README.read_text(encoding="utf-8").split("| tool | mean rank |")[1].split("\n\n")[0]
     ranks = [float(cells(line)[1]) for line in table.strip().splitlines()[2:]]
     apart = critical_difference(len(ranks), len(TITLES))
-    assert [rank - ranks[0] >= apart for rank in ranks] == [False] * 7 + [True]
+    assert [rank - ranks[0] >= apart for rank in ranks] == [False] * 6 + [True] * 2
     assert (
         f"by Nemenyi's test (5 %) mean ranks of eight tools over seven sets are told apart where they differ by "
-        f"{apart:.2f}, so that loraloom's is told from that of the contest's preset alone."
+        f"{apart:.2f}, so that loraloom's is told from those of fastText and the contest's preset alone."
     ) in " ".join(README.read_text(encoding="utf-8").split())
 
 
@@ -177,26 +177,28 @@ def test_the_readme_says_by_how_much_others_are_ahead_of_the_search_in_two_minut
         over = [one for one in range(place) if answered[one]["tests"]["test"]["correct"] > own["correct"]]
         pairs = p_of_pairs(answered, "test")
         assert all(pairs[one, place].holm >= 0.05 for one in over), name
-        if name in ("r8", "clinc150"):
+        if name in ("sst2", "r8", "clinc150"):
             assert pairs[place, place + 1].holm >= 0.05
+        if name == "bbc":
+            (svm,) = (one for one in answered if one["peer"] == "svm")
+            assert svm["tests"]["test"]["correct"] == own["correct"]
         ahead[name] = len(over), best["peer"]
         more[name] = f"{100 * (best['tests']['test']['accuracy'] - own['accuracy']):+.1f}"
         taken[name] = f"in {best['taken_seconds']:.0f} s, loraloom in {ours['taken_seconds']:.0f} s"
     assert ahead == {
         "trec": (1, "finetune"),
-        "sst2": (0, "finetune"),
+        "sst2": (0, "loraloom"),
         "subj16": (1, "finetune"),
         "banking77": (1, "probe"),
-        "bbc": (3, "svm"),
+        "bbc": (0, "loraloom"),
         "r8": (0, "loraloom"),
         "clinc150": (0, "loraloom"),
     }
     assert (
         "On no set is another tool ahead by more than the noise of the test rows. Within that noise, ahead are full "
         f"fine-tuning on TREC ({more['trec']} points) and on Subj with 16 rows a class ({more['subj16']}; "
-        f"{taken['subj16']}), frozen embeddings on Banking77 ({more['banking77']}), and three tools on BBC News, "
-        f"of which the SVM is first ({more['bbc']}). On SST-2 loraloom and full fine-tuning are level, and on R8 and "
-        "CLINC150 loraloom is first, within it too."
+        f"{taken['subj16']}), and frozen embeddings on Banking77 ({more['banking77']}). On BBC News loraloom and the "
+        "SVM are level, and on SST-2, R8 and CLINC150 loraloom is first, within it too."
     ) in text_of("README.md")
 
 
@@ -253,7 +255,7 @@ def test_the_readme_has_the_search_beside_full_fine_tuning_on_ag_news() -> None:
     ) in page
     assert (
         f"loraloom has {min(robust):.2f} to {max(robust):.2f}, the SVM {svm['tests']['robust']['accuracy']:.2f}, and "
-        f"full fine-tuning in the 20 minutes {six_robust}, but in the hour {base_robust}."
+        f"full fine-tuning in the 20 minutes {six_robust}, and in the hour {base_robust}."
     ) in page
 
 
