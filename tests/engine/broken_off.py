@@ -107,3 +107,10 @@ def contents(folder: Path) -> Contents:
 def untimed(outcome: Outcome) -> tuple[Any, ...]:
     """An outcome without its timings."""
     return outcome.state, outcome.dtype, outcome.counts, outcome.reason, outcome.result, outcome.marks
+
+
+def assert_same(engine: Engine, broken_off: Job, unbroken: Job, outcome: Any) -> None:
+    (expected,) = engine.train_pack([unbroken], hear)
+    assert expected.state == "complete"
+    assert untimed(outcome) == untimed(expected)
+    assert contents(broken_off.folder) == contents(unbroken.folder)
