@@ -1,4 +1,4 @@
-"""Runs are made for their trials here: their reports have no pictures. And how trials that are joined compute."""
+"""Reports here have no pictures: runs are made for their trials. And a model, engines, how joined trials compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pool does about workers that say nothing or are not alike; all else is tests/execute/test_executors.py's."""
+"""What a pool does about workers that say nothing or are not alike; what it asks them is in test_pool_asking.py."""
 
 from __future__ import annotations
 
