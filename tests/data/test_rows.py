@@ -196,8 +196,9 @@ def test_a_ragged_row_is_refused_with_its_number_and_cells(tmp_path: Path) -> No
     assert _refusal(path).endswith("row 2 (line 4) has 3 cells where the header has 2")
 
 
-def test_a_header_in_the_midst_of_joined_files_is_no_row(tmp_path: Path) -> None:
-    path = _csv(tmp_path / "rows.csv", b"text,label\na,x\ntext,label\nb,y\n")
+@pytest.mark.parametrize("begins", [b"", b"\xef\xbb\xbf"])
+def test_a_header_in_the_midst_of_joined_files_is_no_row(tmp_path: Path, begins: bytes) -> None:
+    path = _csv(tmp_path / "rows.csv", 2 * (begins + b"text,label\na,x\n"))
     assert _refusal(path).endswith("row 2 (line 3) repeats the first line, which is to name the columns")
     assert read_table(str(_csv(tmp_path / "one.csv", b"text\na\ntext\n"))).columns == {"text": ["a", "text"]}
 
@@ -393,8 +394,8 @@ def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     assert "one folder of .txt files per class" in _refusal(tmp_path)
 
 
-def test_all_that_ends_in_txt_is_a_text_and_what_else_lies_there_is_told(tmp_path: Path) -> None:
-    for name in ("pos/1.txt", "pos/2.TXT", "pos/3", "pos/.hidden", "neg/1.txt"):
+def test_all_that_ends_in_txt_and_is_not_hidden_is_a_text_and_what_else_lies_there_is_told(tmp_path: Path) -> None:
+    for name in ("pos/1.txt", "pos/2.TXT", "pos/3", "pos/.hidden", "pos/._1.txt", "neg/1.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("a text")
     table = read_table(str(tmp_path))

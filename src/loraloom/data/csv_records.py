@@ -58,7 +58,7 @@ def csv_records(lines: Iterable[str], source: str, *, tabs: bool = False) -> Ite
         if isinstance(record, _NotCsv):
             problem = f"row {number}, {record.told(header)}"
             yield Record(number, dict.fromkeys(header, ""), problem, at=at, separator=other)
-        elif len(record) == len(header) and (record != header or len(header) == 1):
+        elif len(record) == len(header) and (len(header) == 1 or not _repeats(record, header)):
             yield Record(number, dict(zip(header, record, strict=True)), at=at, separator=other)
         else:
             cells = dict(zip_longest(header, record[: len(header)], fillvalue=""))
@@ -83,9 +83,14 @@ def _header(names: list[str] | None, delimiter: str, source: str) -> list[str]:
     return names
 
 
+def _repeats(record: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a record is the header of a file that was joined to another, with the mark that its file began with."""
+    return [record[0].removeprefix("\ufeff"), *record[1:]] == list(header)
+
+
 def _misfit(record: Sequence[str], header: Sequence[str], other: str, *, tabs: bool) -> str:
     """Why a record is no row below `header`; `other` is by what cells are separated, where that is no comma."""
-    if record == header:
+    if _repeats(record, header):
         problem = "repeats the first line, which is to name the columns"
     else:
         problem = f"has {plural(len(record), 'cell')} where the header has {len(header)}"

@@ -1,4 +1,4 @@
-"""A folder with one folder of .txt files per class: each file is a text, its folder's name the label."""
+"""A folder with one folder of .txt files per class, whose name is the label; each file that is not hidden is a text."""
 
 from __future__ import annotations
 
@@ -38,8 +38,13 @@ def _entries(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
         raise DataError(f"{folder}: can't be read: {error.strerror}") from None
 
 
+def _is_hidden(path: Path) -> bool:
+    """As `._1.txt`, which macOS puts beside a file on a disk of another kind, and archives keep."""
+    return path.name.startswith(".")
+
+
 def _is_text(path: Path) -> bool:
-    return path.suffix.lower() == ".txt"
+    return path.suffix.lower() == ".txt" and not _is_hidden(path)
 
 
 def text_files(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
@@ -74,7 +79,7 @@ def files_left_out(folder: Path) -> list[str]:
     """Names of what else lies in class folders, but for what is hidden."""
 
     def is_other(path: Path) -> bool:
-        return not _is_text(path) and not path.name.startswith(".")
+        return not _is_text(path) and not _is_hidden(path)
 
     others = (path for one in class_folders(folder) for path in _entries(one, is_other))
     return [path.relative_to(folder).as_posix() for path in others]
