@@ -44,6 +44,12 @@ def test_a_trial_takes_at_most_what_the_dearest_one_does(tiny_recipe: dict[str, 
     assert clocked.pass_seconds == pytest.approx(one)
 
 
+@pytest.mark.parametrize("stated", [None, 3, ["demo"], {"demo": 3}])
+def test_revisions_of_another_kind_are_as_if_none_were_stated(tiny_recipe: dict[str, Any], stated: Any) -> None:
+    given = read_recipe({**tiny_recipe, "provenance": {"model_revisions": stated}})
+    assert state_budget(given).count == state_budget(read_recipe(tiny_recipe)).count
+
+
 def test_a_trial_takes_at_most_the_memory_of_the_largest_that_fits(tiny_recipe: dict[str, Any]) -> None:
     several = ("data.max_length=16,64", "train.per_device_train_batch_size=4,32")
     largest = state_budget(read_recipe(tiny_recipe, [each.replace("16,", "").replace("4,", "") for each in several]))

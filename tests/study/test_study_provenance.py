@@ -68,11 +68,17 @@ def test_of_a_run_that_states_nothing_of_its_data_these_are_others(pinned: dict[
 @pytest.mark.parametrize("given", [None, "x", 3, [1], {}, {"rows": 3, "class_rows": {"train": [1]}, "fingerprint": 5}])
 def test_what_is_missing_or_of_another_kind_is_as_if_it_were_not_stated(given: Any) -> None:
     recipe = read_recipe({"data": {"dataset": "demo"}}).model_copy(
-        update={"provenance": {"data": given, "dropped_points": given, "more_dropped_points": True}}
+        update={
+            "provenance": {
+                **{"data": given, "model_revisions": given, "dropped_points": given},
+                "more_dropped_points": True,
+            }
+        }
     )
     assert provenance.rows_of(recipe) == {}
     assert not any(provenance.class_rows(recipe).values())
     assert provenance.fingerprint_of(recipe) is None
+    assert provenance.model_revision(recipe, "demo") is None
     assert provenance.dropped_points(recipe)[1] == 0
 
 

@@ -186,6 +186,13 @@ def test_that_nothing_is_searched_is_said_to_who_wanted_a_search(command: str, r
     assert any("nothing is searched" in line for line in plan_lines(make_plan(outlook, recipe=recipe))) is said
 
 
+@pytest.mark.parametrize("command", [None, 3, "loraloom train recipe.yaml"])
+def test_a_command_of_another_kind_is_as_if_it_were_not_stated(command: Any) -> None:
+    recipe = read_recipe({}).model_copy(update={"provenance": {"command": command}})
+    outlook = replace(_outlook((), Step(1, 500)), finalists=None)
+    assert any("nothing is searched" in line for line in plan_lines(make_plan(outlook, recipe=recipe)))
+
+
 @pytest.mark.parametrize(
     ("broken_off", "to_come", "said"),
     [

@@ -13,6 +13,7 @@ from loraloom.errors import BackboneError, BudgetError, RecipeError
 from loraloom.recipe import Backbone, Configuration, Head, Lora, Recipe
 from loraloom.recipe.axes import Point, as_option
 from loraloom.search.costs import TextKey, text_key
+from loraloom.study.provenance import model_revision
 from loraloom.study.record import Dtype
 
 LEAST_TOKENS = 16
@@ -52,8 +53,8 @@ class Demands:
     def source(self, backbone: Backbone) -> Source:
         """Where a model comes from, at the run's pinned revision where it is of the hub."""
         if backbone not in self._sources:
-            pinned = self.recipe.provenance.get("model_revisions", {}).get(backbone.model)
-            kept = pinned if isinstance(pinned, str) and ":" not in pinned else None
+            pinned = model_revision(self.recipe, backbone.model)
+            kept = pinned if pinned is not None and ":" not in pinned else None
             self._sources[backbone] = sources.find(backbone.model, backbone.revision or kept)
         return self._sources[backbone]
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from loraloom.errors import AdapterError, RunError, first_line
 from loraloom.recipe import Recipe
 from loraloom.study.durable import replacing_folder, verify_manifest, write_json
-from loraloom.study.provenance import SPLITS, as_mapping, fingerprint_of, rows_of
+from loraloom.study.provenance import SPLITS, fingerprint_of, model_revision, rows_of
 from loraloom.study.record import TrialRecord
 
 SIMILARITY = "similarity"
@@ -122,9 +122,9 @@ class _About(BaseModel):
 def embeddings_key(recipe: Recipe, winner: TrialRecord) -> Key | None:
     """The key of a run's embeddings; None where its provenance does not say what its data and models were."""
     model, fingerprint = winner.configuration.backbone.model, fingerprint_of(recipe)
-    revision = as_mapping(recipe.provenance.get("model_revisions")).get(model)
+    revision = model_revision(recipe, model)
     trained = winner.train_rows or rows_of(recipe).get("train")
-    if fingerprint is None or not isinstance(revision, str) or trained is None:
+    if fingerprint is None or revision is None or trained is None:
         return None
     return Key(fingerprint, model, revision, winner.configuration.data.max_length, trained)
 

@@ -90,6 +90,12 @@ def data_revision(recipe: Recipe) -> str | None:
     return revision if isinstance(revision, str) and pinned.get("name") == recipe.data.dataset else None
 
 
+def model_revision(recipe: Recipe, model: str) -> str | None:
+    """What the weights of `model` were that a run was made with; None where its recipe names nothing for it."""
+    revision = as_mapping(recipe.provenance.get("model_revisions")).get(model)
+    return revision if isinstance(revision, str) else None
+
+
 def as_mapping(given: Any) -> Mapping[str, Any]:
     return given if isinstance(given, Mapping) else {}
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from loraloom.report.wording import roughly
 from loraloom.search.outlook import Outlook, Step
 from loraloom.search.watcher import SearchPlan
+from loraloom.study.provenance import as_list
 from loraloom.wording import in_passes, percent, plural
 
 _NOTHING_VARIES = (
@@ -115,8 +116,7 @@ def left_out(plan: SearchPlan) -> Iterator[str]:
 
 def _is_search(plan: SearchPlan) -> bool:
     """Whether the run was not made by `loraloom train`, which is to search nothing."""
-    command: list[str] = plan.recipe.provenance.get("command", [])
-    return command[1:2] != ["train"]
+    return as_list(plan.recipe.provenance.get("command"))[1:2] != ["train"]
 
 
 def _passes(outlook: Outlook) -> str:
