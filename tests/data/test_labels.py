@@ -248,6 +248,17 @@ def test_that_numbers_count_from_elsewhere_is_said(
     assert read_labelled(file, text_column=None, label_column=None, labels=labels, label_codes=labels)[1] == said
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_that_count_from_elsewhere_are_those_of_classes_in_whatever_order(first: int) -> None:
+    """As texts, of which a LoraClassifier makes its classes, 10 comes before 2."""
+    names = tuple(sorted(str(number) for number in range(first, first + 12)))
+    other = 1 - first
+    values = [str(int(name) - first + other) for name in names]
+    ids, said = ids_read(values, Labels(names, names), "test.csv")
+    assert ids.tolist() == list(range(12))
+    assert said == f"labels {other} to {other + 11} are read as {first} to {first + 11}"
+
+
 def test_files_of_a_labelled_folder_that_are_not_utf_8_are_counted(tmp_path: Path) -> None:
     for label, text in (("food", "a caf\xe9"), ("sport", "a goal")):
         (tmp_path / "rows" / label).mkdir(parents=True)

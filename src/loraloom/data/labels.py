@@ -233,7 +233,8 @@ def ids_read(values: Sequence[str], labels: Labels, source: str) -> tuple[NDArra
     other = None if set(values) <= set(labels.names) else _other_count(values, codes)
     if other is None:
         return ids_of(values, labels, source), None
-    return _looked_up(values, other), f"labels {other[0]} to {other[-1]} are read as {codes[0]} to {codes[-1]}"
+    theirs, own = ordered(other), ordered(codes)
+    return _looked_up(values, other), f"labels {theirs[0]} to {theirs[-1]} are read as {own[0]} to {own[-1]}"
 
 
 def _looked_up(values: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]:
@@ -242,10 +243,14 @@ def _looked_up(values: Sequence[str], known: Sequence[str]) -> NDArray[np.int64]
 
 
 def counted_otherwise(codes: Sequence[str]) -> tuple[str, ...] | None:
-    """1..C where the codes are 0..C-1, and the other way round; None where they are neither."""
-    from_zero = tuple(map(str, range(len(codes))))
-    from_one = tuple(map(str, range(1, len(codes) + 1)))
-    return {frozenset(from_zero): from_one, frozenset(from_one): from_zero}.get(frozenset(codes))
+    """The codes, in their order, counted from 1 where they are 0..C-1, from 0 where they are 1..C; else None.
+
+    They may be in the order of texts, in which 10 comes before 2.
+    """
+    for first, other in ((0, 1), (1, 0)):
+        if set(codes) == set(map(str, range(first, first + len(codes)))):
+            return tuple(str(int(code) - first + other) for code in codes)
+    return None
 
 
 def _other_count(kinds: Sequence[str], codes: Sequence[str]) -> tuple[str, ...] | None:
