@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from loraloom.data import TextData, load_data, text_of
-from loraloom.data.columns import choose_text
+from loraloom.data.columns import choose_text, named_columns
 from loraloom.data.tables import Table
-from loraloom.errors import DataError
+from loraloom.errors import DataError, OptionError
 from loraloom.recipe import Configuration
 from tests.data.files import load, refusal, rows, sentence, write_csv, write_jsonl
 
@@ -78,6 +78,18 @@ def test_a_longer_text_of_a_script_without_spaces_is_told_from_an_address(tmp_pa
     (warned,) = [each for each in _load(path).findings if each.kind == "guessed_column"]
     assert "text from 'title'" in warned.sentence
     assert "'正文' holds longer texts and is not read" in warned.sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "names"), [(None, None), ("", None), ([], None), ("title", ("title",)), (["a", "b"], ("a", "b"))]
+)
+def test_columns_are_named_alone_together_or_not_at_all(given: Any, names: tuple[str, ...] | None) -> None:
+    assert named_columns(given) == names
+
+
+def test_a_column_that_options_name_twice_is_refused_as_in_a_recipe() -> None:
+    with pytest.raises(OptionError, match="text_column: 'title' is named twice; name each column once"):
+        named_columns(["title", "body", "title"])
 
 
 def test_named_columns_are_no_guess(tmp_path: Path) -> None:

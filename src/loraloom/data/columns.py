@@ -18,7 +18,7 @@ from loraloom.data.record import Row
 from loraloom.data.tables import Table
 from loraloom.data.text_data import Finding
 from loraloom.data.wording import kind_of_cell, listed_to_answer, quoted, shown
-from loraloom.errors import DataError
+from loraloom.errors import DataError, OptionError
 
 TEXT_NAMES = {
     *("text", "sentence", "content", "document", "review", "comment", "message", "tweet", "utterance", "body"),
@@ -84,8 +84,15 @@ def choose_columns(
 
 
 def named_columns(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """The columns of the text as a program names them: one, several, or none, which leaves them to be found."""
-    return ((given,) if isinstance(given, str) else tuple(given)) if given else None
+    """The columns of the text as options name them: one, several, or none, which leaves them to be found.
+
+    Raises:
+        OptionError: one is named twice, and would stand twice in each text.
+    """
+    names = (given,) if isinstance(given, str) else tuple(given or ())
+    if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
+        raise OptionError(f"text_column: {quoted(twice)} is named twice; name each column once")
+    return names if given else None
 
 
 def guessed_text(names: Sequence[str]) -> str | None:
