@@ -27,6 +27,11 @@ def unobeyed(text: str) -> str:
     return _IN_A_LINE.sub(lambda sign: repr(sign[0])[1:-1], text)
 
 
+def unobeyed_json(text: str) -> str:
+    """The same of JSON: as it escapes such characters, so that a program reads what it said."""
+    return _IN_A_LINE.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)
+
+
 def plural(number: int, noun: str) -> str:
     """`1 row`, `2,225 rows`, `2 classes`, `2 batches`, `2 epochs`, `2 queries`, `2 keys`."""
     if number == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import signal
@@ -20,7 +21,15 @@ from safetensors import SafetensorError
 
 from loraloom import cli, machine
 from loraloom.cli import adapters, entry, runs
-from loraloom.cli.running import TerminatedError, follow, run_search, say_doing, say_line, stoppable
+from loraloom.cli.running import (
+    TerminatedError,
+    follow,
+    print_json,
+    run_search,
+    say_doing,
+    say_line,
+    stoppable,
+)
 from loraloom.errors import LoraloomError, RunError, StoppedError
 from loraloom.execute.placement import IN_PROCESS
 from loraloom.recipe import read_recipe
@@ -28,6 +37,7 @@ from loraloom.study.commands import COMMANDS
 from loraloom.study.record import TrialRecord
 from loraloom.study.run import TRIALS
 from loraloom.study.sealed import write_sealed
+from loraloom.wording import unobeyed
 from tests.cli.hanging_up import GONE, VARIABLE
 from tests.commands import Commands
 
@@ -325,6 +335,15 @@ def test_commands_that_load_a_model_say_so_at_once(
 def test_a_line_with_a_path_holds_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
     say_line("use  predict runs/\x1b[2J\x9b31m/best\nand more")
     assert capsys.readouterr().out == "use  predict runs/\\x1b[2J\\x9b31m/best\nand more\n"
+
+
+def test_json_says_what_it_did_and_holds_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = ["caf\u00e9", "\x1b[2J\x9b31m", "\u202etxet\x7f"]
+    print_json({"labels": labels})
+    out = capsys.readouterr().out
+    assert unobeyed(out) == out
+    assert "caf\u00e9" in out
+    assert json.loads(out) == {"labels": labels}
 
 
 def test_what_is_done_meanwhile_holds_nothing_that_a_terminal_obeys(

@@ -30,6 +30,7 @@ from loraloom.use.answers import Choices
 from loraloom.use.backbones import Backbones
 from loraloom.use.ensemble import Ensemble
 from loraloom.use.predict import predict_file
+from loraloom.wording import unobeyed
 from tests.use.predicted_files import Heard, read_csv, run, sentences, write_rows
 from website.executed import fenced
 
@@ -125,6 +126,21 @@ def test_a_file_that_is_separated_by_semicolons_is_answered_in_commas_and_that_i
         (f"{n};{n}", f"{text}, yes") for n, text in enumerate(sentences(10))
     ]
     assert all(row["prediction"] for row in rows)
+
+
+def test_what_is_printed_holds_on_a_terminal_nothing_that_it_obeys(one: Ensemble, tmp_path: Path) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    source, shown = tmp_path / "in.jsonl", Terminal()
+    source.write_text('{"text": "a caf\u00e9", "by": "\x9b31m\u202e"}\n', encoding="utf-8")
+    _, printed = run(one, source, None)
+    predict_file(one, source, None, shown)
+    assert "\x9b31m\u202e" in printed
+    assert unobeyed(shown.getvalue()) == shown.getvalue()
+    assert "caf\u00e9" in shown.getvalue()
+    assert json.loads(shown.getvalue()) == json.loads(printed)
 
 
 def test_a_file_in_the_home_folder_may_be_named_from_there(

@@ -17,7 +17,7 @@ from loraloom.cli.watchdog import ended_in_time
 from loraloom.collecting import settle
 from loraloom.errors import OUTPUT_CLOSED, StoppedError, closed_pipe
 from loraloom.terminal.hang_up import let_go
-from loraloom.wording import unobeyed
+from loraloom.wording import unobeyed, unobeyed_json
 
 if TYPE_CHECKING:
     from loraloom.execute.placement import Placement
@@ -215,8 +215,8 @@ def say_loading(what: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """A result for programs, alone on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """A result for programs, alone on standard output, which may be a terminal."""
+    typer.echo(unobeyed_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_or_write(text: str, out: Path | None) -> None:

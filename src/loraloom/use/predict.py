@@ -30,6 +30,7 @@ from loraloom.use.input import ChangedError, Stamp, fingerprint, is_read_once, s
 from loraloom.use.parts import Counts, Identity, Parts, locked
 from loraloom.use.windows import CHARACTERS, ROWS, Window
 from loraloom.use.writing import Added, JsonlOutput, Output, output_of
+from loraloom.wording import unobeyed_json
 
 _WHY_ANEW = {
     "input": "its input has changed",
@@ -149,7 +150,13 @@ def predict_texts(ensemble: Ensemble, texts: Sequence[str], stdout: IO[str], min
     answers = Answers(ensemble, "--text", Choices(("text",), min_confidence=min_confidence), _Silent().note)
     records = [Record(number, {"text": text}) for number, text in enumerate(texts, start=1)]
     window = Window(records, list(range(len(records))), ensemble.encoded(texts), None)
-    stdout.write(JsonlOutput(answers.added, "--text").render(answers.predicted(window)[0]).decode())
+    _print(JsonlOutput(answers.added, "--text").render(answers.predicted(window)[0]), stdout)
+
+
+def _print(lines: bytes, stdout: IO[str]) -> None:
+    """Writes lines of JSON as they are, or, on a terminal, without what it would obey: labels may come from anybody."""
+    text = lines.decode("utf-8")
+    stdout.write(unobeyed_json(text) if stdout.isatty() else text)
 
 
 @dataclass(slots=True)
@@ -168,7 +175,7 @@ class _Pass:
                     raise _after(answer, counts, "printed")
                 rows, own, read = answer
                 if rows.records:
-                    stdout.write(output.render(rows).decode("utf-8"))
+                    _print(output.render(rows), stdout)
                     stdout.flush()
                 counts += own
                 self.watcher.done(counts.rows, read)
