@@ -51,6 +51,21 @@ def test_as_many_are_counted_as_a_search_holds_out_and_trains_on(
     assert count_classes(data)[:3] == (len(of_classes), len(found.train), len(found.validation))
 
 
+@pytest.mark.parametrize("share", [0.1, 0.2])
+def test_rows_of_data_that_are_known_are_counted_as_a_search_holds_them_out(share: float) -> None:
+    """But for articles that stand twice."""
+    data = Data(dataset="demo", validation_share=share)
+    found = load_data(data, seed=42)
+    counted = count_classes(data)
+    assert counted.train == pytest.approx(len(found.train), rel=0.02)
+    assert (counted.classes, counted.validation) == (5, len(found.validation))
+    of_hub = Data(dataset="fancyzhx/ag_news", validation_share=share)
+    held = round(share * 120_000)
+    assert count_classes(of_hub)[:3] == (4, 120_000 - held, held)
+    given = of_hub.model_copy(update={"validation_file": "validation.csv"})
+    assert count_classes(given)[:3] == (4, 120_000, None)
+
+
 def test_of_the_texts_some_are_given_to_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "SAMPLE", 10)
     path = write_csv(tmp_path / "rows.csv", [*rows(33), ("", "a")])
