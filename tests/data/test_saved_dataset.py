@@ -69,11 +69,10 @@ def test_a_link_and_a_file_outside_are_refused(saved: Path, tmp_path: Path) -> N
         read_table(str(saved))
 
 
-def test_a_damaged_one_is_refused_in_a_sentence(saved: Path) -> None:
-    (saved / "state.json").write_text("{")
-    with pytest.raises(DataError, match="not a saved dataset that can be read"):
-        read_table(str(saved))
-    (saved / "state.json").write_text("[]")
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])
+@pytest.mark.parametrize("file", ["state.json", "dataset_info.json"])
+def test_a_damaged_one_is_refused_in_a_sentence(saved: Path, file: str, text: str) -> None:
+    (saved / file).write_text(text)
     with pytest.raises(DataError, match="not a saved dataset that can be read"):
         read_table(str(saved))
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 from datasets import Audio
 from datasets.arrow_dataset import Dataset
+from pyarrow import parquet
 
 from loraloom.data.tables import read_table, table_of
 from tests.data.files import write_jsonl
@@ -31,6 +33,19 @@ def test_a_key_that_rows_of_jsonl_lack_is_none_in_these(tmp_path: Path) -> None:
         "label": [None, "x", None, None],
         "more": [None, None, 1, None],
     }
+
+
+@pytest.mark.parametrize(
+    "metadata", [b"{", b"[]", b'{"info": {"features": {"label": {"_type": "ClassLabel"}}}}', b"[" * 100_000]
+)
+def test_parquet_whose_metadata_tell_no_classes_has_the_labels_that_it_holds(tmp_path: Path, metadata: bytes) -> None:
+    file = tmp_path / "rows.parquet"
+    pa: Any = pyarrow
+    rows = pa.table({"text": ["a", "b"], "label": [1, 0]}).replace_schema_metadata({"huggingface": metadata})
+    write: Any = parquet.write_table
+    write(rows, file)
+    table = read_table(str(file))
+    assert (table.cells("label"), table.class_names) == ([1, 0], {})
 
 
 def test_a_sound_beside_texts_is_not_decoded() -> None:

@@ -444,7 +444,7 @@ def test_a_folder_without_a_manifest_is_not_a_finished_trial(tmp_path: Path) -> 
         verify_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"sha256": []}', '{"sha256": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"sha256": []}', '{"sha256": 3}', "[" * 100_000])
 def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(AdapterError, match="take another copy of the folder"):

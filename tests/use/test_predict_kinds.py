@@ -74,6 +74,16 @@ def test_parquet_keeps_its_types_and_what_datasets_says_of_them(one: Ensemble, t
     assert set(loaded["prediction"]) <= set(LABELS)
 
 
+def test_metadata_that_can_not_be_read_are_not_written(one: Ensemble, tmp_path: Path) -> None:
+    pa: Any = pytest.importorskip("pyarrow")
+    write: Any = pq.write_table
+    rows = pa.table({"text": sentences(3)}).replace_schema_metadata({"huggingface": "[" * 100_000, "by": "me"})
+    write(rows, tmp_path / "in.parquet")
+    run(one, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    read: Any = pq.read_table
+    assert read(tmp_path / "out.parquet").schema.metadata == {b"by": b"me"}
+
+
 def test_columns_of_views_are_written_with_the_values_that_they_view(one: Ensemble, tmp_path: Path) -> None:
     pa: Any = pytest.importorskip("pyarrow")
     texts, rows = sentences(3), range(3)

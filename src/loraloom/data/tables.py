@@ -133,7 +133,7 @@ def _parquet_class_names(metadata: Mapping[bytes, bytes]) -> dict[str, tuple[str
             for column, feature in features.items()
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         }
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -386,7 +386,7 @@ def _digests(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     try:
         digests = json.loads(path.read_bytes())["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AdapterError(f"{path}: can't be read: {error}; take another copy of the folder") from None
     if not isinstance(digests, dict):
         raise AdapterError(f"{path}: is not a manifest; take another copy of the folder")

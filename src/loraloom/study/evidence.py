@@ -131,7 +131,7 @@ def _is_named(folder: Path) -> bool:
     """Whether the folder's manifest knows of predictions, so that they are missing where they are not there."""
     try:
         return VALIDATION in json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return True  # a manifest that can't be read is said by what verifies it
 
 

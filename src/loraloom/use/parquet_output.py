@@ -190,7 +190,7 @@ def _described(schema: Any) -> Any:
             {name: {"dtype": kind.replace("double", "float64"), "_type": "Value"} for name, kind in kinds.items()}
         )
         metadata[b"huggingface"] = json.dumps(told).encode()
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         metadata.pop(b"huggingface", None)
     return schema.with_metadata(metadata or None)
 
