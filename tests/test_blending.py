@@ -378,9 +378,12 @@ def test_the_report_says_nothing_of_a_blend_of_another_winner_and_names_what_it_
         assert beside(read_run(blended), problems) == ()
         assert why in problems[0]
     (folder / "test_by_tfidf.json").write_text("[0]")
-    problems = []
-    assert beside(read_run(blended), problems) == ()
-    assert "test_by_tfidf.json" in problems[0]
+    for lost in (False, True):
+        if lost:
+            (folder / "test_by_tfidf.json").unlink()
+        problems = []
+        assert beside(read_run(blended), problems) == ()
+        assert "test_by_tfidf.json" in problems[0]
 
 
 def test_an_estimator_keeps_it(run_blended: Path, tmp_path: Path) -> None:

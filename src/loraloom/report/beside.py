@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from loraloom.errors import AdapterError, RunError
+from loraloom.errors import AdapterError, RunError, without_path
 from loraloom.intervals import Paired, holm, paired, wilson_interval
 from loraloom.recipe.problems import reason_of
 from loraloom.report.against import verdict_of
@@ -51,6 +51,8 @@ def _compared(folder: Path, best: Best) -> tuple[str, ...]:
         given = _Classes.validate_json(read_verified(folder, BY_TFIDF))
     except ValidationError as error:
         raise RunError(f"{folder / BY_TFIDF}: can't be read: {reason_of(error)}") from None
+    except OSError as error:
+        raise RunError(f"{folder / BY_TFIDF}: can't be read: {without_path(error)}") from None
     if len(given) != len(rows):
         raise RunError(f"{folder / BY_TFIDF}: is of {len(given):,} rows, where {len(rows):,} were tested")
     of_alone = [one == row.label for one, row in zip(given, rows, strict=True)]
