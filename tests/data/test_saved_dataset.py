@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,18 @@ def test_a_link_and_a_file_outside_are_refused(saved: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("file", ["state.json", "dataset_info.json"])
 def test_a_damaged_one_is_refused_in_a_sentence(saved: Path, file: str, text: str) -> None:
     (saved / file).write_text(text)
+    with pytest.raises(DataError, match="not a saved dataset that can be read"):
+        read_table(str(saved))
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"), [(b"onetwo", b"on\xff\xfewo"), (struct.pack("<3i", 0, 3, 6), struct.pack("<3i", 0, 3, 2**30))]
+)
+def test_damaged_rows_are_refused_in_a_sentence(saved: Path, was: bytes, becomes: bytes) -> None:
+    file = next(saved.glob("*.arrow"))
+    content = file.read_bytes()
+    assert content.count(was) == 1
+    file.write_bytes(content.replace(was, becomes))
     with pytest.raises(DataError, match="not a saved dataset that can be read"):
         read_table(str(saved))
 

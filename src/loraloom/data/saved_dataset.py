@@ -46,6 +46,8 @@ def load_saved(path: Path) -> Dataset:
                 raise DataError(f"{path / STATE}: names {data_file['filename']!r}, which is not in its folder")
         load: Any = Dataset.load_from_disk
         dataset: Dataset = load(str(path)).with_format(None)
+        table: Any = dataset.data
+        table.validate(full=True)  # Arrow has no checksums, and by a wrong offset reads beyond the file's end
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ArrowException) as error:
         raise DataError(f"{path}: is not a saved dataset that can be read ({first_line(error)})") from None
     return dataset
