@@ -444,6 +444,38 @@ def test_what_a_final_is_to_see_more_than_is_told_by_the_passes_that_the_rungs_h
     assert pace.plan.fitted == begins
 
 
+def test_a_model_that_leads_has_its_final_though_a_quicker_one_saw_more_of_the_rows_that_both_were_tried_on() -> None:
+    """By the clock the quicker one saw all of them, and was behind all the same."""
+    recipe = _recipe()
+    task, costs = Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe)
+    plan = Plan((6_667, None), 1, 1, passes_in_time(task, costs, 20_000, 84))
+    ledger = InMemoryLedger()
+    for model, value in ((SMALL, 0.8), (LARGE, 0.9)):
+        point = recipe.point({"backbone.model": model, "lora.target_modules": None}.get)
+        ledger.tell(ledger.ask({}, ledger_params(recipe.axes, point), rows=6_667).number, "complete", value)
+    pace = Pace(task, plan, Clock(60, lambda: 0.0, reserve=2.0), costs)
+    proposal = Proposals(recipe, cast(Any, ledger), lambda _: None, pace, rows=(None, None)).next()
+    assert proposal is not None
+    final = proposal.configuration
+    assert (final.backbone.model, final.data.max_train_samples) == (LARGE, None)
+    assert final.train.num_train_epochs < 6_667 / 20_000 < plan.planned(final, None).train.num_train_epochs
+
+
+def test_a_final_that_sees_no_more_than_its_rung_is_not_begun_by_time_that_is_left_over() -> None:
+    recipe = _recipe()
+    task, costs = Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe)
+    large = recipe.configuration({"backbone.model": LARGE, "lora.target_modules": None})
+    plan = Plan((19_000, None), 1, 1, {cost_key(large): 0.5})
+    ledger: Any = InMemoryLedger()
+    ledger.kept = [Entry(0, "complete", {"place": 0}, 0, 19_000, 0.9)]
+    pace = Pace(task, plan, Clock(95, lambda: 0.0, reserve=0.0), costs)
+    tried = Tried(ledger, 1)
+    tried.update()
+    finals = Finals(pace, Ranks(pace, tried), lambda _: large)
+    assert pace.allows(large, None)
+    assert (finals.next(plan), finals.more()) == (None, None)
+
+
 def test_once_one_final_has_seen_a_part_the_others_are_compared_with_it_on_as_much() -> None:
     recipe = _recipe()
     task, costs = Task(recipe, 20_000, EVAL_ROWS, 4, None), _costs(recipe)

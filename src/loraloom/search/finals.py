@@ -19,7 +19,7 @@ from loraloom.search.plan import Plan
 from loraloom.search.ranks import Ranks
 
 WORTH = 1.1
-"""Times the most rows that a trial had, that a final which the clock cuts short must have at least."""
+"""Times the rows that it had before, or a trial on more, that a final which the clock cuts short must have at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,9 @@ class Finals:
     def next(self, planned: Plan) -> Wanted | None:
         """The next final; on as many rows as the time allows where it is the first and does not fit.
 
-        Where time is left for a part of a pass, the first one has more to learn from than any trial had by what was
-        `planned`, or there is none: a result on all rows is taken for better than those on fewer.
+        Where time is left for a part of a pass, the first one has more to learn from than it had before by what was
+        `planned`, or any trial on more rows than that, or there is none: a result on all rows is taken for better than
+        those on fewer. How much others saw of as many rows is no matter: it leads, whatever a row of its model costs.
         """
         pace, top = self._pace, self._pace.plan.top
         for key, index in self._missing(pace.plan.finalists or 0, pace.plan.seeds):
@@ -117,8 +118,11 @@ class Finals:
     def more(self) -> Wanted | None:
         """More seeds of the two that lead, then more finalists; none that merely takes less time than a better one.
 
-        As many seeds as were asked for, where the time of the finals did for fewer.
+        As many seeds as were asked for, where the time of the finals did for fewer. None where no final was begun: the
+        first is not worth it, or does not fit.
         """
+        if not self._any_on_last():
+            return None
         plan, task = self._pace.plan, self._pace.task
         asked = 1 if task is None else task.recipe.search.seeds
         seeds, finalists = max(asked, plan.seeds, MORE_SEEDS), plan.finalists or 0
@@ -166,7 +170,7 @@ class Finals:
     def _is_worth_it(self, key: str, planned: Plan) -> bool:
         plan = self._pace.plan
         whole = plan.planned(self._at(key), plan.top).train.num_train_epochs >= 1
-        return whole or self._seen(plan, key, plan.top) >= WORTH * self._reached(planned)
+        return whole or self._seen(plan, key, plan.top) >= WORTH * self._reached(key, planned)
 
     def _seen(self, plan: Plan, key: str, rows: int | None) -> float:
         """The rows that a trial sees, by its plan."""
@@ -174,18 +178,23 @@ class Finals:
         assert task is not None
         return task.rows(rows) * min(1.0, passes)
 
-    def _reached(self, planned: Plan) -> float:
-        """The most rows that a trial with a result has seen."""
-        ended = ((key, entry) for key, entries in self._tried.items() for entry in entries if entry.value is not None)
-        return max(self._seen(planned, key, entry.rows) for key, entry in ended)
+    def _reached(self, key: str, planned: Plan) -> float:
+        """The most rows that a trial with a result has seen, of its own and of those on more rows than these."""
+        task = self._pace.task
+        assert task is not None
+        own = max(task.rows(entry.rows) for entry in self._tried[key] if entry.value is not None)
+        ended = ((other, one) for other, trials in self._tried.items() for one in trials if one.value is not None)
+        return max(
+            self._seen(planned, other, one.rows) for other, one in ended if other == key or task.rows(one.rows) > own
+        )
 
     def _cut_short(self, planned: Plan) -> Wanted | None:
-        """A final for the leader on fewer rows than planned, where these are more than any trial has had."""
+        """A final for the leader on fewer rows than planned, where it sees more on these, as `next` has it."""
         pace = self._pace
         for key in self._first(1):
             rows = pace.most_rows(self._at(key), pace.plan.top)
             under_way = any(entry.state == "running" for entry in self._tried[key])
-            if not under_way and self._seen(pace.plan, key, rows) >= WORTH * self._reached(planned):
+            if not under_way and self._seen(pace.plan, key, rows) >= WORTH * self._reached(key, planned):
                 return Wanted(key, rows, 0)
         return None
 
