@@ -708,3 +708,32 @@ def test_a_trial_that_was_broken_off_and_is_left_out_here_is_not_said_to_go_on(t
     pace.left_out = {text_key(first.configuration): "memory did not suffice"}
     assert proposals.broken_off == 0
     assert list(proposals.interrupted()) == [first]
+
+
+@pytest.mark.parametrize(
+    ("plan", "trials", "lacks_some"),
+    [
+        (Plan(seeds=2), 2, True),  # of one configuration of three
+        (Plan(seeds=2), 5, True),
+        (Plan(seeds=2), 6, False),
+        (Plan((100, None), 1, 2), 3, False),  # further seeds are for the finalist
+        (Plan((100, None), 1, 2), 2, True),
+    ],
+)
+def test_it_is_told_whether_all_was_tried_however_many_trials_that_took(
+    tmp_path: Path, plan: Plan, trials: int, *, lacks_some: bool
+) -> None:
+    recipe = read_recipe({"lora": {"r": [2, 4, 8]}, "search": {"seeds": 2}})
+    proposals, ledger = _open(tmp_path, recipe)
+    proposals._pace.plan = plan
+    assert len(list(_search(proposals, ledger, trials))) == trials
+    assert proposals.lacks_some is lacks_some
+
+
+def test_a_seed_of_a_configuration_that_failed_is_not_lacking(tmp_path: Path) -> None:
+    recipe = read_recipe({"search": {"seeds": 3}})
+    proposals, ledger = _open(tmp_path, recipe)
+    first = proposals.next()
+    assert first is not None
+    ledger.tell(first.number, "failed", None, "the loss became nan")
+    assert not proposals.lacks_some

@@ -36,19 +36,19 @@ def test_of_finals_that_were_begun_in_part_those_to_come_are_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("configurations", "seconds", "said"),
+    ("lacks_some", "seconds", "said"),
     [
-        (2, 60.0, "no further trial fits the time"),
-        (None, 60.0, "no further trial fits the time"),
-        (1, 60.0, "all was trained"),
-        (2, None, "all was trained"),
+        (True, 60.0, "no further trial fits the time"),
+        (False, 60.0, "all was trained"),
+        (True, None, "all was trained"),
     ],
 )
 def test_where_no_trial_is_to_come_it_is_said_whether_the_time_is_why(
-    configurations: int | None, seconds: float | None, said: str
+    seconds: float | None, said: str, *, lacks_some: bool
 ) -> None:
+    """However many trials were finished: a configuration has several, of its seeds and on several rungs."""
     outlook = replace(_outlook((), Step(0, 9000)), seconds_left=seconds)
-    plan = make_plan(outlook, configurations=configurations, finished=1)
+    plan = make_plan(outlook, configurations=2, finished=4, lacks_some=lacks_some)
     assert f"plan    {said}" in plan_lines(plan)
 
 

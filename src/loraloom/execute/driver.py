@@ -150,6 +150,7 @@ class Driver:
                 more_dropped=more_dropped,
                 broken_off=self._proposals.broken_off,
                 goes_beyond=self._proposals.goes_beyond,
+                lacks_some=self._proposals.lacks_some,
             )
         )
 

@@ -92,6 +92,15 @@ class Proposals:
         return len(self._tried)
 
     @property
+    def lacks_some(self) -> bool:
+        """Whether configurations are left to try, or, where each is to have all seeds, a seed of one that succeeded."""
+        self._update()
+        most = self.listing.configurations
+        if most is None or len(self._tried) < most:
+            return True
+        return self._pace.plan.finalists is None and next(self._tried.lacking(), None) is not None
+
+    @property
     def finals_to_come(self) -> int:
         """How many trials the finalists of this moment lack; where there is one rung, of their further seeds.
 

@@ -34,6 +34,8 @@ class SearchPlan:
     """Trials that were under way when the run was broken off and go on, before all that is to come."""
     goes_beyond: bool = False
     """Time is left after all finals for a further seed, or a further finalist."""
+    lacks_some: bool = False
+    """Configurations are left to try, or seeds of them, whether or not there is time for one."""
 
 
 class Watcher:

@@ -49,8 +49,8 @@ def no_more(plan: SearchPlan) -> str:
     """Why no trial is to come, or none of those that were planned."""
     if plan.goes_beyond:
         return "what was planned was trained; the time goes to further seeds and finalists"
-    untried = plan.configurations is None or plan.finished < plan.configurations
-    return "no further trial fits the time" if untried and plan.outlook.seconds_left is not None else "all was trained"
+    late = plan.lacks_some and plan.outlook.seconds_left is not None
+    return "no further trial fits the time" if late else "all was trained"
 
 
 def _what_is_to_come(plan: SearchPlan) -> str:
