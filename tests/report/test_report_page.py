@@ -419,6 +419,17 @@ def test_many_classes_give_the_confused_pairs_instead_of_a_matrix(tmp_path: Path
     assert sum(int(entry["rows"]) for entry in entries if entry["true"] == entry["predicted"]) == 432
 
 
+def test_many_classes_of_which_none_is_taken_for_another_have_no_table_of_pairs(tmp_path: Path) -> None:
+    labels = tuple(f"intent {number}" for number in range(60))
+    recipe = make_recipe(lora={}, train={})
+    record = make_record(recipe, 0, {}, 0.97, labels=labels)
+    best = make_record(recipe, 0, {}, 0.97, labels=labels, test=make_score(1.0, TEST_ROWS))
+    right = make_predictions(labels, wrong=0)
+    page = read(write_run(tmp_path / "many", recipe, [record], best=best, predictions=right))
+    assert f"0 of {TEST_ROWS} test rows were wrong." in page.text
+    assert "The classes that were taken for each other most often" not in page.text
+
+
 @pytest.mark.parametrize(("winner", "low"), [(3, 0.9), (15, 0.3)])
 def test_small_intervals_are_drawn_on_the_scale_of_the_better_half_and_of_the_winner(
     tmp_path: Path, winner: int, low: float
