@@ -194,6 +194,13 @@ def test_few_steps_that_taught_nothing_are_warned_of_with_as_many_passes_as_are_
         tiny(tiny_model, num_train_epochs=16, learning_rate=1e-6).fit(TEXTS, LABELS)  # more would do nothing else
 
 
+def test_few_steps_that_taught_nothing_are_warned_of_under_a_limit_too_that_left_room_for_more(
+    tiny_model: Path,
+) -> None:
+    with pytest.warns(ConvergenceWarning, match="with num_train_epochs=1; try num_train_epochs=16, or max_seconds"):
+        tiny(tiny_model, num_train_epochs=1, learning_rate=1e-6, max_seconds=3600).fit(TEXTS, LABELS)
+
+
 def test_what_a_clock_left_no_better_than_a_constant_answer_is_warned_of(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, fitted: LoraClassifier
 ) -> None:

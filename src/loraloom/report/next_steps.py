@@ -28,6 +28,7 @@ from loraloom.search.next_search import (
     is_to_be_mixed,
     more_passes,
     more_time,
+    passes_command,
     search_command,
     seeds_of,
     time_of_seeds,
@@ -92,7 +93,7 @@ def _more_passes(run: RunRead, winner: TrialRecord) -> Iterator[Step]:
         yield Step(
             f"More passes: the winner is not shown to beat a constant answer, and train.num_train_epochs is {given:g}. "
             f"Over {count(rows)} rows a search under a clock makes up to {most:g}.",
-            _search(run, "passes", f"train.num_train_epochs={most:g}"),
+            passes_command(run.place, run.recipe, most),
         )
 
 

@@ -19,6 +19,7 @@ from loraloom.recipe.fields import MOST_SEEDS, Metric
 from loraloom.search.costs import CAUTION
 from loraloom.search.passes import most_passes
 from loraloom.search.plan import CLOCKED_SHARE
+from loraloom.search.space import may_be_clocked
 from loraloom.study.choice import is_better_mixed, to_mix
 from loraloom.study.commands import known_commands, last_placement, python_options, resume_command, rows_again
 from loraloom.study.durable import is_whole
@@ -93,14 +94,23 @@ def is_to_be_mixed(run: Path, winner: TrialRecord, seeds: int) -> bool:
 def more_passes(winner: TrialRecord, recipe: Recipe) -> float | None:
     """Passes over so few rows that a search under a clock would make, where the recipe asked for few.
 
-    None where they are not so many more, or the winner is shown to beat a constant answer as it is.
+    None where they are not so many more, or a limit on the time left no room for twice as many, or the winner is shown
+    to beat a constant answer as it is.
     """
     given, rows = winner.configuration.train.num_train_epochs, winner.train_rows or 0
     chosen = recipe.search.epochs == "clock" or "train.num_train_epochs" in recipe.axes
-    if chosen or recipe.budget.max_seconds or not rows or not unbeaten(winner, recipe):
+    limit = recipe.budget.max_seconds
+    had_room = limit is None or (may_be_clocked(recipe) and 2 * winner.whole_seconds <= CLOCKED_SHARE * limit)
+    if chosen or not had_room or not rows or not unbeaten(winner, recipe):
         return None
     most = most_passes(rows)
     return most if 2 * given <= most else None
+
+
+def passes_command(run: Path, recipe: Recipe, most: float) -> str:
+    """The command of a search with `more_passes`: so many, or under a limit on the time as many as it allows."""
+    setting = f"train.num_train_epochs={most:g}" if recipe.budget.max_seconds is None else "search.epochs=clock"
+    return search_command(run, recipe, "passes", setting)
 
 
 def _time_had(run: Path, recipe: Recipe) -> float | None:

@@ -33,6 +33,7 @@ from loraloom.search.next_search import (
     is_to_be_mixed,
     more_passes,
     more_time,
+    passes_command,
     search_command,
     seeds_of,
     time_of_seeds,
@@ -304,7 +305,7 @@ def _next(winner: TrialRecord, run: Path, recipe: Recipe, records: Sequence[Tria
         yield f"{command_on('soup', run, recipe)}   (the winner's {seeds} seeds in one adapter: tends to be better)"
     if most := more_passes(winner, recipe):
         more = f"over {plural(winner.train_rows or 0, 'row')} a search under a clock makes up to {most:g}"
-        yield f"{search_command(run, recipe, 'passes', f'train.num_train_epochs={most:g}')}   ({more})"
+        yield f"{passes_command(run, recipe, most)}   ({more})"
         return
     match more_time(run, recipe, winner, records):
         case AllRows(_, every, seconds) as longer:
