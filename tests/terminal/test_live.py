@@ -347,6 +347,16 @@ def test_of_many_classes_a_constant_answer_is_told_by_how_often_the_test_rows_ha
     assert [line for line in lines if line.startswith("constant")] == ([said] if told else [])
 
 
+def test_of_a_trial_that_the_clock_cut_short_it_is_said_since_it_counts_in_no_mean() -> None:
+    lines = _following()
+    for epochs, said in ((0.96, True), (1.0, False)):
+        one = record(0).model_copy(update={"epochs": epochs})
+        assert lines._outcome(one).endswith(", cut short by the clock after 0.96 of 1 pass") == said
+        table = _following()
+        _end(table, one)
+        assert ("cut short by the clock after 0.96 of 1 pass" in _drawn(table)) == said
+
+
 @pytest.mark.parametrize(("right", "passes"), [(40, True), (96, False)])
 def test_few_passes_over_few_rows_that_taught_nothing_are_to_be_more(right: int, passes: bool) -> None:
     confusion = ((right // 2, 50 - right // 2), (50 - right // 2, right // 2))

@@ -18,7 +18,6 @@ from loraloom.report.rounding import UNKNOWN, decimals
 from loraloom.study.choice import chosen
 from loraloom.study.leaderboard import Place, axes_of, mean_of, metric_name, placed, reach, validation
 from loraloom.study.record import WARM_UP, Ended, Score, TrialRecord
-from loraloom.wording import in_passes
 
 ROWS = "data.max_train_samples"
 """Shown beside the axes where trials were trained on different numbers of rows."""
@@ -288,9 +287,7 @@ def _lacks(record: TrialRecord) -> bool:
 
 def _reason(record: TrialRecord, of: int) -> str:
     if _is_cut_short(record):
-        planned = record.configuration.train.num_train_epochs
-        done = f"{wording.passes(record.epochs or 0.0)} of {in_passes(planned)}"
-        why = f"cut short by the clock after {done}"
+        why = wording.cut_short(record.epochs, record.configuration.train.num_train_epochs)
         return why if of == 1 else f"seed {record.seed}: {why}"
     why = record.reason or "no reason was kept"
     return why if of == 1 else f"seed {record.seed} {record.state}: {why}"

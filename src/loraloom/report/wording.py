@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from loraloom.wording import in_passes
+
 LEVEL = 0.05
 """Below it a p, corrected where there are several, is said to be more than chance."""
 _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -41,6 +43,11 @@ def count(value: float | None) -> str:
 def passes(epochs: float) -> str:
     """Epochs with two decimals where they are needed: 4, 10.6, 0.67."""
     return f"{round(epochs, 2):g}"
+
+
+def cut_short(epochs: float | None, planned: float) -> str:
+    """What is said of a trial that a clock ended before so many epochs were done as were planned."""
+    return f"cut short by the clock after {passes(epochs or 0.0)} of {in_passes(planned)}"
 
 
 def duration(seconds: float | None) -> str:

@@ -25,7 +25,7 @@ from loraloom.data import Finding, shorten
 from loraloom.errors import shell_path
 from loraloom.recipe import Recipe
 from loraloom.recipe.fields import Metric
-from loraloom.report.wording import duration, roughly, share
+from loraloom.report.wording import cut_short, duration, roughly, share
 from loraloom.search.next_search import (
     SEEDS,
     AllRows,
@@ -176,7 +176,7 @@ class Terminal(Watcher):
         records = tuple(self._latest_records)  # another thread changes them
         for record in records[len(records) - finished :]:
             score = record.result.validation if record.result else None
-            why = "" if record.state == "complete" else f"\n{record.state}: {record.reason}"
+            why = f"\n{lacks}" if (lacks := _lacks(record)) else ""
             table.add_row(
                 str(record.number),
                 escape(f"{self._in_words(record)}{why}"),
@@ -233,11 +233,12 @@ class Terminal(Watcher):
     def _outcome(self, record: TrialRecord) -> str:
         assert self._plan is not None
         if record.state != "complete" or record.result is None:
-            return f"{record.state}: {record.reason}"
+            return _lacks(record)
         seconds = f", {record.timings.seconds:.0f} s" if record.timings else ""
         reached = with_interval(record.result.validation, self._plan.recipe.search.metric)
         speed = _speed(record.timings) if record.timings else ""
-        return f"validation accuracy {reached}, {record.counts.trainable:,} parameters{seconds}{speed}"
+        why = f", {lacks}" if (lacks := _lacks(record)) else ""
+        return f"validation accuracy {reached}, {record.counts.trainable:,} parameters{seconds}{speed}{why}"
 
     def _in_words(self, trial: TrialRecord | Proposal) -> str:
         assert self._plan is not None
@@ -347,6 +348,13 @@ def _why(choice: Choice | None, records: Sequence[TrialRecord]) -> tuple[str, ..
         decided = "repeated seeds, then fewer parameters, decide"
         lines.append(f"            level with {others} within the noise of seeds: {decided}")
     return tuple(lines)
+
+
+def _lacks(record: TrialRecord) -> str:
+    """Why it did not come to its end; nothing where it did."""
+    if record.state != "complete":
+        return f"{record.state}: {record.reason}"
+    return cut_short(record.epochs, record.configuration.train.num_train_epochs) if record.cut_short else ""
 
 
 def _speed(timed: Evaluation | Timings) -> str:
