@@ -145,6 +145,22 @@ def test_a_data_set_of_the_hub_is_linked_and_another_is_not(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("stated", "kept"),
     [
+        ({"revision": "abc", "fingerprint": "def"}, "abc"),
+        ({"revision": None, "fingerprint": "def"}, "def"),
+        ({"revision": {"a": 1}, "fingerprint": [3]}, None),
+        (3, None),
+    ],
+)
+def test_a_revision_of_the_data_that_is_no_text_is_as_if_it_were_not_stated(
+    tmp_path: Path, stated: Any, kept: str | None
+) -> None:
+    card = read(model_card(*run_of(tmp_path / "run", {"data": stated})), tmp_path)
+    assert {one.dataset_revision for one in card.data.eval_results or ()} == {kept}
+
+
+@pytest.mark.parametrize(
+    ("stated", "kept"),
+    [
         (None, (None, None)),
         ("MIT", ("mit", None)),
         ("The Own Licence, v1!", ("other", "the-own-licence-v1")),

@@ -72,7 +72,7 @@ class _Subject:
     hub_base: str | None
     base_license: Any
     data: str
-    data_revision: Any
+    data_revision: str | None
     from_python: tuple[str, ...]
     licenses: tuple[str, str]  # as prose: the base model's, the data's
     packages: Mapping[str, Any]
@@ -149,7 +149,7 @@ def _of_run(path: Path, tested: TrialRecord, chosen: bool) -> _Subject:
         cautions=doubts,
         **_base(tested, model_facts(run, model)),
         data=value(given.get("name") or "unnamed data"),
-        data_revision=given.get("revision") or given.get("fingerprint"),
+        data_revision=next((one for one in map(given.get, ("revision", "fingerprint")) if isinstance(one, str)), None),
         from_python=run.recipe.from_python,
         licenses=(of_base.license, of_data.license),
         packages=as_mapping(run.recipe.provenance.get("packages")),
