@@ -22,6 +22,22 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read_recipe(tmp_path / "nowhere.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "override"),
+    [
+        ("search: {n_trials: '5, 9'}", None),
+        ("train: {seed: '5, 9'}", None),
+        ("budget: {max_seconds: '5, 9'}", None),
+        ("lora: {r: 4}", "search.seeds=5, 9"),
+    ],
+)
+def test_several_numbers_for_a_field_that_takes_one_are_not_advised_to_be_a_list(
+    tmp_path: Path, text: str, override: str | None
+) -> None:
+    problem = problem_of(tmp_path, f"{text}\n", *([override] if override else []))
+    assert problem.endswith(("is not a whole number; it takes one", "is not a number; it takes one"))
+
+
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="is a folder; a recipe is a YAML file"):
         read_recipe(tmp_path)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from loraloom.recipe.axes import Recipe
-from loraloom.recipe.fields import Section
+from loraloom.recipe.fields import NOT_AXES, SECTIONS, Section
 
 _NOT_WRITTEN = ("axes", "provenance")
 """Fields of a recipe that nobody writes."""
@@ -98,9 +98,9 @@ def rule_of(detail: ErrorDetails, path: tuple[str, ...]) -> str:
         case "finite_number":
             return "is not a finite number"
         case "int_type" | "int_from_float" | "int_parsing":
-            return f"is not a whole number{_as_yaml(detail['input'])}"
+            return f"is not a whole number{_as_yaml(detail['input'], path)}"
         case "float_type":
-            return f"is not a number{_as_yaml(detail['input'])}"
+            return f"is not a number{_as_yaml(detail['input'], path)}"
         case "string_type":
             return "is not text; put it in quotes" if isinstance(detail["input"], int | float) else "is not text"
         case "invalid_key":  # what {max_trainable_parameters: 1,000,000} is to YAML
@@ -113,8 +113,11 @@ def rule_of(detail: ErrorDetails, path: tuple[str, ...]) -> str:
             return f"is not allowed: {message_of(detail)}"
 
 
-def _as_yaml(written: Any) -> str:
-    """How YAML has numbers that were written otherwise, with commas say: as one, plainly, or as a list."""
+def _as_yaml(written: Any, path: Sequence[str]) -> str:
+    """How YAML has numbers that were written otherwise, with commas say: as one, plainly, or as a list.
+
+    The field at `path` takes a list where it may vary.
+    """
     if isinstance(written, float) and written.is_integer() and abs(written) < 2**53:
         return f"; write it as {int(written)}"
     if isinstance(written, str) and re.fullmatch(r"\d+(_\d+)+", written):
@@ -123,7 +126,8 @@ def _as_yaml(written: Any) -> str:
         return ""
     if re.fullmatch(r"\d{1,3}(,\d{3})+", written):
         return f"; write it without commas: {written.replace(',', '')}"
-    return f"; several values are a list: [{written}]"
+    varies = path[0] in SECTIONS and dotted(path) not in NOT_AXES
+    return f"; several values are a list: [{written}]" if varies else "; it takes one"
 
 
 def message_of(detail: ErrorDetails) -> str:
