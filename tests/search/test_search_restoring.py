@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sqlite3
 from contextlib import closing
@@ -338,6 +339,25 @@ def test_a_ledger_of_another_optuna_is_left_as_it_is(run: Run) -> None:
     with pytest.raises(RunError, match=r"study\.db: the ledger can't be used: .*table schema"):
         open_ledger(run, _silent)
     assert (run.path / LEDGER).read_bytes() == before
+
+
+def test_a_ledger_that_can_not_be_used_has_no_connection_left_open(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(run.path / LEDGER)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+    kept, connect = list[sqlite3.Connection](), ledger._connect
+
+    def keeping(path: Path) -> sqlite3.Connection:
+        kept.append(connect(path))
+        return kept[-1]
+
+    monkeypatch.setattr(ledger, "_connect", keeping)
+    with pytest.raises(RunError, match="table schema"):
+        open_ledger(run, _silent)
+    gc.collect()
+    for one in kept:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+            one.execute("SELECT 1")
+    assert kept
 
 
 def test_a_ledger_that_a_damaged_head_makes_read_only_is_written_from_the_folders(run: Run) -> None:

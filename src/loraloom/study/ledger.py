@@ -34,7 +34,7 @@ from optuna.storages._rdb.models import (
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from loraloom.errors import DamagedError, RunError, first_line
 from loraloom.study.drawing import IsActive, Trials, draw
@@ -97,13 +97,16 @@ class Ledger:
             if new:
                 _put(self._path, _without_trials())
             self._check_pages()
+            connect: Any = partial(_connect, self._path)
+            pool = SingletonThreadPool(connect)
+            # SQLAlchemy leaves its connections to the garbage collector, of which Python 3.13 complains. A storage that
+            # can't be made has some too.
+            weakref.finalize(self, pool.dispose).atexit = False
             self._storage = RDBStorage(
                 "sqlite://",
-                engine_kwargs={"creator": partial(_connect, self._path)},
+                engine_kwargs={"pool": pool},
                 skip_compatibility_check=new,  # which reads all of Optuna's migrations
             )
-            # SQLAlchemy leaves its connections to the garbage collector, of which Python 3.13 complains.
-            weakref.finalize(self, _close, self._storage).atexit = False
             self._study = optuna.load_study(study_name=STUDY_NAME, storage=self._storage, pruner=pruner)
             self._end_unasked()
             self._trials = self._study.get_trials(deepcopy=False)
@@ -295,11 +298,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60, check_same_thread=False)
     connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
     return connection
-
-
-def _close(storage: RDBStorage) -> None:
-    storage.remove_session()
-    storage.engine.dispose()
 
 
 def write_trials(path: Path, trials: Iterable[FrozenTrial]) -> None:
