@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markupsafe import Markup
@@ -67,6 +68,24 @@ def test_a_configuration_on_fewer_rows_is_the_same_though_its_warm_up_is_shorter
     found = findings(read_run(write_run(tmp_path / "r", recipe, records, best=records[-1])))
     assert found.board.configurations == 2
     fewer = "1 of 2 configurations was compared on fewer rows than the winner and not taken further"
+    assert any(sentence.startswith(fewer) for sentence in found.cautions)
+
+
+@pytest.mark.parametrize("end", [{"state": "failed", "result": None}, {"epochs": 0.5}], ids=["failed", "cut short"])
+def test_a_configuration_that_failed_or_was_cut_short_on_all_rows_is_not_said_to_be_compared_on_fewer_alone(
+    tmp_path: Path, end: dict[str, Any]
+) -> None:
+    recipe = make_recipe(lora={"r": [2, 4, 8]}, train={})
+    on_few = [
+        make_record(recipe, number, {"lora.r": rank}).model_copy(update={"train_rows": 400})
+        for number, rank in enumerate((2, 4, 8))
+    ]
+    ended = make_record(recipe, 3, {"lora.r": 2}).model_copy(update=end)
+    winner = make_record(recipe, 4, {"lora.r": 4})
+    found = findings(read_run(write_run(tmp_path / "r", recipe, [*on_few, ended, winner], best=winner)))
+    assert found.board.winner is not None
+    assert found.board.winner.reach == TRAIN_ROWS
+    fewer = "1 of 3 configurations was compared on fewer rows than the winner and not taken further"
     assert any(sentence.startswith(fewer) for sentence in found.cautions)
 
 

@@ -202,7 +202,9 @@ def _of_survivors(board: Leaderboard) -> Iterator[str]:
     for row in board.ranked:
         key = row.record.point_key
         reached[key] = max(row.reach, reached.get(key, 0))
-    if fewer := sum(reach < winner.reach for reach in reached.values()):
+    # one that failed there, or was cut short, was taken as far, and is told of elsewhere
+    taken = {row.record.point_key for row in board.rows if (row.record.train_rows or 0) >= winner.reach}
+    if fewer := sum(reach < winner.reach and key not in taken for key, reach in reached.items()):
         yield (
             f"{fewer:,} of {plural(len(reached), 'configuration')} {'was' if fewer == 1 else 'were'} compared on "
             "fewer rows than the winner and not taken further: on all rows the order may be another."
