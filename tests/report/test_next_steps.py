@@ -126,6 +126,23 @@ def test_no_more_rows_are_to_be_seen_than_the_recipe_asks_for(tmp_path: Path) ->
     assert not any("All rows" in step.sentence for step in of(tmp_path, recipe, records, train_rows=306).next_steps)
 
 
+@pytest.mark.parametrize(
+    ("end", "fell"),
+    [({"state": "failed", "result": None}, True), ({"epochs": 0.1}, False), ({"train_rows": 600}, True)],
+    ids=["failed", "cut short", "came to less"],
+)
+def test_a_winner_whose_configuration_failed_on_more_rows_or_came_to_less_is_not_to_see_all(
+    tmp_path: Path, end: dict[str, Any], *, fell: bool
+) -> None:
+    recipe, (first, other) = ranks({1: 0.9, 2: 0.8}, budget={"max_seconds": 90})
+    on_few = [one.model_copy(update={"train_rows": 306}) for one in (first, other)]
+    further = make_record(recipe, 2, first.point, 0.2).model_copy(update=end)
+    found = of(tmp_path, recipe, [*on_few, further], train_rows=306)
+    assert [step.sentence.startswith("All rows") for step in found.next_steps[:1]] == [not fell]
+    said = "failed or came to less" if fell else "on all of them it would probably be better"
+    assert any(one.startswith("It was trained on 306 of 1,558") and said in one for one in found.cautions)
+
+
 def test_that_a_trial_on_all_rows_failed_does_not_show_that_there_was_time_for_it(tmp_path: Path) -> None:
     recipe, (first, failed) = ranks({1: 0.9, 2: None}, budget={"max_seconds": 90})
     records = [first, failed.model_copy(update={"timings": None})]

@@ -11,6 +11,7 @@ from loraloom.report.rounding import rounded_span
 from loraloom.report.test_rows import of_disputed, of_few, of_leaks, of_looks, of_part, of_repeats, of_shared
 from loraloom.report.testset import Tested
 from loraloom.report.wording import listed, share, shortened
+from loraloom.search.next_search import fell_behind
 from loraloom.study.choice import chosen
 from loraloom.study.commands import Command
 from loraloom.study.provenance import class_rows, commonest, rows_of
@@ -89,9 +90,10 @@ def _of_rows(run: RunRead) -> Iterator[str]:
     seen = record.rows_seen
     if seen is not None and rows is not None and seen < rows:
         part = "a part stratified by class" if seen == record.train_rows else "in less than a pass over them"
-        yield (
-            f"It was trained on {seen:,} of {plural(rows, 'row')}, {part}: on all of them it would probably be better."
-        )
+        better = "on all of them it would probably be better"
+        if fell_behind(record, run.records):
+            better = "trained on more of them, its configuration failed or came to less"
+        yield f"It was trained on {seen:,} of {plural(rows, 'row')}, {part}: {better}."
 
 
 def _of_margin(run: RunRead, board: Leaderboard, row: Row, winner: Winner) -> Iterator[str]:

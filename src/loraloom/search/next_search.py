@@ -135,7 +135,7 @@ def more_time(
     every, asked = rows_of(recipe).get("train"), recipe.data.max_train_samples
     every = None if every is None else min(every, asked or every)
     most = max((_rows_seen(record, recipe) or 0 for record in records if record.result is not None), default=0)
-    if seen and every is not None and max(seen, most) < every:
+    if seen and every is not None and max(seen, most) < every and not fell_behind(winner, records):
         learnt = _rows_seen(winner, recipe, whole=1.0) or seen
         return AllRows(learnt, every, 10 * math.ceil(_seconds_of(every / learnt, winner, records, had) / 10), had)
     configurations, tried = _most(run, recipe), len({record.point_key for record in records})
@@ -145,6 +145,16 @@ def more_time(
         alone = tried == 1 and any(record.whole_seconds > again / 2 for record in records)
         return MoreConfigurations(tried, configurations, (1 + alone) * again, had)
     return None
+
+
+def fell_behind(winner: TrialRecord, records: Sequence[TrialRecord]) -> bool:
+    """Whether the winner's configuration failed on more rows, or came to less there though no clock cut it short.
+
+    It is not for want of time then that it has no more. Another that failed there says nothing of it.
+    """
+    own = (one for one in records if one.point_key == winner.point_key and one.state != "pruned")
+    further = (one for one in own if (one.train_rows or 0) > (winner.train_rows or 0))
+    return any(one.state == "failed" or not one.cut_short for one in further)
 
 
 def time_of_seeds(
