@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import loraloom
-from loraloom.data import Split, load_data
+from loraloom.data import Split, load_again, load_data
 from loraloom.data.sampling import part_rows
 from loraloom.errors import DataError, StoppedError
 from loraloom.recipe import read_recipe
@@ -203,6 +203,7 @@ def test_a_second_file_is_embedded_predicted_and_kept(run: Path, tmp_path: Path)
     assert found_in(run).how.endswith(" and 90 machine.csv rows")
     right = loraloom.load(run / "best").predict([text for text, _ in _rows(tmp_path / "machine.csv")])
     truth = [label for _, label in _rows(tmp_path / "machine.csv")]
+    assert kept.second.about.trained_on == 0
     assert kept.second.correct is not None
     assert int(kept.second.correct.sum()) == sum(one == other for one, other in zip(right, truth, strict=True))
     heard.clear()
@@ -214,6 +215,23 @@ def test_a_second_file_is_embedded_predicted_and_kept(run: Path, tmp_path: Path)
 def _rows(path: Path) -> list[tuple[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return [(row["text"], row["label"]) for row in csv.DictReader(file) if row["text"].strip()]
+
+
+def test_of_a_second_file_the_texts_that_the_winner_was_trained_on_are_told(run: Path, tmp_path: Path) -> None:
+    split = load_again(Run(run).recipe).train
+    names = loraloom.load(run / "best").labels
+    learnt = [(f"{split.texts[row].upper()}!", names[split.labels[row]]) for row in range(30)]
+    others = _rows(perturbed(tmp_path / "others.csv"))
+    assert collect(run, compare_file=write_csv(tmp_path / "known.csv", [*learnt, learnt[0], *others])) is None
+    kept, said = read_embeddings(run), found_in(run).on_second
+    assert kept is not None
+    assert kept.second is not None
+    assert kept.second.about.trained_on == len({text for text, _ in learnt})
+    assert said is not None
+    assert said.endswith(
+        f" {kept.second.about.trained_on} of these rows were for training in its run: they say nothing about new "
+        "texts, and raise the figures."
+    )
 
 
 def test_a_second_file_without_labels_is_compared_by_its_texts(run: Path, tmp_path: Path) -> None:

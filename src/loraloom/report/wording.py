@@ -50,6 +50,12 @@ def cut_short(epochs: float | None, planned: float) -> str:
     return f"cut short by the clock after {passes(epochs or 0.0)} of {in_passes(planned)}"
 
 
+def trained_on(rows: int) -> str:
+    """What is said where so many of the rows that an adapter is measured on are some that it was trained on."""
+    says = "it says nothing about new texts, and raises" if rows == 1 else "they say nothing about new texts, and raise"
+    return f"{rows:,} of these rows {'was' if rows == 1 else 'were'} for training in its run: {says} the figures"
+
+
 def duration(seconds: float | None) -> str:
     """`42 s`, `4 min 12 s`, `2 h 05 min`: of what was measured."""
     if seconds is None or not math.isfinite(seconds):

@@ -72,7 +72,8 @@ class SecondAbout:
 
     `unlabelled` says why its labels can't be used; `winner` is the trial whose predictions of them are kept, or, with
     `soup_of`, the best of the trials whose mean's predictions they are.
-    `note` says where they were read as others than they are.
+    `note` says where they were read as others than they are. `trained_on`: of the texts that are embedded, those that
+    are a training row's too, each once; None where the run's rows were not to be had.
     """
 
     file: str
@@ -83,6 +84,7 @@ class SecondAbout:
     winner: int
     note: str | None = None
     soup_of: str | None = None
+    trained_on: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

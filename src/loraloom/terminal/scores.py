@@ -12,7 +12,7 @@ from rich.table import Table
 
 from loraloom.data import in_column
 from loraloom.report.rounding import rounded, with_span
-from loraloom.report.wording import share
+from loraloom.report.wording import share, trained_on
 from loraloom.terminal.console import make_table, say
 from loraloom.use.evaluate import Evaluated
 from loraloom.wording import plural
@@ -36,10 +36,7 @@ def print_evaluation(console: Console, result: Evaluated) -> None:
     if result.note is not None:
         say(console, result.note)
     if result.trained_on:
-        one = result.trained_on == 1
-        were = f"{result.trained_on:,} of these rows {'was' if one else 'were'} for training in its run"  # or its refit
-        so = "it says nothing about new texts, and raises" if one else "they say nothing about new texts, and raise"
-        say(console, f"{were}: {so} the figures")
+        say(console, trained_on(result.trained_on))  # or in its refit
     if result.chosen_on:
         are = "is a validation row" if result.chosen_on == 1 else "are validation rows"
         by = "which its search chose by: that raises the figures a little"

@@ -158,7 +158,8 @@ def _collect(
             kept = Embeddings(key, parts["train"], parts["validation"], parts["test"], embed.seconds)
             write_embeddings(run.path, kept)
         if second and not has_second:
-            kept = replace(kept, second=_second(run, winner, second, chosen, embed))
+            data = data if second.labels is None else _at_hand(run.recipe, key, data, note)
+            kept = replace(kept, second=_second(run, winner, second, chosen, embed, data))
             write_embeddings(run.path, kept)
     if not is_cross_fitted(run.path, key, len(winner.labels)):
         _judge_training_rows(run, kept, winner, data, seconds_left, note)
@@ -208,6 +209,16 @@ def _data(recipe: Recipe, key: Key, data: TextData | None, note: Note) -> TextDa
     if data.fingerprint != key.data:
         raise _NotMeasuredError(f"the data {data.name!r} have changed since the run")
     return data
+
+
+def _at_hand(recipe: Recipe, key: Key, data: TextData | None, note: Note) -> TextData | None:
+    """The run's rows, as `_data` has them; None where they are not to be had."""
+    try:
+        return _data(recipe, key, data, note)
+    except StoppedError:
+        raise
+    except (LoraloomError, _NotMeasuredError, OSError):
+        return None
 
 
 def _own_texts(data: TextData, key: Key, recipe: Recipe) -> dict[str, tuple[Split, NDArray[np.int64]]]:
@@ -274,8 +285,18 @@ def _again(texts: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([first.setdefault(text_key(text), place) != place for place, text in enumerate(texts)], dtype=bool)
 
 
-def _second(run: Run, winner: TrialRecord, second: SecondRows, rows: NDArray[np.int64], embed: _Embedding) -> Second:
-    """Its embeddings, and whether the winner is right about each row, where that can be known."""
+def _second(
+    run: Run,
+    winner: TrialRecord,
+    second: SecondRows,
+    rows: NDArray[np.int64],
+    embed: _Embedding,
+    data: TextData | None,
+) -> Second:
+    """Its embeddings, and whether the winner is right about each row, where that can be known.
+
+    By the run's `data` it is known how many of its texts were trained on.
+    """
     from loraloom.use.backbones import load
 
     rows = rows[(read := embed.readable([second.texts[row] for row in rows]))]
@@ -297,6 +318,7 @@ def _second(run: Run, winner: TrialRecord, second: SecondRows, rows: NDArray[np.
         winner=winner.number,
         note=second.note,
         soup_of=winner.soup_of,
+        trained_on=None if data is None else len({*map(text_key, texts)} & {*map(text_key, data.train.texts)}),
     )
     in_file = Embedded(len(second.texts) + second.empty, second.numbers[rows], embed.texts(texts), _again(texts))
     return Second(about, in_file, labels, correct)

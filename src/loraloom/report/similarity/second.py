@@ -11,6 +11,7 @@ from loraloom.report.rounding import with_span
 from loraloom.report.similarity.trend import at_equal_distance
 from loraloom.report.similarity.two_sample import FEWEST_ROWS
 from loraloom.report.similarity.verdicts import ratio, ratio_span
+from loraloom.report.wording import trained_on
 from loraloom.study.embeddings import SecondAbout
 from loraloom.wording import plural
 
@@ -19,7 +20,12 @@ Answered = tuple[NDArray[np.float64], NDArray[np.bool_] | None]
 
 
 def on_second(about: SecondAbout, test: Answered, second: Answered, copies: int = 0) -> str:
-    """A sentence or two on the winner's accuracy on the second set; `copies` of its texts are left out of `second`."""
+    """Some sentences on the winner's accuracy on the second set; `copies` of its texts are left out of `second`."""
+    said = _said(about, test, second, copies)
+    return f"{said} {trained_on(about.trained_on)}." if about.trained_on and second[1] is not None else said
+
+
+def _said(about: SecondAbout, test: Answered, second: Answered, copies: int) -> str:
     (test_distances, of_test), (distances, correct) = test, second
     if correct is None:
         why = about.unlabelled or "its labels were predicted by another winner"
