@@ -227,7 +227,7 @@ def test_an_index_that_numbers_no_rows_is_asked_about_where_no_template_says_tha
     assert "row numbers from 0" in result.notes[0]
 
 
-@pytest.mark.parametrize("head", ["Ticket ID", "tweet_id", "PassengerId", "user.id"])
+@pytest.mark.parametrize("head", ["Ticket ID", "tweet_id", "PassengerId", "user.id", "uid", "row_UUID"])
 def test_a_column_that_is_called_after_ids_is_asked_about_where_no_template_says_what_they_are(
     best: Path, tmp_path: Path, head: str
 ) -> None:

@@ -48,8 +48,8 @@ from loraloom.wording import plural
 
 _INDEX = re.compile(r"(__index_level_\d+__|Unnamed: 0)?")
 """What pandas calls an index without a name: in Parquet, in a CSV that was read and written again, and in CSV."""
-_OF_IDS = re.compile(r"(?i:.*[\W_]ids?)|.*[a-z0-9]I[Dd]s?")
-"""Names like 'Ticket ID', tweet_id and PassengerId."""
+_OF_IDS = re.compile(r"(?i:.*[\W_]ids?|(.*[\W_])?(uu?|gu)ids?)|.*[a-z0-9]I[Dd]s?")
+"""Names like 'Ticket ID', tweet_id, uuid and PassengerId."""
 _WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 
 _CAUSES = "It holds answers, so that the model's errors may be the cause, as well as texts of other classes."
