@@ -31,13 +31,13 @@ def test_a_single_label_beside_those_that_are_named_is_one() -> None:
     assert line.endswith(", 1 other label")
 
 
-def test_a_label_that_a_number_ends_stands_apart_from_its_share() -> None:
+def test_a_label_that_a_number_ends_or_a_comma_parts_stands_apart_from_its_share() -> None:
     ensemble: Any = SimpleNamespace(members=())
-    counts = Counts(
-        rows=20, written=20, by_label=Counter({"1": 8, "-2": 4, "1.5": 3, "level 3": 3, "cat2": 1, "فئة 3": 1})
+    by_label = Counter({"1": 8, "-2": 3, "1.5": 3, "level 3": 3, "cat2": 1, "x, y": 1, "فئة 3": 1})
+    (line,) = summary_lines(ensemble, Summary(Counts(rows=20, written=20, by_label=by_label), 2.0, 20), None)
+    assert line.endswith(
+        "“1” 40 %, “-2” 15 %, “1.5” 15 %, “level 3” 15 %, cat2 5.0 %, “x, y” 5.0 %, “فئة 3”\u200e 5.0 %"
     )
-    (line,) = summary_lines(ensemble, Summary(counts, 2.0, 20), None)
-    assert line.endswith("“1” 40 %, “-2” 20 %, “1.5” 15 %, “level 3” 15 %, cat2 5.0 %, “فئة 3”\u200e 5.0 %")
 
 
 @pytest.mark.parametrize("replaced", [True, False])

@@ -49,9 +49,12 @@ def shown(cell: object) -> str:
 
 
 def beside_figure(label: str) -> str:
-    """A label before its share: in quotes where a number ends it, since `level 1 16 %` would read as one."""
+    """A label before its share: in quotes where a number ends it, since `level 1 16 %` would read as one.
+
+    And where it holds a comma, which would make two of it.
+    """
     short = shorten(label)
-    return _before_others(f"“{short}”" if _ENDS_IN_NUMBER.search(short) else short)
+    return _before_others(f"“{short}”" if "," in short or _ENDS_IN_NUMBER.search(short) else short)
 
 
 def in_column(label: str) -> str:
