@@ -84,7 +84,7 @@ def _exit_code() -> int:
         return _fail(f"stopped by {by}", 130)
     except typer.TyperException as error:  # a wrong option or argument
         sentence = getattr(error, "format_message", error.__str__)().replace("\n\t", " ")  # choices, a line each
-        return _fail(sentence.replace("Value error, ", "", 1), 2)  # pydantic's words
+        return _fail(sentence.replace("Value error, ", "", 1) + _as_field(error), 2)  # pydantic's words
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C", 130)
     except SystemExit as ended:  # what typer and rich make of a closed pipe, as `| head` leaves it
@@ -104,6 +104,17 @@ def _exit_code() -> int:
             raise
         why = first_line(error).rstrip(".")
         return _fail(f"memory does not suffice: {why}; end what else uses it, or use a machine that has more", 2)
+
+
+def _as_field(error: typer.TyperException) -> str:
+    """How a field of the recipe is set, where it was given as an option that a command with `--set` has not."""
+    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if option is None or context is None or not any("--set" in each.opts for each in context.command.params):
+        return ""
+    from loraloom.recipe.problems import fields_called
+
+    fields = fields_called(option.lstrip("-").replace("-", "_"))
+    return f"; a field of the recipe is set by --set {fields[0]}=…" if fields else ""
 
 
 def _set_up_streams() -> None:

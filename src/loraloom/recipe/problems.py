@@ -151,8 +151,7 @@ def _choices(path: tuple[str, ...]) -> list[str]:
 
 def nearest(path: tuple[str, ...]) -> str:
     """`; did you mean lora.lora_alpha?`, or the section's fields where nothing is near."""
-    sections = _all_sections()
-    owners = [f"{section}.{path[-1]}" for section, names in sections.items() if path[-1] in names]
+    sections, owners = _all_sections(), fields_called(path[-1])
     if len(path) == 1 and owners:
         return f" of the recipe itself; write {' or '.join(owners)}"
     known = sections[path[0]] if len(path) > 1 else [name for name in Recipe.model_fields if name not in _NOT_WRITTEN]
@@ -165,6 +164,11 @@ def nearest(path: tuple[str, ...]) -> str:
     if path[-1] in Recipe.model_fields and path[-1] not in _NOT_WRITTEN:
         return f" of {path[0]}; {path[-1]} is a field of the recipe itself"
     return f"; {path[0] if len(path) > 1 else 'a recipe'} has {', '.join(known)}"
+
+
+def fields_called(leaf: str) -> list[str]:
+    """The fields of sections that have this name, dotted."""
+    return [f"{section}.{leaf}" for section, names in _all_sections().items() if leaf in names]
 
 
 def _all_sections() -> dict[str, list[str]]:
