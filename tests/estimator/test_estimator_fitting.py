@@ -244,7 +244,7 @@ def test_what_a_clock_left_is_compared_with_a_constant_answer_by_the_metric_that
 def test_a_space_smaller_than_n_trials_is_no_unfinished_search(tiny_model: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        classifier = tiny(tiny_model, r=[1, 2], num_train_epochs=1, n_trials=9, max_seconds=300).fit(TEXTS, LABELS)
+        classifier = tiny(tiny_model, r=[1, 2], n_trials=9, max_seconds=300).fit(TEXTS, LABELS)
     assert not classifier.partial_
 
 
